@@ -1,0 +1,123 @@
+//! What happens in a run, as typed events. The terminal, the log and the tests are views of them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Name;
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// An image is in the store already.
+    ImageReady {
+        /// Image.
+        image: Name,
+    },
+    /// An image is being built.
+    ImageBuilding {
+        /// Image.
+        image: Name,
+        /// What is done just now.
+        step: String,
+    },
+    /// An image was built.
+    ImageBuilt {
+        /// Image.
+        image: Name,
+        /// Seconds.
+        seconds: f64,
+    },
+    /// The run's folder exists and trials begin.
+    RunStarted {
+        /// Run.
+        run: Name,
+        /// Trials that will be run.
+        trials: usize,
+        /// Estimate for them, in seconds.
+        estimate_s: f64,
+    },
+    /// A machine is being booted.
+    BlockStarted {
+        /// Block.
+        block: Name,
+    },
+    /// The machine answers.
+    HostReady {
+        /// Block.
+        block: Name,
+        /// Seconds.
+        seconds: f64,
+    },
+    /// A guest answers.
+    GuestReady {
+        /// Block.
+        block: Name,
+        /// Guest.
+        guest: Name,
+        /// Seconds.
+        seconds: f64,
+    },
+    /// A trial begins.
+    TrialStarted {
+        /// Trial.
+        trial: Name,
+    },
+    /// A trial's first measured packet has been sent or awaited.
+    TrialMeasuring {
+        /// Trial.
+        trial: Name,
+    },
+    /// A trial has ended and is on disk.
+    TrialEnded {
+        /// Trial.
+        trial: Name,
+        /// `measured`, `invalid` or `failed`, and why.
+        #[serde(flatten)]
+        outcome: crate::record::Outcome,
+        /// Seconds that it took.
+        seconds: f64,
+        /// One line with the main numbers, for people; not data.
+        summary: String,
+    },
+    /// A machine was released.
+    BlockEnded {
+        /// Block.
+        block: Name,
+        /// Seconds in all.
+        seconds: f64,
+    },
+    /// A block could not go on; its remaining trials have failed.
+    BlockFailed {
+        /// Block.
+        block: Name,
+        /// The error with its causes.
+        error: String,
+    },
+    /// Something that a person should know and that changes no result.
+    Note {
+        /// One sentence.
+        text: String,
+    },
+    /// All trials have ended.
+    RunEnded {
+        /// Run.
+        run: Name,
+        /// Trials measured.
+        measured: usize,
+        /// Trials that were not.
+        not_measured: usize,
+    },
+}
+
+/// Receives events, from any thread.
+pub trait EventSink: Send + Sync {
+    /// Takes one event; must not block for long.
+    fn event(&self, event: &Event);
+}
+
+/// Ignores events.
+pub struct NoEvents;
+
+impl EventSink for NoEvents {
+    fn event(&self, _: &Event) {}
+}

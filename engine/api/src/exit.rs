@@ -1,0 +1,27 @@
+//! What `vexp` says with its exit code.
+
+/// Exit codes of every verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything asked for was done.
+    Fine = 0,
+    /// A claim was not reproduced, or a regression was found.
+    Refuted = 1,
+    /// The spec or the command line is wrong.
+    Usage = 2,
+    /// An image could not be built.
+    Build = 3,
+    /// The testbed or another part of the infrastructure failed.
+    Infrastructure = 4,
+    /// Inconclusive or incomplete.
+    Incomplete = 5,
+    /// Interrupted by a signal.
+    Interrupted = 130,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

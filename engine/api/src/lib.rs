@@ -1,0 +1,21 @@
+//! Traits, plain data and the run-record format of vexp.
+//!
+//! This is the only crate that a third-party plugin needs. It runs nothing, prints nothing and
+//! reads no files: [`spec`] says what a study asks for, [`plan`] what will be run, [`record`] what
+//! was seen, [`plugin`] how testbeds, hypervisors and measures are driven, and [`registry`] finds
+//! them by name.
+
+pub mod diagnostic;
+pub mod digest;
+pub mod event;
+pub mod exit;
+pub mod ids;
+pub mod plan;
+pub mod plugin;
+pub mod record;
+pub mod registry;
+pub mod sample;
+pub mod shell;
+pub mod site;
+pub mod spec;
+pub mod units;

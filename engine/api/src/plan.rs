@@ -1,0 +1,185 @@
+//! A plan: the trials of a run in order, with everything that was substituted.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::ids::Name;
+use crate::spec::{GuestShape, MeasureUse, Options, Role};
+use crate::units::{BitRate, ByteSize, TimeSpan};
+
+/// The version of the plan's format.
+pub const FORMAT: u32 = 1;
+
+/// What will be run. The same study, testbed and effort give the same bytes on every machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The study's name.
+    pub study: Name,
+    /// Digest of the study's canonical JSON.
+    pub study_digest: Digest,
+    /// Testbed plugin.
+    pub testbed: Name,
+    /// Effort.
+    pub effort: Name,
+    /// Seed of the order.
+    pub seed: u64,
+    /// Names of the images that are needed, sorted, each once.
+    pub images: Vec<Name>,
+    /// Blocks in the order in which they are run.
+    pub blocks: Vec<Block>,
+    /// What the testbed substitutes, each once, in a fixed order.
+    pub deviations: Vec<Deviation>,
+    /// Points of the matrix that are not run, and why.
+    pub excluded: Vec<Excluded>,
+    /// What it costs.
+    pub estimate: Estimate,
+}
+
+impl Plan {
+    /// All trials in order.
+    pub fn trials(&self) -> impl Iterator<Item = &Trial> {
+        self.blocks.iter().flat_map(|block| &block.trials)
+    }
+}
+
+/// Trials that share one boot of one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// Unique in the plan, a folder name: `xen-3.1.end-host.r1`.
+    pub id: Name,
+    /// Repetition, from 1.
+    pub repetition: u32,
+    /// The machine.
+    pub machine: Machine,
+    /// Trials in the order in which they are run.
+    pub trials: Vec<Trial>,
+}
+
+/// A machine under test after substitution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// Platform.
+    pub platform: Name,
+    /// Hardware profile.
+    pub hardware: Name,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory.
+    pub memory: ByteSize,
+    /// Data NICs.
+    pub nics: Vec<Link>,
+    /// Host image.
+    pub image: Name,
+    /// Guest image; also the peers' root.
+    pub guest_image: Name,
+    /// Hypervisor plugin.
+    pub hypervisor: Name,
+    /// Version that must be seen when the machine is up (a prefix of what is reported).
+    pub version: String,
+    /// Toolstack.
+    pub toolstack: Option<Name>,
+    /// Scheduler that must be seen.
+    pub scheduler: Option<Name>,
+    /// dom0's weight that must be read back.
+    pub dom0_weight: Option<u16>,
+    /// Guest NIC model.
+    pub nic: Option<Name>,
+    /// Each guest.
+    pub guest: Option<GuestShape>,
+    /// Most guests that run at once.
+    pub max_vms: u32,
+    /// Traffic peers that are needed on each data network.
+    pub peers: u32,
+    /// The hypervisor plugin's options.
+    pub options: Options,
+}
+
+/// A NIC and its link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// NIC model.
+    pub model: Name,
+    /// Rate of the link in each direction, scaled.
+    pub rate: BitRate,
+}
+
+/// One point of the matrix, once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// Unique in the study whatever else is planned: `send-tcp.xen-3.1.v2.r1`.
+    pub id: Name,
+    /// Experiment.
+    pub experiment: Name,
+    /// Platform.
+    pub platform: Name,
+    /// What the machine does.
+    pub role: Role,
+    /// Guests that run; 0 where the machine itself is the end host.
+    pub vms: u32,
+    /// Repetition, from 1.
+    pub repetition: u32,
+    /// Measured traffic.
+    pub traffic: MeasureUse,
+    /// Traffic on the other guests.
+    pub load: Option<MeasureUse>,
+    /// Monitors that the platform offers.
+    pub monitors: Vec<MeasureUse>,
+    /// Time that traffic runs before measuring.
+    pub warm_up: TimeSpan,
+    /// Time that is measured.
+    pub window: TimeSpan,
+}
+
+impl Trial {
+    /// Flows: one for each guest, or one where there are none.
+    pub fn flows(&self) -> u32 {
+        self.vms.max(1)
+    }
+}
+
+/// Where the testbed differs from what the study asks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deviation {
+    /// What it concerns, e.g. `platform xen-3.1` or `hardware eserver-325`.
+    pub subject: String,
+    /// Which property, e.g. `version`, `memory`, `link rate`.
+    pub property: String,
+    /// What the study asks.
+    pub asked: String,
+    /// What is used.
+    pub used: String,
+    /// Why, as the overlay says.
+    pub reason: String,
+}
+
+/// A point that is not run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Excluded {
+    /// Experiment.
+    pub experiment: Name,
+    /// Platform; `None` for all.
+    pub platform: Option<Name>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a plan costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// Wall time of the trials with booting, images being there.
+    pub run: TimeSpan,
+    /// Wall time of building all images from nothing.
+    pub build: TimeSpan,
+    /// Disk for images and raw data.
+    pub disk: ByteSize,
+}

@@ -1,0 +1,345 @@
+//! What a plugin is: testbeds, hypervisors, and measures (traffic generators and monitors).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use crate::event::EventSink;
+use crate::ids::Name;
+use crate::plan::Machine;
+use crate::record::{Artefact, Part};
+use crate::sample::{NodeRole, Sample, Unit};
+use crate::shell::{Shell, ShellError};
+use crate::site::{DataAddress, GuestSlot, Site, SshTarget};
+use crate::spec::{GuestShape, Options, Role};
+
+/// What a person needs to act on a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} on {node}: {message}{}", log_hint(.log))]
+pub struct PluginError {
+    /// What was being done, e.g. `boot guest vm1`.
+    pub step: String,
+    /// Where.
+    pub node: String,
+    /// What went wrong, with the command and the tail of its standard error.
+    pub message: String,
+    /// A log to look at.
+    pub log: Option<PathBuf>,
+    /// The cause.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+fn log_hint(log: &Option<PathBuf>) -> String {
+    log.as_ref()
+        .map(|path| format!(" (log: {})", path.display()))
+        .unwrap_or_default()
+}
+
+impl PluginError {
+    /// An error without a cause or a log.
+    pub fn new(
+        step: impl Into<String>,
+        node: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            step: step.into(),
+            node: node.into(),
+            message: message.into(),
+            log: None,
+            source: None,
+        }
+    }
+
+    /// Names a log to look at.
+    #[must_use]
+    pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.log = Some(path.into());
+        self
+    }
+
+    /// A failed command during `step`.
+    pub fn shell(step: impl Into<String>, node: &Name, error: ShellError) -> Self {
+        Self {
+            source: Some(Box::new(error)),
+            ..Self::new(step, node.as_str(), "a command failed")
+        }
+    }
+}
+
+/// Raw output that a parser refuses, and the place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}: {message}", .file, line_hint(.line))]
+pub struct ParseError {
+    /// File.
+    pub file: String,
+    /// Line, from 1.
+    pub line: Option<usize>,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+fn line_hint(line: &Option<usize>) -> String {
+    line.map(|n| format!(":{n}")).unwrap_or_default()
+}
+
+/// What every plugin has.
+pub trait Plugin: Send + Sync {
+    /// The name that specs use.
+    fn name(&self) -> &'static str;
+
+    /// Nickel source of a record contract for the plugin's options, `{}` where there are none.
+    /// It is applied to the user's own value, so that a wrong option is blamed there.
+    fn contract(&self) -> &'static str;
+}
+
+/// What plugins get from the engine.
+#[derive(Clone)]
+pub struct Context {
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+    /// A folder for logs; errors name files in it.
+    pub logs: PathBuf,
+}
+
+/// Provides machines.
+#[async_trait]
+pub trait Testbed: Plugin {
+    /// Boots a machine and its peers from built images.
+    async fn acquire(
+        &self,
+        request: &MachineRequest,
+        cx: &Context,
+    ) -> Result<Box<dyn Lease>, PluginError>;
+}
+
+/// What a testbed is asked for.
+#[derive(Clone, Debug)]
+pub struct MachineRequest {
+    /// The machine.
+    pub machine: Machine,
+    /// Files of the host image.
+    pub image: ImageFiles,
+    /// Files of the guest image, which is also the peers' root.
+    pub guest_image: ImageFiles,
+    /// A folder for sockets and keys that lives as long as the lease.
+    pub scratch: PathBuf,
+}
+
+/// Where the parts of a built image lie.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ImageFiles {
+    /// Read-only root, squashfs.
+    pub root: PathBuf,
+    /// Kernel.
+    pub kernel: PathBuf,
+    /// Initramfs, to which a seed is appended.
+    pub initramfs: PathBuf,
+    /// Xen, on Xen host images.
+    pub hypervisor: Option<PathBuf>,
+}
+
+/// A machine that was acquired.
+#[async_trait]
+pub trait Lease: Send {
+    /// What a worker needs to know.
+    fn site(&self) -> &Site;
+
+    /// A program started where a worker must stand: `argv` with its network, and with files at
+    /// the same paths as here. Standard output is piped. It dies with the lease.
+    fn enter(&self, argv: &[String]) -> std::process::Command;
+
+    /// Gives everything back. Also called after failures; dropping a lease must do the same.
+    async fn release(self: Box<Self>) -> Result<(), PluginError>;
+}
+
+/// A node with a connection.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Name.
+    pub name: Name,
+    /// Where it stands.
+    pub role: NodeRole,
+    /// Its shell.
+    pub shell: Arc<dyn Shell>,
+    /// Addresses on the data networks.
+    pub data: Vec<DataAddress>,
+}
+
+/// What a hypervisor plugin offers; used to check specs before a machine is touched.
+#[derive(Clone, Copy, Debug)]
+pub struct HypervisorTraits {
+    /// Whether it has guests.
+    pub guests: bool,
+    /// Guest NIC models; the first is the default.
+    pub nics: &'static [&'static str],
+    /// Toolstacks; the first is the default.
+    pub toolstacks: &'static [&'static str],
+    /// Schedulers that can be asked for; the first is the default.
+    pub schedulers: &'static [&'static str],
+    /// Schedulers under which dom0 can be given a weight.
+    pub weighted: &'static [&'static str],
+    /// Monitors that only make sense on some hypervisors and do here (`xentop` on Xen).
+    pub monitors: &'static [&'static str],
+    /// Memory that the host itself needs beside its guests'.
+    pub host_memory: crate::units::ByteSize,
+}
+
+/// Boots guests on a host over SSH.
+#[async_trait]
+pub trait Hypervisor: Plugin {
+    /// What it offers.
+    fn traits(&self) -> HypervisorTraits;
+
+    /// Makes a booted host ready: bridges, scheduler, weights. Reads everything back and fails if
+    /// version, scheduler or weight differ from what the plan says. Returns what it saw.
+    async fn prepare(
+        &self,
+        host: &Node,
+        host_nics: &[Name],
+        machine: &Machine,
+        cx: &Context,
+    ) -> Result<BTreeMap<String, String>, PluginError>;
+
+    /// Starts a guest. Does not wait until it answers.
+    async fn boot(
+        &self,
+        host: &Node,
+        guest: &GuestSlot,
+        machine: &Machine,
+        cx: &Context,
+    ) -> Result<Box<dyn Guest>, PluginError>;
+}
+
+/// A guest that was started.
+#[async_trait]
+pub trait Guest: Send + Sync {
+    /// How to reach it once it is up.
+    fn ssh(&self) -> &SshTarget;
+
+    /// The last lines of its console, for error messages.
+    async fn console(&self) -> String;
+
+    /// Ends it.
+    async fn stop(self: Box<Self>) -> Result<(), PluginError>;
+}
+
+/// A metric that a measure's samples have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricInfo {
+    /// Name.
+    pub name: &'static str,
+    /// Unit.
+    pub unit: Unit,
+    /// One line.
+    pub about: &'static str,
+}
+
+/// What a measure is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeasureKind {
+    /// Makes traffic and measures it.
+    Traffic,
+    /// Watches.
+    Monitor,
+}
+
+/// One flow: from `source` to `sink`, accounted to the node under test.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// The node that sends.
+    pub source: Node,
+    /// The node that receives.
+    pub sink: Node,
+    /// Address of the sink that the source sends to.
+    pub to: std::net::IpAddr,
+    /// Node under test: a guest, or the host where there are none.
+    pub subject: Name,
+}
+
+/// What a measure is started on.
+#[derive(Clone, Debug)]
+pub struct MeasureRequest {
+    /// What it is part of.
+    pub part: Part,
+    /// Options.
+    pub options: Options,
+    /// What the machine does.
+    pub role: Role,
+    /// Flows, in the guests' order.
+    pub flows: Vec<Flow>,
+    /// The machine under test.
+    pub host: Node,
+    /// Guests that run.
+    pub guests: Vec<Node>,
+    /// Shape of the guests.
+    pub guest_shape: Option<GuestShape>,
+    /// Time before measuring that traffic is to run.
+    pub warm_up: Duration,
+    /// Time that is measured.
+    pub window: Duration,
+    /// The trial's epoch: artefacts' times count from here.
+    pub epoch: Instant,
+}
+
+/// A traffic generator or a monitor. Monitors start first and stop last.
+#[async_trait]
+pub trait Measure: Plugin {
+    /// What it is for.
+    fn kind(&self) -> MeasureKind;
+
+    /// Metrics of its samples.
+    fn metrics(&self) -> &'static [MetricInfo];
+
+    /// Starts it: servers before clients, all clients together. Returns as soon as it runs.
+    async fn start(
+        &self,
+        request: &MeasureRequest,
+        cx: &Context,
+    ) -> Result<Box<dyn Running>, PluginError>;
+
+    /// Reads one raw file. Pure. Anything doubtful is an error, never a 0. An artefact of which
+    /// nothing is to be read (the server's side, say) gives an empty list.
+    fn parse(&self, raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError>;
+}
+
+/// A measure that runs.
+#[async_trait]
+pub trait Running: Send {
+    /// Waits for the end of the measure and gives what it left. A program that failed is not an
+    /// error here: its artefact says so, and what it printed is kept.
+    async fn finish(self: Box<Self>) -> Result<Finished, PluginError>;
+}
+
+/// What a measure left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// Raw files, still in memory.
+    pub artefacts: Vec<Captured>,
+}
+
+/// A raw artefact before it is written.
+#[derive(Debug)]
+pub struct Captured {
+    /// Its description; `digest` is set when it is written.
+    pub artefact: Artefact,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// When each line had arrived, seconds since the trial's epoch. Kept beside the file.
+    pub line_times: Vec<f64>,
+}
+
+/// A raw artefact as a parser sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    /// Its description.
+    pub artefact: &'a Artefact,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// When each line had arrived, seconds since the trial's epoch; may be empty.
+    pub line_times: &'a [f64],
+}

@@ -1,0 +1,174 @@
+//! The run directory: what is written where, and in which format.
+//!
+//! ```text
+//! RUN/run.json                     RunRecord
+//! RUN/study.json  RUN/plan.json    canonical JSON of Study and Plan
+//! RUN/source/                      the spec's own files
+//! RUN/images.json                  manifests of the images that were used, by name
+//! RUN/events.jsonl                 one Event a line
+//! RUN/blocks/BLOCK/block.json      BlockRecord
+//! RUN/blocks/BLOCK/console.log     serial console of the machine
+//! RUN/blocks/BLOCK/env/NODE/*.txt  what was asked about each node, raw
+//! RUN/trials/TRIAL/trial.json      TrialRecord; its presence means that the trial has ended
+//! RUN/trials/TRIAL/raw/*           raw artefacts as they came, and FILE.times beside FILE
+//! RUN/frames/*.parquet RUN/frames/*.json  derived; may be deleted and made again
+//! RUN/report/                      derived as well
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::ids::Name;
+use crate::sample::NodeRole;
+use crate::spec::Options;
+
+/// The version of the run directory's format. A reader refuses any other.
+pub const FORMAT: u32 = 1;
+
+/// `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// `STUDY-YYYYMMDD-HHMMSS-xxxx`.
+    pub id: Name,
+    /// Version of vexp.
+    pub vexp: String,
+    /// When it was started, RFC 3339 in UTC.
+    pub started: String,
+    /// When it ended; `None` while it runs or if it was killed.
+    pub ended: Option<String>,
+    /// What the controller is: kernel, processors, memory, emulator.
+    pub controller: BTreeMap<String, String>,
+    /// Deviations that were only known at run time, beside the plan's.
+    #[serde(default)]
+    pub deviations: Vec<crate::plan::Deviation>,
+}
+
+/// `block.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlockRecord {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Block.
+    pub block: Name,
+    /// What the testbed says: accelerator, emulator …
+    pub site: BTreeMap<String, String>,
+    /// What the hypervisor plugin saw when it prepared the host: version, scheduler, weights …
+    pub host: BTreeMap<String, String>,
+    /// Seconds from the acquisition to a host that answers.
+    pub boot_s: f64,
+    /// Seconds of each guest's boot, in order of the boots.
+    pub guest_boots: Vec<GuestBoot>,
+}
+
+/// One boot of a guest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GuestBoot {
+    /// Guest.
+    pub guest: Name,
+    /// Seconds until it answered.
+    pub seconds: f64,
+}
+
+/// How a trial ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Measured as planned.
+    Measured,
+    /// Something ran, but not as planned: its data are kept and not used.
+    Invalid {
+        /// Why.
+        reason: String,
+    },
+    /// It could not be measured.
+    Failed {
+        /// The error with its causes: step, node, command, standard error's tail, log path.
+        error: String,
+    },
+}
+
+/// `trial.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Trial.
+    pub trial: Name,
+    /// Block.
+    pub block: Name,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// When its epoch was, RFC 3339 in UTC. All other times are seconds since the epoch on the
+    /// worker's monotonic clock.
+    pub epoch: String,
+    /// The measured window.
+    pub window: Option<Window>,
+    /// When it was over, all artefacts being written.
+    pub ended_s: f64,
+    /// Raw artefacts, sorted by path.
+    pub artefacts: Vec<Artefact>,
+}
+
+/// A stretch of time in seconds since the trial's epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// First moment.
+    pub start_s: f64,
+    /// Last moment.
+    pub end_s: f64,
+}
+
+/// What an artefact is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Measured traffic.
+    Traffic,
+    /// Load on other guests.
+    Load,
+    /// A monitor.
+    Monitor,
+}
+
+/// A raw file and what one must know to parse it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Artefact {
+    /// Path below the trial's folder: `raw/vm1.iperf3.client.json`.
+    pub path: String,
+    /// SHA-256 of the file.
+    pub digest: Digest,
+    /// What it is part of.
+    pub part: Part,
+    /// Plugin that made it and can parse it.
+    pub tool: Name,
+    /// What it is to the plugin: `client`, `server`, `stdout`.
+    pub stream: Name,
+    /// Node that it came from.
+    pub node: Name,
+    /// Where that node stands.
+    pub role: NodeRole,
+    /// For traffic: the node under test that the flow is accounted to (`vm1`, or `host`).
+    pub flow: Option<Name>,
+    /// The command, for the record.
+    pub command: String,
+    /// Exit status; `None` if a signal ended it.
+    pub status: Option<i32>,
+    /// Standard error's tail.
+    pub stderr: String,
+    /// Whether output was cut at the cap.
+    pub truncated: bool,
+    /// When the program was started.
+    pub started_s: f64,
+    /// When it had ended.
+    pub ended_s: f64,
+    /// Options of the measure.
+    pub options: Options,
+    /// Roles of nodes by name that the tool may report on: `xentop` reports on guests.
+    #[serde(default)]
+    pub about: BTreeMap<Name, NodeRole>,
+}

@@ -1,0 +1,84 @@
+//! What a worker is told about the machines that a testbed has given it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Name;
+use crate::sample::NodeRole;
+
+/// How to reach a node over SSH. Host keys are known beforehand: there is no trust on first use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshTarget {
+    /// Address on the control network.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
+    /// User.
+    pub user: Name,
+    /// Private key file, as the worker sees it.
+    pub identity: PathBuf,
+    /// File with exactly the keys that are accepted.
+    pub known_hosts: PathBuf,
+}
+
+/// A node that is up, or a guest that will be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Name, unique in the site: `host`, `vm1`, `peer1`.
+    pub name: Name,
+    /// Where it stands.
+    pub role: NodeRole,
+    /// How to reach it.
+    pub ssh: SshTarget,
+    /// Addresses on data network 0, 1, … in order; for the host those that it has when it is
+    /// itself an end host.
+    pub data: Vec<DataAddress>,
+}
+
+/// An address on a data network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Prefix length of its network.
+    pub prefix: u8,
+}
+
+/// A network interface that a guest is to have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestNic {
+    /// MAC address, `52:54:00:…`.
+    pub mac: String,
+    /// Bridge on the host that it is joined to.
+    pub bridge: Name,
+}
+
+/// A guest that the worker may boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestSlot {
+    /// Name, addresses and keys that it will have.
+    pub node: NodeInfo,
+    /// NICs: control first, then data network 0, 1, …
+    pub nics: Vec<GuestNic>,
+    /// A newc cpio archive with the guest's identity, appended to its initramfs; a file that the
+    /// worker can read.
+    pub seed: PathBuf,
+}
+
+/// The machines of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The machine under test.
+    pub host: NodeInfo,
+    /// Interfaces of the host that carry data networks 0, 1, …
+    pub host_nics: Vec<Name>,
+    /// Guests that may be booted on it.
+    pub guests: Vec<GuestSlot>,
+    /// Traffic peers by data network: `peers[0]` sit on network 0.
+    pub peers: Vec<Vec<NodeInfo>>,
+    /// What was used and seen, for the record: accelerator, emulator version …
+    pub facts: BTreeMap<String, String>,
+}

@@ -1,0 +1,367 @@
+//! A study: what a spec says after type-checking, before any testbed is chosen.
+//!
+//! Field names here are the field names of the Nickel library. Every struct refuses unknown
+//! fields, so that a misspelt one is a finding and never a silently kept default.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::ids::Name;
+use crate::sample::Unit;
+use crate::units::{BitRate, ByteSize, Frequency, TimeSpan};
+
+/// The version of the spec's format.
+pub const FORMAT: u32 = 1;
+
+/// Options that a plugin defines, checked by the plugin's own contract.
+pub type Options = Map<String, Value>;
+
+/// The whole of a spec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Study {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Short name; part of every run's id.
+    pub name: Name,
+    /// One line.
+    pub title: String,
+    /// The publication that is rerun, if any.
+    pub paper: Option<Paper>,
+    /// Seed of every random choice: block order, order in a block, bootstrap.
+    pub seed: u64,
+    /// Hardware profiles by name.
+    pub hardware: BTreeMap<Name, Hardware>,
+    /// Platforms by name: hypervisor, version and set-up.
+    pub platforms: BTreeMap<Name, Platform>,
+    /// Experiments by name.
+    pub experiments: BTreeMap<Name, Experiment>,
+    /// How much of the study to run, by name: `quick`, `standard`, `full`.
+    pub efforts: BTreeMap<Name, Effort>,
+    /// What each testbed substitutes, by the testbed's name.
+    pub testbeds: BTreeMap<Name, Overlay>,
+    /// Values that the publication prints.
+    pub published: Vec<Published>,
+    /// Claims by name.
+    pub claims: BTreeMap<Name, Claim>,
+}
+
+/// A publication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paper {
+    /// Title as printed.
+    pub title: String,
+    /// Authors as printed, in order.
+    pub authors: Vec<String>,
+    /// Year.
+    pub year: u32,
+}
+
+/// A machine as the study describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hardware {
+    /// What one would order, e.g. `IBM eServer 325`.
+    pub description: String,
+    /// Processors (cores) that the operating system sees.
+    pub cpus: u32,
+    /// Processor, e.g. `AMD Opteron 246`.
+    pub cpu: String,
+    /// Its clock.
+    pub clock: Frequency,
+    /// Memory.
+    pub memory: ByteSize,
+    /// Network interfaces for data traffic; the control path is the testbed's affair.
+    pub nics: Vec<Nic>,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nic {
+    /// Model; `any` where the study does not name one.
+    pub model: Name,
+    /// Link rate, each direction.
+    pub rate: BitRate,
+}
+
+/// What a machine under test does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Guests send to the peers.
+    Sender,
+    /// The peers send to guests.
+    Receiver,
+    /// Guests forward between two data networks.
+    Router,
+}
+
+impl Role {
+    /// As written in specs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Receiver => "receiver",
+            Self::Router => "router",
+        }
+    }
+}
+
+/// Hypervisor, version and set-up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platform {
+    /// As in tables, e.g. `Xen 3.1a`.
+    pub title: String,
+    /// Hypervisor plugin: `linux`, `xen`, `kvm`.
+    pub hypervisor: Name,
+    /// Version that the study asks for, e.g. `3.1.0`.
+    pub version: String,
+    /// Kernel that the study names, for the record.
+    pub kernel: Option<String>,
+    /// `xl` or `xm`, on hypervisors that have toolstacks; the hypervisor's default otherwise.
+    pub toolstack: Option<Name>,
+    /// Processor scheduler, on hypervisors that offer a choice.
+    pub scheduler: Option<Name>,
+    /// Weight of dom0 under the credit scheduler, 1 to 65535 (Xen's default is 256).
+    pub dom0_weight: Option<u16>,
+    /// Guest's network interface as the hypervisor offers it: `netfront`, `virtio`, `e1000`.
+    /// `None` where there are no guests.
+    pub nic: Option<Name>,
+    /// Each guest; `None` where there are none.
+    pub guest: Option<GuestShape>,
+    /// Hardware profile by role.
+    pub hardware: BTreeMap<Role, Name>,
+    /// The hypervisor plugin's own options.
+    #[serde(default)]
+    pub options: Options,
+}
+
+/// A guest's virtual hardware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestShape {
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory.
+    pub memory: ByteSize,
+}
+
+/// A traffic generator or monitor with its options.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeasureUse {
+    /// Plugin name: `iperf3`, `ping`, `xentop`, `sar`.
+    pub tool: Name,
+    /// The plugin's own options.
+    #[serde(default)]
+    pub options: Options,
+}
+
+/// What is run on which platforms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// One line.
+    pub title: String,
+    /// What the machine under test does.
+    pub role: Role,
+    /// Traffic that is measured.
+    pub traffic: MeasureUse,
+    /// Traffic that loads the *other* guests meanwhile, if any (stressed latency).
+    pub load: Option<MeasureUse>,
+    /// Monitors; those that a platform's hypervisor does not offer are left out there.
+    pub monitors: Vec<MeasureUse>,
+    /// Platforms by name.
+    pub platforms: Vec<Name>,
+    /// VM counts. A platform without guests has one point whatever stands here, with 0 VMs.
+    pub vms: Vec<u32>,
+    /// Figures and tables of the publication that this belongs to.
+    pub figures: Vec<String>,
+}
+
+/// How much of a study to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Effort {
+    /// Only these platforms.
+    pub platforms: Option<Vec<Name>>,
+    /// Only these experiments.
+    pub experiments: Option<Vec<Name>>,
+    /// Only these VM counts.
+    pub vms: Option<Vec<u32>>,
+    /// Repetitions of every point, each in a machine booted anew.
+    pub repetitions: u32,
+    /// Time that traffic runs before measuring.
+    pub warm_up: TimeSpan,
+    /// Time that is measured.
+    pub window: TimeSpan,
+}
+
+/// What a testbed substitutes for what it can't provide. Every rule that applies to a trial is a
+/// [`crate::plan::Deviation`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overlay {
+    /// Factor on every link rate, greater than 0 and at most 1, and why.
+    pub link: Option<LinkScale>,
+    /// Replacements for hypervisor versions.
+    #[serde(default)]
+    pub software: Vec<SoftwareRule>,
+    /// Replacements for hardware, by profile.
+    #[serde(default)]
+    pub hardware: BTreeMap<Name, HardwareRule>,
+    /// Replacement for every guest's shape.
+    pub guest: Option<GuestRule>,
+}
+
+/// Factor on link rates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkScale {
+    /// Greater than 0, at most 1; the product with each rate must be whole bits per second.
+    pub factor: f64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Another version, and the image that has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SoftwareRule {
+    /// Hypervisor plugin.
+    pub hypervisor: Name,
+    /// Version that the study asks for.
+    pub version: String,
+    /// Version that is used; must be seen when the machine is up.
+    pub used: String,
+    /// Host image.
+    pub image: Name,
+    /// Guest image, on hypervisors with guests.
+    pub guest_image: Option<Name>,
+    /// Toolstack that is used instead, if the asked one can't drive that version.
+    pub toolstack: Option<Name>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Other hardware.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HardwareRule {
+    /// Number of processors that is used.
+    pub cpus: Option<u32>,
+    /// Processor that is used.
+    pub cpu: Option<String>,
+    /// Memory that is used.
+    pub memory: Option<ByteSize>,
+    /// NIC model that is used, for all of the profile's NICs.
+    pub nic: Option<Name>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Other guests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestRule {
+    /// Memory that is used.
+    pub memory: Option<ByteSize>,
+    /// Number of virtual processors that is used.
+    pub vcpus: Option<u32>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A metric at a point of the matrix.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricRef {
+    /// Metric name, e.g. `throughput_aggregate`, `efficiency`, `jain_throughput`, `cpu_total`.
+    pub metric: Name,
+    /// Experiment.
+    pub experiment: Name,
+    /// Platform.
+    pub platform: Name,
+    /// VM count; 0 on platforms without guests.
+    pub vms: u32,
+}
+
+/// A value that the publication prints. Values that can only be read off a figure do not exist.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// What it is a value of.
+    pub of: MetricRef,
+    /// The value as printed.
+    pub value: f64,
+    /// Its unit.
+    pub unit: Unit,
+    /// Where it is printed, e.g. `Table II`.
+    pub place: String,
+    /// Remarks, e.g. a contradiction inside the text.
+    pub note: Option<String>,
+}
+
+/// A claim of the publication as executable assertions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The claim in words.
+    pub statement: String,
+    /// Where it stands in the publication.
+    pub place: String,
+    /// Assertions that must all hold; empty with a reason where the claim can't be tested.
+    pub tests: Vec<Assertion>,
+    /// Why `tests` is empty, or what to keep in mind.
+    pub note: Option<String>,
+}
+
+/// `left relation right`, within a margin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assertion {
+    /// Left side.
+    pub left: MetricRef,
+    /// How the sides are compared.
+    pub relation: Relation,
+    /// Right side.
+    pub right: Operand,
+    /// Relative margin, at least 0: 0.05 is five percent of the right side.
+    pub margin: f64,
+}
+
+/// How the sides of an assertion are compared, with `m = margin * |right|`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Relation {
+    /// `|left - right| <= m`
+    About,
+    /// `left >= right - m`
+    AtLeast,
+    /// `left <= right + m`
+    AtMost,
+    /// `left > right + m`
+    GreaterThan,
+    /// `left < right - m`
+    LessThan,
+}
+
+/// Right side of an assertion: a number, or a metric times a factor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Operand {
+    /// A number in the left side's unit.
+    Number(f64),
+    /// `times` × the metric.
+    Metric {
+        /// The metric.
+        of: MetricRef,
+        /// The factor.
+        times: f64,
+    },
+}

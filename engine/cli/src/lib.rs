@@ -1,0 +1,1 @@
+//! Reruns systems experiments that are declared, not scripted.

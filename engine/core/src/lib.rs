@@ -1,0 +1,1 @@
+//! load, check, plan, build, run: Nickel and SSH live here.

@@ -1,0 +1,1 @@
+//! frame, judge, report: Polars and minijinja live here.

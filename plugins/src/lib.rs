@@ -1,0 +1,1 @@
+//! Testbeds, hypervisors, traffic generators and monitors.
