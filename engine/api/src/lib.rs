@@ -10,6 +10,7 @@ pub mod digest;
 pub mod event;
 pub mod exit;
 pub mod ids;
+pub mod metric;
 pub mod plan;
 pub mod plugin;
 pub mod record;
