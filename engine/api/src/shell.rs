@@ -90,6 +90,8 @@ pub struct Output {
     pub stdout: Vec<u8>,
     /// Standard error, up to the implementation's cap.
     pub stderr: Vec<u8>,
+    /// Whether it was ended because its deadline had passed; what it printed is kept.
+    pub timed_out: bool,
     /// Whether either was longer than the cap.
     pub truncated: bool,
     /// When each line of standard output was complete here, one entry a newline.
@@ -187,8 +189,15 @@ pub trait Shell: Send + Sync + std::fmt::Debug {
 
     /// Runs a program that must end with status 0.
     async fn check(&self, cmd: Cmd) -> Result<Output, ShellError> {
-        let command = cmd.to_string();
+        let (command, deadline) = (cmd.to_string(), cmd.deadline);
         let output = self.run(cmd).await?;
+        if output.timed_out {
+            return Err(ShellError::Deadline {
+                node: self.node().clone(),
+                command,
+                deadline,
+            });
+        }
         if output.ok() {
             return Ok(output);
         }
