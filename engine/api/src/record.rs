@@ -10,7 +10,8 @@
 //! RUN/blocks/BLOCK/console.log     serial console of the machine
 //! RUN/blocks/BLOCK/env/NODE/*.txt  what was asked about each node, raw
 //! RUN/trials/TRIAL/trial.json      TrialRecord; its presence means that the trial has ended
-//! RUN/trials/TRIAL/raw/*           raw artefacts as they came, and FILE.times beside FILE
+//! RUN/trials/TRIAL/raw/*           raw artefacts as they came, and FILE.times beside FILE: see
+//!                                  write_line_times
 //! RUN/frames/*.parquet RUN/frames/*.json  derived; may be deleted and made again
 //! RUN/report/                      derived as well
 //! ```
@@ -171,4 +172,55 @@ pub struct Artefact {
     /// Roles of nodes by name that the tool may report on: `xentop` reports on guests.
     #[serde(default)]
     pub about: BTreeMap<Name, NodeRole>,
+}
+
+/// Text of a `FILE.times`: when each line of FILE had arrived, seconds since the trial's epoch,
+/// one number a line with nine decimals.
+pub fn write_line_times(times: &[f64]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for time in times {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{time:.9}");
+    }
+    text
+}
+
+/// A line of a `FILE.times` is no time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: `{}` is not a finite number of seconds", .text.escape_debug())]
+pub struct BadLineTime {
+    /// Line, from 1.
+    pub line: usize,
+    /// What stands there.
+    pub text: String,
+}
+
+/// Reads what [`write_line_times`] wrote.
+pub fn read_line_times(text: &str) -> Result<Vec<f64>, BadLineTime> {
+    text.lines()
+        .enumerate()
+        .map(|(i, line)| {
+            line.parse::<f64>()
+                .ok()
+                .filter(|time| time.is_finite())
+                .ok_or_else(|| BadLineTime {
+                    line: i + 1,
+                    text: line.to_owned(),
+                })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_times_round_trip_and_refuse_what_is_no_time() {
+        let times = [0.0, 1.25, 12.000_000_001];
+        assert_eq!(read_line_times(&write_line_times(&times)).unwrap(), times);
+        assert_eq!(read_line_times("").unwrap(), [0.0; 0]);
+        assert_eq!(read_line_times("1.0\nnan\n").unwrap_err().line, 2);
+    }
 }
