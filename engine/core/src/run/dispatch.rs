@@ -1,0 +1,295 @@
+//! The dispatcher: takes machines from a testbed, block by block, and starts a worker for each.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::sync::watch;
+use vexp_api::event::{Event, EventSink};
+use vexp_api::ids::Name;
+use vexp_api::plan::{Block, Plan};
+use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, PluginError, Testbed};
+use vexp_api::record::{Outcome, TrialRecord};
+use vexp_api::shell::tail;
+
+use super::files::{self, FileError};
+use super::manifest::{self, Manifest};
+use super::ssh::chain;
+use super::worker;
+
+/// Why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A result can't be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An image that the plan needs was not built.
+    #[error("image `{0}` was not built")]
+    NoImage(Name),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What a run needs.
+pub struct RunRequest<'a> {
+    /// The trials.
+    pub plan: &'a Plan,
+    /// Built images by name.
+    pub images: &'a BTreeMap<Name, ImageFiles>,
+    /// The run's folder; `plan.json`, `study.json` and `run.json` are there already.
+    pub run: &'a Path,
+    /// The run's id.
+    pub id: &'a Name,
+    /// Testbed.
+    pub testbed: Arc<dyn Testbed>,
+    /// The executable that has the verb `worker`, as it is seen where workers stand.
+    pub executable: PathBuf,
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+    /// Becomes true when the user asks to stop.
+    pub cancel: watch::Receiver<bool>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunSummary {
+    /// Trials that were measured.
+    pub measured: usize,
+    /// Trials that were not.
+    pub not_measured: usize,
+}
+
+/// Runs all trials that have no record yet.
+///
+/// # Errors
+/// [`RunError::Interrupted`] with everything released, or results that can't be written. A block
+/// that fails is recorded and the next one is run.
+pub async fn run(request: &RunRequest<'_>) -> Result<RunSummary, RunError> {
+    let events: Arc<dyn EventSink> = Arc::new(Log::open(request.run, Arc::clone(&request.events))?);
+    let mut cancel = request.cancel.clone();
+    for block in &request.plan.blocks {
+        let missing = missing(request.run, block);
+        if missing.trials.is_empty() {
+            continue;
+        }
+        let done = tokio::select! {
+            done = run_block(request, &missing, &events) => done,
+            _ = cancel.wait_for(|stop| *stop) => return Err(RunError::Interrupted),
+        };
+        if let Err(error) = done {
+            let error = chain(&*error);
+            worker::fail_rest(request.run, block, &error)?;
+            events.event(&Event::BlockFailed {
+                block: block.id.clone(),
+                error,
+            });
+        }
+    }
+    let summary = count(request.run, request.plan)?;
+    events.event(&Event::RunEnded {
+        run: request.id.clone(),
+        measured: summary.measured,
+        not_measured: summary.not_measured,
+    });
+    Ok(summary)
+}
+
+/// The block with the trials that have no record yet.
+fn missing(run: &Path, block: &Block) -> Block {
+    let mut block = block.clone();
+    block
+        .trials
+        .retain(|trial| !files::trial_dir(run, &trial.id).join("trial.json").exists());
+    block
+}
+
+type BlockError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn run_block(
+    request: &RunRequest<'_>,
+    block: &Block,
+    events: &Arc<dyn EventSink>,
+) -> Result<(), BlockError> {
+    let started = Instant::now();
+    events.event(&Event::BlockStarted {
+        block: block.id.clone(),
+    });
+    let folder = files::block_dir(request.run, &block.id);
+    files::create_dir(&folder)?;
+    let image = |name: &Name| {
+        request
+            .images
+            .get(name)
+            .cloned()
+            .ok_or_else(|| RunError::NoImage(name.clone()))
+    };
+    let machine = MachineRequest {
+        image: image(&block.machine.image)?,
+        guest_image: image(&block.machine.guest_image)?,
+        machine: block.machine.clone(),
+        scratch: folder.clone(),
+    };
+    let cx = Context {
+        events: Arc::clone(events),
+        logs: folder.clone(),
+    };
+    let lease = request.testbed.acquire(&machine, &cx).await?;
+    let boot_s = started.elapsed().as_secs_f64();
+    events.event(&Event::HostReady {
+        block: block.id.clone(),
+        seconds: boot_s,
+    });
+    let worked = run_worker(request, block, lease.as_ref(), boot_s, &folder, events).await;
+    let released = lease.release().await;
+    worked?;
+    released?;
+    events.event(&Event::BlockEnded {
+        block: block.id.clone(),
+        seconds: started.elapsed().as_secs_f64(),
+    });
+    Ok(())
+}
+
+async fn run_worker(
+    request: &RunRequest<'_>,
+    block: &Block,
+    lease: &dyn Lease,
+    boot_s: f64,
+    folder: &Path,
+    events: &Arc<dyn EventSink>,
+) -> Result<(), BlockError> {
+    let manifest = Manifest {
+        format: manifest::FORMAT,
+        block: block.clone(),
+        site: lease.site().clone(),
+        run: request.run.to_owned(),
+        boot_s,
+    };
+    let path = folder.join("manifest.json");
+    files::write_json(&path, &manifest)?;
+    let argv = [
+        request.executable.display().to_string(),
+        "worker".to_owned(),
+        path.display().to_string(),
+    ];
+    let mut command = tokio::process::Command::from(lease.enter(&argv));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let step = || format!("worker for block {}", block.id);
+    let failed = |message: String| PluginError::new(step(), "controller", message);
+    let mut child = command
+        .spawn()
+        .map_err(|e| failed(format!("cannot start it: {e}")))?;
+    let stderr = child.stderr.take();
+    let complaints = tokio::spawn(async move {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = stderr {
+            // What could be read before an error is what there is to show.
+            let _ = tokio::io::AsyncReadExt::read_to_end(&mut pipe, &mut bytes).await;
+        }
+        bytes
+    });
+    if let Some(stdout) = child.stdout.take() {
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await? {
+            let event: Event = serde_json::from_str(&line)
+                .map_err(|e| failed(format!("it said something that is no event: {e}: {line}")))?;
+            events.event(&event);
+        }
+    }
+    let status = child.wait().await?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = tail(&complaints.await.unwrap_or_default(), 4000);
+    let error = failed(if said.is_empty() {
+        format!("it ended with {status}")
+    } else {
+        said
+    });
+    Err(error.log(folder.join("console.log")).into())
+}
+
+/// Counts trials by their records.
+fn count(run: &Path, plan: &Plan) -> Result<RunSummary, FileError> {
+    let mut summary = RunSummary {
+        measured: 0,
+        not_measured: 0,
+    };
+    for trial in plan.trials() {
+        let path = files::trial_dir(run, &trial.id).join("trial.json");
+        let measured =
+            path.exists() && files::read_json::<TrialRecord>(&path)?.outcome == Outcome::Measured;
+        if measured {
+            summary.measured += 1;
+        } else {
+            summary.not_measured += 1;
+        }
+    }
+    Ok(summary)
+}
+
+/// Writes events to `events.jsonl` and hands them on.
+struct Log {
+    file: Mutex<std::fs::File>,
+    next: Arc<dyn EventSink>,
+}
+
+/// An event with its time, as it stands in `events.jsonl`.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    at: String,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl Log {
+    fn open(run: &Path, next: Arc<dyn EventSink>) -> Result<Self, FileError> {
+        let path = run.join("events.jsonl");
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path);
+        let file = file.map_err(|source| FileError::Io {
+            action: "open",
+            path,
+            source,
+        })?;
+        Ok(Self {
+            file: Mutex::new(file),
+            next,
+        })
+    }
+}
+
+impl EventSink for Log {
+    fn event(&self, event: &Event) {
+        if let Ok(mut text) = serde_json::to_string(&Line {
+            at: now_rfc3339(),
+            event,
+        }) {
+            text.push('\n');
+            let mut file = self
+                .file
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            // The log tells the story of a run; results do not depend on it, and a full disk
+            // shows at the next result that is written.
+            let _ = file.write_all(text.as_bytes());
+        }
+        self.next.event(event);
+    }
+}
+
+/// The present time as RFC 3339 in UTC with milliseconds.
+pub fn now_rfc3339() -> String {
+    format!("{:.3}", jiff::Timestamp::now())
+}

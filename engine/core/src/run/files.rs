@@ -1,0 +1,164 @@
+//! Writing into a run's folder: whole files or nothing.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use vexp_api::digest::{Digest, canonical_json};
+use vexp_api::plugin::Captured;
+use vexp_api::record::TrialRecord;
+
+/// A file that could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The operating system refused.
+    #[error("cannot {action} {}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The content is not what it should be.
+    #[error("{} is not valid", .path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: serde_json::Error,
+    },
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+/// Creates a folder and its parents.
+pub fn create_dir(path: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(path).map_err(io("create folder", path))
+}
+
+/// Writes a file so that a reader sees all of it or nothing, also after a power loss.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io("write in", folder))?;
+    file.write_all(bytes).map_err(io("write", path))?;
+    file.as_file().sync_all().map_err(io("write", path))?;
+    // Temporary files are 0600; results are for everybody who may enter the folder.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file()
+        .set_permissions(mode)
+        .map_err(io("write", path))?;
+    file.persist(path)
+        .map_err(|e| e.error)
+        .map_err(io("write", path))?;
+    sync_dir(folder)
+}
+
+/// Writes a value as canonical JSON and a newline.
+pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), FileError> {
+    let mut text = canonical_json(value).map_err(|source| FileError::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    text.push('\n');
+    write_atomic(path, text.as_bytes())
+}
+
+/// Reads a JSON file.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
+    let bytes = fs::read(path).map_err(io("read", path))?;
+    serde_json::from_slice(&bytes).map_err(|source| FileError::Json {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn sync_dir(folder: &Path) -> Result<(), FileError> {
+    File::open(folder)
+        .and_then(|dir| dir.sync_all())
+        .map_err(io("sync", folder))
+}
+
+/// Where a trial's folder is.
+pub fn trial_dir(run: &Path, trial: &vexp_api::ids::Name) -> PathBuf {
+    run.join("trials").join(trial.as_str())
+}
+
+/// Where a block's folder is.
+pub fn block_dir(run: &Path, block: &vexp_api::ids::Name) -> PathBuf {
+    run.join("blocks").join(block.as_str())
+}
+
+/// Writes a trial with its raw artefacts: the folder appears whole, or not at all.
+pub fn write_trial(
+    run: &Path,
+    record: &TrialRecord,
+    captured: Vec<Captured>,
+) -> Result<(), FileError> {
+    let parent = run.join("trials");
+    create_dir(&parent)?;
+    let temp = tempfile::Builder::new()
+        .prefix(".writing-")
+        .tempdir_in(&parent)
+        .map_err(io("write in", &parent))?;
+    create_dir(&temp.path().join("raw"))?;
+    let mut record = record.clone();
+    for mut item in captured {
+        item.artefact.digest = Digest::of(&item.bytes);
+        let path = temp.path().join(&item.artefact.path);
+        write_atomic(&path, &item.bytes)?;
+        if !item.line_times.is_empty() {
+            let times: String = item
+                .line_times
+                .iter()
+                .map(|t| format!("{t:.6}\n"))
+                .collect();
+            let name = format!("{}.times", item.artefact.path);
+            write_atomic(&temp.path().join(name), times.as_bytes())?;
+        }
+        record.artefacts.push(item.artefact);
+    }
+    record.artefacts.sort_by(|a, b| a.path.cmp(&b.path));
+    write_json(&temp.path().join("trial.json"), &record)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(temp.path(), mode).map_err(io("write", temp.path()))?;
+    sync_dir(&temp.path().join("raw"))?;
+    let target = trial_dir(run, &record.trial);
+    let temp = temp.keep();
+    fs::rename(&temp, &target).map_err(io("rename to", &target))?;
+    sync_dir(&parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_whole_files_and_leaves_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write_json(&path, &[1, 2]).unwrap();
+        write_json(&path, &[3]).unwrap();
+        assert_eq!(read_json::<Vec<u8>>(&path).unwrap(), [3]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn names_the_file_that_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("torn.json");
+        fs::write(&path, b"{\"a\":").unwrap();
+        let error = read_json::<serde_json::Value>(&path).unwrap_err();
+        assert!(error.to_string().contains("torn.json"));
+    }
+}

@@ -1,0 +1,13 @@
+//! run: plan + images → run directory. The only stage that touches machines.
+//!
+//! [`dispatch`] takes machines from a testbed and starts one worker for each block; [`worker`]
+//! stands inside the machines' network and runs the block's trials through the plugins.
+
+pub mod cleanup;
+pub mod dispatch;
+pub mod environment;
+pub mod files;
+pub mod manifest;
+pub mod ssh;
+mod trial;
+pub mod worker;

@@ -1,0 +1,259 @@
+//! [`Shell`] over multiplexed SSH.
+
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use openssh::{KnownHosts, Session, SessionBuilder, Stdio};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+use vexp_api::ids::Name;
+use vexp_api::shell::{Cmd, Output, Process, Shell, ShellError};
+use vexp_api::site::SshTarget;
+
+/// Most bytes of standard output that are kept of one command.
+pub const STDOUT_CAP: usize = 64 << 20;
+/// Most bytes of standard error that are kept of one command.
+const STDERR_CAP: usize = 64 << 10;
+/// How long the far side's `timeout` waits between SIGTERM and SIGKILL.
+const KILL_AFTER: &str = "2";
+/// How much longer than the far side this side waits before it gives the connection up.
+const GRACE: Duration = Duration::from_secs(8);
+/// How long output may stay open after the program has ended: a child that it left behind may
+/// hold the pipe.
+const LEAK: Duration = Duration::from_millis(500);
+
+/// A node reached through one SSH connection that all its commands share.
+pub struct SshShell {
+    node: Name,
+    session: Arc<Session>,
+}
+
+impl std::fmt::Debug for SshShell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SshShell")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SshShell {
+    /// Connects. Only keys in the target's own file are accepted, and no user configuration is
+    /// read: what a run depends on stands in its site.
+    pub async fn connect(
+        node: &Name,
+        target: &SshTarget,
+        timeout: Duration,
+    ) -> Result<Self, ShellError> {
+        let mut builder = SessionBuilder::default();
+        builder
+            .user(target.user.to_string())
+            .port(target.port)
+            .keyfile(&target.identity)
+            .known_hosts_check(KnownHosts::Strict)
+            .user_known_hosts_file(&target.known_hosts)
+            .config_file("/dev/null")
+            .connect_timeout(timeout)
+            .server_alive_interval(Duration::from_secs(5));
+        let session = builder
+            .connect_mux(target.address.to_string())
+            .await
+            .map_err(|error| ShellError::Connect {
+                node: node.clone(),
+                reason: chain(&error),
+            })?;
+        Ok(Self {
+            node: node.clone(),
+            session: Arc::new(session),
+        })
+    }
+
+    /// Connects to a node that is still booting: tries until `deadline` has passed.
+    pub async fn connect_when_up(
+        node: &Name,
+        target: &SshTarget,
+        deadline: Duration,
+    ) -> Result<Self, ShellError> {
+        let end = Instant::now() + deadline;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let attempt = left.clamp(Duration::from_secs(1), Duration::from_secs(20));
+            match Self::connect(node, target, attempt).await {
+                Ok(shell) => return Ok(shell),
+                // A wrong host key does not become right by waiting.
+                Err(error) if left.is_zero() || is_wrong_key(&error) => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(150)).await,
+            }
+        }
+    }
+}
+
+fn is_wrong_key(error: &ShellError) -> bool {
+    matches!(error, ShellError::Connect { reason, .. } if reason.contains("ost key verification failed"))
+}
+
+/// An error with its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[async_trait]
+impl Shell for SshShell {
+    fn node(&self) -> &Name {
+        &self.node
+    }
+
+    async fn start(&self, cmd: Cmd) -> Result<Box<dyn Process>, ShellError> {
+        let shown = cmd.to_string();
+        // Ending the local client leaves the far program running, so the far side keeps the
+        // deadline itself. openssh quotes every argument for the far shell.
+        let seconds = format!("{:.3}", cmd.deadline.as_secs_f64());
+        let mut command = Arc::clone(&self.session).arc_command("timeout");
+        command
+            .args(["-k", KILL_AFTER, &seconds, &cmd.program])
+            .args(&cmd.args);
+        command.stdin(if cmd.stdin.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = command.spawn().await.map_err(|error| ShellError::Lost {
+            node: self.node.clone(),
+            command: shown.clone(),
+            reason: chain(&error),
+        })?;
+        if let Some(mut stdin) = child.stdin().take() {
+            let bytes = cmd.stdin;
+            // The program may end without reading it all; its status tells.
+            tokio::spawn(async move {
+                let _ = stdin.write_all(&bytes).await;
+                let _ = stdin.shutdown().await;
+            });
+        }
+        let stdout = Reader::new(child.stdout().take(), STDOUT_CAP);
+        let stderr = Reader::new(child.stderr().take(), STDERR_CAP);
+        Ok(Box::new(SshProcess {
+            node: self.node.clone(),
+            shown,
+            deadline: cmd.deadline,
+            started,
+            wait: tokio::spawn(child.wait()),
+            stdout,
+            stderr,
+        }))
+    }
+}
+
+/// What was read so far; shared, so that nothing is lost when a reader must be given up.
+#[derive(Default)]
+struct Stream {
+    bytes: Vec<u8>,
+    line_times: Vec<Instant>,
+    truncated: bool,
+}
+
+struct Reader {
+    stream: Arc<Mutex<Stream>>,
+    task: JoinHandle<()>,
+}
+
+impl Reader {
+    fn new(pipe: Option<impl AsyncRead + Unpin + Send + 'static>, cap: usize) -> Self {
+        let stream = Arc::new(Mutex::new(Stream::default()));
+        let shared = Arc::clone(&stream);
+        let task = tokio::spawn(async move {
+            if let Some(pipe) = pipe {
+                read(pipe, cap, &shared).await;
+            }
+        });
+        Self { stream, task }
+    }
+
+    /// What was read, after waiting a little for the end of the pipe.
+    async fn finish(mut self) -> Stream {
+        if tokio::time::timeout(LEAK, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+        std::mem::take(&mut *lock(&self.stream))
+    }
+}
+
+/// A panic while the lock was held leaves plain data behind, which is still what was read.
+fn lock(stream: &Mutex<Stream>) -> std::sync::MutexGuard<'_, Stream> {
+    stream
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Reads to the end. Past the cap, bytes are thrown away, so that the program is never blocked.
+async fn read(mut pipe: impl AsyncRead + Unpin, cap: usize, stream: &Mutex<Stream>) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(n @ 1..) = pipe.read(&mut buffer).await {
+        let now = Instant::now();
+        let mut stream = lock(stream);
+        let keep = n.min(cap.saturating_sub(stream.bytes.len()));
+        stream.truncated |= keep < n;
+        let lines = buffer[..keep].iter().filter(|b| **b == b'\n').count();
+        stream.line_times.extend(std::iter::repeat_n(now, lines));
+        stream.bytes.extend_from_slice(&buffer[..keep]);
+    }
+}
+
+struct SshProcess {
+    node: Name,
+    shown: String,
+    deadline: Duration,
+    started: Instant,
+    wait: JoinHandle<Result<ExitStatus, openssh::Error>>,
+    stdout: Reader,
+    stderr: Reader,
+}
+
+#[async_trait]
+impl Process for SshProcess {
+    async fn wait(mut self: Box<Self>) -> Result<Output, ShellError> {
+        let left = (self.started + self.deadline + GRACE).saturating_duration_since(Instant::now());
+        let lost = |reason: String| ShellError::Lost {
+            node: self.node.clone(),
+            command: self.shown.clone(),
+            reason,
+        };
+        let status = match tokio::time::timeout(left, &mut self.wait).await {
+            Err(_) => None,
+            Ok(Err(join)) => return Err(lost(join.to_string())),
+            // openssh has this for a far program that a signal ended as well as for a lost
+            // connection; a connection that still answers tells them apart.
+            Ok(Ok(Err(error))) => return Err(lost(chain(&error))),
+            Ok(Ok(Ok(status))) => Some(status),
+        };
+        let ended = Instant::now();
+        let (stdout, stderr) = (self.stdout.finish().await, self.stderr.finish().await);
+        let code = status.and_then(|s| s.code());
+        // `timeout` ends with 124, or with 137 where it had to use SIGKILL.
+        let timed_out = status.is_none()
+            || (matches!(code, Some(124 | 137)) && ended >= self.started + self.deadline);
+        Ok(Output {
+            status: if timed_out { None } else { code },
+            stdout: stdout.bytes,
+            stderr: stderr.bytes,
+            timed_out,
+            truncated: stdout.truncated || stderr.truncated,
+            line_times: stdout.line_times,
+            started: self.started,
+            ended,
+        })
+    }
+}
