@@ -2,4 +2,6 @@
 
 pub mod run;
 
+pub mod build;
 pub mod load;
+pub mod store;

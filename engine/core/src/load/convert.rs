@@ -1,0 +1,96 @@
+//! Turns Nickel's errors into findings of ours. Nickel's own types don't leave this folder.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use nickel_lang_core::error::IntoDiagnostics;
+use nickel_lang_core::files::{FileId, Files};
+use vexp_api::diagnostic::{Diagnostic, Label, Place, Severity};
+
+/// Names of the study's files by Nickel's ids. Files that are not in it (the library, Nickel's
+/// standard library, generated snippets) are never shown.
+pub(super) struct Names(pub(super) HashMap<FileId, String>);
+
+/// A label in one of the study's files.
+pub(super) fn label(
+    files: &Files,
+    names: &Names,
+    id: FileId,
+    range: Range<usize>,
+    text: &str,
+) -> Option<Label> {
+    let file = names.0.get(&id)?;
+    let source = files.source(id);
+    Some(Label {
+        place: place(file, source, range),
+        text: text.to_owned(),
+    })
+}
+
+/// The place of a range of bytes.
+pub(super) fn place(file: &str, source: &str, range: Range<usize>) -> Place {
+    let offset = range.start.min(source.len());
+    let end = range.end.clamp(offset, source.len());
+    let before = source.get(..offset).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    Place {
+        file: file.to_owned(),
+        offset,
+        len: end - offset,
+        line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
+}
+
+/// One finding for one error of Nickel.
+pub(super) fn from_nickel(
+    code: &str,
+    error: impl IntoDiagnostics,
+    files: &mut Files,
+    names: &Names,
+) -> Diagnostic {
+    let all = error.into_diagnostics(files);
+    let mut labels = Vec::new();
+    let mut notes = Vec::new();
+    let mut message = String::new();
+    for diagnostic in all {
+        if message.is_empty() {
+            message = one_line(&diagnostic.message);
+        }
+        let mut own: Vec<_> = diagnostic.labels.into_iter().collect();
+        // `Primary` sorts before `Secondary`; the sort is stable.
+        own.sort_by_key(|label| label.style != nickel_lang_core::error::LabelStyle::Primary);
+        labels.extend(
+            own.into_iter()
+                .filter_map(|l| label(files, names, l.file_id, l.range, &one_line(&l.message))),
+        );
+        notes.extend(diagnostic.notes.iter().map(|note| one_line(note)));
+    }
+    labels.dedup_by(|a, b| a.place == b.place);
+    Diagnostic {
+        code: code.to_owned(),
+        severity: Severity::Error,
+        message,
+        field: String::new(),
+        labels,
+        help: (!notes.is_empty()).then(|| notes.join("; ")),
+    }
+}
+
+/// Messages of Nickel have line breaks and indentation for a terminal.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_lines_and_characters_from_one() {
+        let source = "a\né = x\n";
+        let at = source.find('x').unwrap_or(0);
+        let place = place("f", source, at..at + 1);
+        assert_eq!((place.line, place.column, place.len), (2, 5, 1));
+    }
+}
