@@ -3,5 +3,7 @@
 pub mod run;
 
 pub mod build;
+pub mod check;
+pub mod plan;
 pub mod load;
 pub mod store;

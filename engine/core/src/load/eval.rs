@@ -91,7 +91,7 @@ impl Session {
         Ok(value)
     }
 
-    fn json(&self, value: &NickelValue) -> Result<Value, Diagnostic> {
+    fn json(&self, value: &NickelValue) -> Result<Value, Box<Diagnostic>> {
         let internal = |message: String| Diagnostic {
             code: "evaluation".to_owned(),
             severity: vexp_api::diagnostic::Severity::Error,
@@ -102,9 +102,9 @@ impl Session {
         };
         let text = serialize::to_string(ExportFormat::Json, value).map_err(|data| {
             let error = Error::export_error(self.context.pos_table.clone(), data);
-            self.finding("evaluation", error)
+            Box::new(self.finding("evaluation", error))
         })?;
-        serde_json::from_str(&text).map_err(|error| internal(error.to_string()))
+        serde_json::from_str(&text).map_err(|error| Box::new(internal(error.to_string())))
     }
 
     fn spans(&self, value: &NickelValue) -> Vec<(FieldPath, Spot)> {
@@ -167,7 +167,7 @@ pub(super) fn study(sources: &Sources, main: &str, contracts: &Contracts) -> Rep
                     ..Reply::default()
                 };
             }
-            Err(finding) => finding,
+            Err(finding) => *finding,
         },
         Err(error) => strict.finding("contract", error),
     };
@@ -194,7 +194,7 @@ pub(super) fn value(sources: &Sources, main: &str) -> Reply {
 fn plain(session: &mut Session, main: &str) -> Reply {
     let result = session
         .eval("plain.ncl", format!("import {main}"))
-        .map_err(|error| session.finding("evaluation", error))
+        .map_err(|error| Box::new(session.finding("evaluation", error)))
         .and_then(|value| Ok((session.json(&value)?, session.spans(&value))));
     match result {
         Ok((value, spans)) => Reply {
@@ -203,7 +203,7 @@ fn plain(session: &mut Session, main: &str) -> Reply {
             ..Reply::default()
         },
         Err(finding) => Reply {
-            fatal: vec![finding],
+            fatal: vec![*finding],
             ..Reply::default()
         },
     }

@@ -1,0 +1,134 @@
+//! Value + registry → checked study, or all findings at once.
+//!
+//! First the shape of every field ([`shape`]), then the rules between fields ([`rules`]) on what
+//! is left. What follows from a mistake is not reported beside the mistake.
+
+mod findings;
+mod nearest;
+mod references;
+mod rules;
+mod schema;
+mod shape;
+
+use std::collections::BTreeMap;
+
+use vexp_api::diagnostic::{Diagnostic, Severity};
+use vexp_api::digest::Digest;
+use vexp_api::ids::Name;
+use vexp_api::plugin::HypervisorTraits;
+use vexp_api::registry::Registry;
+use vexp_api::spec::Study;
+
+use crate::load::{FieldPath, Loaded};
+use findings::Findings;
+
+pub(crate) use rules::scaled;
+
+/// A study that keeps all rules. Only [`check`] makes one.
+#[derive(Clone, Debug)]
+pub struct CheckedStudy {
+    study: Study,
+    digest: Digest,
+    traits: BTreeMap<Name, HypervisorTraits>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl CheckedStudy {
+    /// The study.
+    pub fn study(&self) -> &Study {
+        &self.study
+    }
+
+    /// Digest of the study's canonical JSON.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// What the hypervisors that it uses offer.
+    pub fn traits(&self) -> &BTreeMap<Name, HypervisorTraits> {
+        &self.traits
+    }
+
+    /// What is allowed but probably not meant.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+}
+
+/// What rules look at.
+pub(crate) struct Cx<'a> {
+    study: &'a Study,
+    registry: &'a Registry,
+}
+
+/// Checks a study.
+///
+/// # Errors
+/// All findings, errors and warnings, in the order of the source.
+pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<Diagnostic>> {
+    let mut findings = Findings::new(&loaded.spans);
+    let repaired = shape::repair(
+        &schema::STUDY,
+        &loaded.value,
+        &FieldPath::top(),
+        &mut findings,
+    );
+    for finding in &loaded.options {
+        findings.all.push(finding.clone());
+    }
+    let study: Study = match serde_path_to_error::deserialize(&repaired) {
+        Ok(study) => study,
+        Err(error) => {
+            // The schema and the types are held against each other by a test; if they differ
+            // nevertheless, a finding is better than a wrong study.
+            let path = FieldPath::of(&[&error.path().to_string()]);
+            let message = error.into_inner().to_string();
+            findings.shape("type", &path, findings::At::Value, message, None);
+            return Err(findings.sorted());
+        }
+    };
+    let cx = Cx {
+        study: &study,
+        registry,
+    };
+    references::check(&cx, &mut findings);
+    rules::check(&cx, &mut findings);
+    let errors = |all: &[Diagnostic]| all.iter().any(|d| d.severity == Severity::Error);
+    if !errors(&findings.all) {
+        findings.all.extend(loaded.contract.clone());
+    }
+    let all = findings.sorted();
+    if errors(&all) {
+        return Err(all);
+    }
+    let digest = match Digest::of_value(&study) {
+        Ok(digest) => digest,
+        Err(error) => return Err(vec![internal(error.to_string())]),
+    };
+    let traits = study
+        .platforms
+        .values()
+        .filter_map(|platform| {
+            let name = &platform.hypervisor;
+            let plugin = registry.hypervisors().get(name.as_str())?;
+            Some((name.clone(), plugin.traits()))
+        })
+        .collect();
+    Ok(CheckedStudy {
+        study,
+        digest,
+        traits,
+        warnings: all,
+    })
+}
+
+fn internal(message: String) -> Diagnostic {
+    Diagnostic {
+        code: "internal".to_owned(),
+        severity: Severity::Error,
+        message,
+        field: String::new(),
+        labels: Vec::new(),
+        help: None,
+    }
+}

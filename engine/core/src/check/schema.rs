@@ -1,0 +1,275 @@
+//! The shape of a study as data: what `contracts/contracts.ncl` says, for finding every mistake
+//! and not only the first. A test holds the two against each other.
+
+use serde_json::{Value, json};
+
+/// What a value must be.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// Text with at least one character.
+    Text,
+    /// A [`vexp_api::ids::Name`].
+    Name,
+    /// A whole number in a range.
+    Whole(u64, u64),
+    /// Any finite number.
+    Number,
+    /// A finite number, at least 0.
+    Positive0,
+    /// A number greater than 0, at most 1.
+    Fraction,
+    /// A [`vexp_api::units::BitRate`], not 0.
+    Rate,
+    /// A [`vexp_api::units::ByteSize`], not 0.
+    Size,
+    /// A [`vexp_api::units::TimeSpan`], not 0.
+    Time,
+    /// A [`vexp_api::units::TimeSpan`].
+    Time0,
+    /// A [`vexp_api::units::Frequency`], not 0.
+    Frequency,
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    /// A list.
+    List(&'static Kind),
+    /// A list with at least one element.
+    Some(&'static Kind),
+    /// A record whose fields are named by the study.
+    Map(&'static Kind),
+    /// A record with a field for each of some roles.
+    ByRole(&'static Kind),
+    /// A record with these fields.
+    Record(&'static [Field]),
+    /// A record that a plugin's contract checks.
+    Options,
+    /// A number or a metric times a factor.
+    Operand,
+}
+
+/// A field of a record.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) need: Need,
+}
+
+/// Whether a field must be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Yes.
+    Required,
+    /// No; also `null`.
+    Optional,
+    /// No: it is an empty list or record, or this number.
+    Empty,
+    /// No: the number.
+    Number(u64),
+}
+
+const fn must(name: &'static str, kind: Kind) -> Field {
+    Field {
+        name,
+        kind,
+        need: Need::Required,
+    }
+}
+
+const fn may(name: &'static str, kind: Kind) -> Field {
+    Field {
+        name,
+        kind,
+        need: Need::Optional,
+    }
+}
+
+const fn empty(name: &'static str, kind: Kind) -> Field {
+    Field {
+        name,
+        kind,
+        need: Need::Empty,
+    }
+}
+
+impl Field {
+    /// The value of a field that is not written; `None` if it must be.
+    pub(super) fn default(&self) -> Option<Value> {
+        match (self.need, self.kind) {
+            (Need::Required, _) => None,
+            (Need::Optional, _) => Some(Value::Null),
+            (Need::Number(number), _) => Some(json!(number)),
+            (Need::Empty, Kind::List(_) | Kind::Some(_)) => Some(json!([])),
+            (Need::Empty, _) => Some(json!({})),
+        }
+    }
+}
+
+/// Largest whole number that a specification may use: exact in every JSON reader.
+const MAX: u64 = 1 << 53;
+const COUNT: u64 = u32::MAX as u64;
+
+pub(super) const ROLES: &[&str] = &["sender", "receiver", "router"];
+const RELATIONS: &[&str] = &["about", "at_least", "at_most", "greater_than", "less_than"];
+const UNITS: &[&str] = &[
+    "Mb/s",
+    "ms",
+    "% of a CPU",
+    "%",
+    "packets/s",
+    "B",
+    "count",
+    "1",
+    "% of a CPU per Mb/s",
+];
+
+/// The whole.
+pub(super) const STUDY: Kind = Kind::Record(&[
+    Field {
+        name: "format",
+        kind: Kind::Whole(1, 1),
+        need: Need::Number(1),
+    },
+    must("name", Kind::Name),
+    must("title", Kind::Text),
+    may("paper", PAPER),
+    Field {
+        name: "seed",
+        kind: Kind::Whole(0, MAX),
+        need: Need::Number(1),
+    },
+    must("hardware", Kind::Map(&HARDWARE)),
+    must("platforms", Kind::Map(&PLATFORM)),
+    must("experiments", Kind::Map(&EXPERIMENT)),
+    must("efforts", Kind::Map(&EFFORT)),
+    empty("testbeds", Kind::Map(&OVERLAY)),
+    empty("published", Kind::List(&PUBLISHED)),
+    empty("claims", Kind::Map(&CLAIM)),
+]);
+
+const PAPER: Kind = Kind::Record(&[
+    must("title", Kind::Text),
+    must("authors", Kind::Some(&Kind::Text)),
+    must("year", Kind::Whole(1900, 2200)),
+]);
+
+const HARDWARE: Kind = Kind::Record(&[
+    must("description", Kind::Text),
+    must("cpus", Kind::Whole(1, 1024)),
+    must("cpu", Kind::Text),
+    must("clock", Kind::Frequency),
+    must("memory", Kind::Size),
+    must("nics", Kind::Some(&NIC)),
+]);
+
+const NIC: Kind = Kind::Record(&[must("model", Kind::Name), must("rate", Kind::Rate)]);
+
+const PLATFORM: Kind = Kind::Record(&[
+    must("title", Kind::Text),
+    must("hypervisor", Kind::Name),
+    must("version", Kind::Text),
+    may("kernel", Kind::Text),
+    may("toolstack", Kind::Name),
+    may("scheduler", Kind::Name),
+    may("dom0_weight", Kind::Whole(1, 65535)),
+    may("nic", Kind::Name),
+    may("guest", GUEST),
+    must("hardware", Kind::ByRole(&Kind::Name)),
+    empty("options", Kind::Options),
+]);
+
+const GUEST: Kind = Kind::Record(&[
+    must("vcpus", Kind::Whole(1, 1024)),
+    must("memory", Kind::Size),
+]);
+
+const MEASURE: Kind = Kind::Record(&[must("tool", Kind::Name), empty("options", Kind::Options)]);
+
+const VMS: Kind = Kind::Some(&Kind::Whole(1, 1024));
+
+const EXPERIMENT: Kind = Kind::Record(&[
+    must("title", Kind::Text),
+    must("role", Kind::OneOf(ROLES)),
+    must("traffic", MEASURE),
+    may("load", MEASURE),
+    empty("monitors", Kind::List(&MEASURE)),
+    must("platforms", Kind::Some(&Kind::Name)),
+    must("vms", VMS),
+    empty("figures", Kind::List(&Kind::Text)),
+]);
+
+const EFFORT: Kind = Kind::Record(&[
+    may("platforms", Kind::Some(&Kind::Name)),
+    may("experiments", Kind::Some(&Kind::Name)),
+    may("vms", VMS),
+    must("repetitions", Kind::Whole(1, 10_000)),
+    must("warm_up", Kind::Time0),
+    must("window", Kind::Time),
+]);
+
+const OVERLAY: Kind = Kind::Record(&[
+    may(
+        "link",
+        Kind::Record(&[must("factor", Kind::Fraction), must("reason", Kind::Text)]),
+    ),
+    empty("software", Kind::List(&SOFTWARE)),
+    empty("hardware", Kind::Map(&HARDWARE_RULE)),
+    may(
+        "guest",
+        Kind::Record(&[
+            may("memory", Kind::Size),
+            may("vcpus", Kind::Whole(1, 1024)),
+            must("reason", Kind::Text),
+        ]),
+    ),
+]);
+
+const SOFTWARE: Kind = Kind::Record(&[
+    must("hypervisor", Kind::Name),
+    must("version", Kind::Text),
+    must("used", Kind::Text),
+    must("image", Kind::Name),
+    may("guest_image", Kind::Name),
+    may("toolstack", Kind::Name),
+    must("reason", Kind::Text),
+]);
+
+const HARDWARE_RULE: Kind = Kind::Record(&[
+    may("cpus", Kind::Whole(1, 1024)),
+    may("cpu", Kind::Text),
+    may("memory", Kind::Size),
+    may("nic", Kind::Name),
+    must("reason", Kind::Text),
+]);
+
+/// A metric at a point of the matrix.
+pub(super) const METRIC_REF: Kind = Kind::Record(&[
+    must("metric", Kind::Name),
+    must("experiment", Kind::Name),
+    must("platform", Kind::Name),
+    must("vms", Kind::Whole(0, COUNT)),
+]);
+
+/// The right side of an assertion that is not a number.
+pub(super) const TIMES: Kind = Kind::Record(&[must("of", METRIC_REF), must("times", Kind::Number)]);
+
+const PUBLISHED: Kind = Kind::Record(&[
+    must("of", METRIC_REF),
+    must("value", Kind::Number),
+    must("unit", Kind::OneOf(UNITS)),
+    must("place", Kind::Text),
+    may("note", Kind::Text),
+]);
+
+const CLAIM: Kind = Kind::Record(&[
+    must("statement", Kind::Text),
+    must("place", Kind::Text),
+    empty("tests", Kind::List(&ASSERTION)),
+    may("note", Kind::Text),
+]);
+
+const ASSERTION: Kind = Kind::Record(&[
+    must("left", METRIC_REF),
+    must("relation", Kind::OneOf(RELATIONS)),
+    must("right", Kind::Operand),
+    must("margin", Kind::Positive0),
+]);

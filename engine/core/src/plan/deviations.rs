@@ -1,0 +1,126 @@
+//! Where the testbed differs from what the study asks, for what is planned.
+
+use std::collections::BTreeSet;
+
+use vexp_api::ids::Name;
+use vexp_api::plan::{Block, Deviation};
+use vexp_api::spec::{Overlay, Study};
+
+use super::machine;
+
+/// Each once, sorted.
+pub(super) fn of(study: &Study, overlay: &Overlay, blocks: &[Block]) -> Vec<Deviation> {
+    let mut found = BTreeSet::new();
+    let platforms: BTreeSet<_> = blocks.iter().map(|block| &block.machine.platform).collect();
+    let profiles: BTreeSet<_> = blocks.iter().map(|block| &block.machine.hardware).collect();
+    for name in platforms {
+        platform(study, overlay, name, &mut found);
+    }
+    for name in profiles {
+        hardware(study, overlay, name, &mut found);
+    }
+    found.into_iter().collect()
+}
+
+/// Adds a deviation, if there is one.
+fn add(
+    found: &mut BTreeSet<Deviation>,
+    subject: &str,
+    property: &str,
+    asked: impl ToString,
+    used: impl ToString,
+    reason: &str,
+) {
+    let (asked, used) = (asked.to_string(), used.to_string());
+    if asked != used {
+        found.insert(Deviation {
+            subject: subject.to_owned(),
+            property: property.to_owned(),
+            asked,
+            used,
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+fn platform(study: &Study, overlay: &Overlay, name: &Name, found: &mut BTreeSet<Deviation>) {
+    let Some(platform) = study.platforms.get(name) else {
+        return;
+    };
+    let subject = format!("platform {name}");
+    if let Some(rule) = machine::software(overlay, platform) {
+        let reason = &rule.reason;
+        add(
+            found,
+            &subject,
+            "version",
+            &platform.version,
+            &rule.used,
+            reason,
+        );
+        if let Some(kernel) = &platform.kernel
+            && platform.version != rule.used
+        {
+            let used = format!("the kernel of image {}", rule.image);
+            add(found, &subject, "kernel", kernel, used, reason);
+        }
+        if let (Some(asked), Some(used)) = (&platform.toolstack, &rule.toolstack) {
+            add(found, &subject, "toolstack", asked, used, reason);
+        }
+    }
+    if let (Some(rule), Some(asked), Some(used)) = (
+        &overlay.guest,
+        platform.guest,
+        machine::guest(overlay, platform),
+    ) {
+        let reason = &rule.reason;
+        add(
+            found,
+            &subject,
+            "guest memory",
+            asked.memory,
+            used.memory,
+            reason,
+        );
+        add(
+            found,
+            &subject,
+            "guest processors",
+            asked.vcpus,
+            used.vcpus,
+            reason,
+        );
+    }
+}
+
+fn hardware(study: &Study, overlay: &Overlay, name: &Name, found: &mut BTreeSet<Deviation>) {
+    let Some(hardware) = study.hardware.get(name) else {
+        return;
+    };
+    let subject = format!("hardware {name}");
+    if let Some(rule) = overlay.hardware.get(name) {
+        let reason = &rule.reason;
+        if let Some(cpus) = rule.cpus {
+            add(found, &subject, "processors", hardware.cpus, cpus, reason);
+        }
+        if let Some(cpu) = &rule.cpu {
+            let asked = format!("{} at {}", hardware.cpu, hardware.clock);
+            add(found, &subject, "processor", asked, cpu, reason);
+        }
+        if let Some(memory) = rule.memory {
+            add(found, &subject, "memory", hardware.memory, memory, reason);
+        }
+        if let Some(nic) = &rule.nic {
+            for asked in &hardware.nics {
+                add(found, &subject, "NIC", &asked.model, nic, reason);
+            }
+        }
+    }
+    if let Some(link) = &overlay.link {
+        for nic in &hardware.nics {
+            if let Some(used) = crate::check::scaled(nic.rate, link.factor) {
+                add(found, &subject, "link rate", nic.rate, used, &link.reason);
+            }
+        }
+    }
+}

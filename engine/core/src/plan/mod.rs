@@ -1,0 +1,288 @@
+//! Checked study → plan. Pure: the same study, testbed, effort and selection give the same bytes
+//! on every machine.
+//!
+//! Trials that share a platform, a hardware profile and a repetition share one boot of one machine:
+//! a [`Block`]. Repetitions follow one another; within a repetition the blocks are in random order,
+//! within a block the VM counts, within a VM count the experiments. A selection of trials keeps the
+//! order that they have in the whole.
+
+mod deviations;
+mod estimate;
+mod machine;
+mod order;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vexp_api::ids::{BadName, Name};
+use vexp_api::plan::{Block, Excluded, FORMAT, Plan, Trial};
+use vexp_api::spec::{Effort, Experiment, Overlay, Platform, Role};
+
+use crate::check::CheckedStudy;
+use order::Rng;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The study has no such effort.
+    #[error("the study has no effort `{0}`; it has: {1}")]
+    NoEffort(Name, String),
+    /// The study says nothing about that testbed.
+    #[error("the study says nothing about testbed `{0}`; it has: {1}")]
+    NoTestbed(Name, String),
+    /// The selection is not a glob.
+    #[error("`{text}` is not a pattern")]
+    BadGlob {
+        /// What was written.
+        text: String,
+        /// What is wrong with it.
+        source: glob::PatternError,
+    },
+    /// Nothing is left to run.
+    #[error("no trial is left to run{0}")]
+    Nothing(String),
+    /// Names are too long to be put together.
+    #[error("a trial or block has no usable name")]
+    Id(#[from] BadName),
+}
+
+/// What is to be planned.
+struct Cx<'a> {
+    checked: &'a CheckedStudy,
+    overlay: &'a Overlay,
+    testbed: &'a Name,
+    effort: &'a Effort,
+}
+
+/// Plans a study. `only` is a glob over trials' ids.
+///
+/// # Errors
+/// [`PlanError`], if the testbed or the effort is unknown or nothing is left to run.
+pub fn plan(
+    checked: &CheckedStudy,
+    testbed: &Name,
+    effort: &Name,
+    only: Option<&str>,
+) -> Result<Plan, PlanError> {
+    let study = checked.study();
+    let only = only
+        .map(|text| {
+            glob::Pattern::new(text).map_err(|source| PlanError::BadGlob {
+                text: text.to_owned(),
+                source,
+            })
+        })
+        .transpose()?;
+    let cx = Cx {
+        checked,
+        overlay: study
+            .testbeds
+            .get(testbed)
+            .ok_or_else(|| PlanError::NoTestbed(testbed.clone(), names(study.testbeds.keys())))?,
+        testbed,
+        effort: study
+            .efforts
+            .get(effort)
+            .ok_or_else(|| PlanError::NoEffort(effort.clone(), names(study.efforts.keys())))?,
+    };
+    let mut excluded = BTreeSet::new();
+    let groups = cx.expand(&mut excluded)?;
+    let mut blocks = cx.blocks(groups)?;
+    for block in &mut blocks {
+        if let Some(only) = &only {
+            block.trials.retain(|trial| only.matches(trial.id.as_str()));
+        }
+        machine::size(block);
+    }
+    blocks.retain(|block| !block.trials.is_empty());
+    let excluded: Vec<_> = excluded.into_iter().collect();
+    if blocks.is_empty() {
+        return Err(PlanError::Nothing(reasons(&excluded)));
+    }
+    let images: BTreeSet<_> = blocks
+        .iter()
+        .flat_map(|block| [&block.machine.image, &block.machine.guest_image])
+        .cloned()
+        .collect();
+    Ok(Plan {
+        format: FORMAT,
+        study: study.name.clone(),
+        study_digest: checked.digest().clone(),
+        testbed: testbed.clone(),
+        effort: effort.clone(),
+        seed: study.seed,
+        estimate: estimate::of(&blocks, images.len()),
+        images: images.into_iter().collect(),
+        deviations: deviations::of(study, cx.overlay, &blocks),
+        blocks,
+        excluded,
+    })
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a Name>) -> String {
+    let names: Vec<_> = names.map(Name::as_str).collect();
+    names.join(", ")
+}
+
+fn reasons(excluded: &[Excluded]) -> String {
+    excluded
+        .iter()
+        .map(|point| {
+            let platform = point.platform.as_ref().map(|name| format!(" on {name}"));
+            let platform = platform.unwrap_or_default();
+            format!("; {}{platform}: {}", point.experiment, point.reason)
+        })
+        .collect()
+}
+
+/// Trials of one block before they are ordered, by VM count.
+type Group = BTreeMap<u32, Vec<Trial>>;
+/// Platform, hardware profile, repetition.
+type GroupKey = (u32, Name, Name);
+
+impl Cx<'_> {
+    fn expand(
+        &self,
+        excluded: &mut BTreeSet<Excluded>,
+    ) -> Result<BTreeMap<GroupKey, Group>, PlanError> {
+        let study = self.checked.study();
+        let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
+        let wanted = |list: &Option<Vec<Name>>, name: &Name| {
+            list.as_ref().is_none_or(|list| list.contains(name))
+        };
+        for (name, experiment) in &study.experiments {
+            if !wanted(&self.effort.experiments, name) {
+                continue;
+            }
+            let exclude = |platform: Option<&Name>, reason: String| Excluded {
+                experiment: name.clone(),
+                platform: platform.cloned(),
+                reason,
+            };
+            if experiment.role == Role::Router {
+                let reason = "forwarding between two data networks is not implemented yet";
+                excluded.insert(exclude(None, reason.to_owned()));
+                continue;
+            }
+            for platform_name in &experiment.platforms {
+                let Some(platform) = study.platforms.get(platform_name) else {
+                    continue;
+                };
+                let Some(hardware) = platform.hardware.get(&experiment.role) else {
+                    continue;
+                };
+                if !wanted(&self.effort.platforms, platform_name) {
+                    continue;
+                }
+                if machine::software(self.overlay, platform).is_none() {
+                    let reason = format!(
+                        "testbed `{}` has no rule for {} {}",
+                        self.testbed, platform.hypervisor, platform.version
+                    );
+                    excluded.insert(exclude(Some(platform_name), reason));
+                    continue;
+                }
+                let counts = self.counts(experiment, platform);
+                if experiment.load.is_some() && counts.iter().any(|vms| *vms < 2) {
+                    let reason = "with fewer than two guests there is no other one to load";
+                    excluded.insert(exclude(Some(platform_name), reason.to_owned()));
+                }
+                for vms in counts {
+                    if experiment.load.is_some() && vms < 2 {
+                        continue;
+                    }
+                    for repetition in 1..=self.effort.repetitions {
+                        let key = (repetition, platform_name.clone(), hardware.clone());
+                        let trial =
+                            self.trial(name, experiment, platform_name, platform, vms, repetition)?;
+                        let group = groups.entry(key).or_default();
+                        group.entry(vms).or_default().push(trial);
+                    }
+                }
+            }
+        }
+        Ok(groups)
+    }
+
+    fn counts(&self, experiment: &Experiment, platform: &Platform) -> Vec<u32> {
+        let guests = self
+            .checked
+            .traits()
+            .get(&platform.hypervisor)
+            .is_some_and(|traits| traits.guests);
+        if !guests {
+            return vec![0];
+        }
+        let wanted = |vms: &u32| {
+            let list = self.effort.vms.as_ref();
+            list.is_none_or(|list| list.contains(vms))
+        };
+        experiment.vms.iter().copied().filter(wanted).collect()
+    }
+
+    fn trial(
+        &self,
+        experiment_name: &Name,
+        experiment: &Experiment,
+        platform_name: &Name,
+        platform: &Platform,
+        vms: u32,
+        repetition: u32,
+    ) -> Result<Trial, PlanError> {
+        let traits = self.checked.traits();
+        let everywhere = |tool: &str| traits.values().all(|t| !t.monitors.contains(&tool));
+        let here = |tool: &str| {
+            traits
+                .get(&platform.hypervisor)
+                .is_some_and(|t| t.monitors.contains(&tool))
+        };
+        let monitors = experiment
+            .monitors
+            .iter()
+            .filter(|used| everywhere(used.tool.as_str()) || here(used.tool.as_str()))
+            .cloned()
+            .collect();
+        Ok(Trial {
+            id: Name::new(format!(
+                "{experiment_name}.{platform_name}.v{vms}.r{repetition}"
+            ))?,
+            experiment: experiment_name.clone(),
+            platform: platform_name.clone(),
+            role: experiment.role,
+            vms,
+            repetition,
+            traffic: experiment.traffic.clone(),
+            load: experiment.load.clone(),
+            monitors,
+            warm_up: self.effort.warm_up,
+            window: self.effort.window,
+        })
+    }
+
+    fn blocks(&self, groups: BTreeMap<GroupKey, Group>) -> Result<Vec<Block>, PlanError> {
+        let study = self.checked.study();
+        let mut repetitions: BTreeMap<u32, Vec<Block>> = BTreeMap::new();
+        for ((repetition, platform, hardware), group) in groups {
+            let id = Name::new(format!("{platform}.{hardware}.r{repetition}"))?;
+            let Some(machine) = machine::of(self.checked, self.overlay, &platform, &hardware)
+            else {
+                continue;
+            };
+            let mut rng = Rng::new(study.seed, &format!("block {id}"));
+            let mut counts: Vec<_> = group.into_values().collect();
+            rng.shuffle(&mut counts);
+            for trials in &mut counts {
+                rng.shuffle(trials);
+            }
+            repetitions.entry(repetition).or_default().push(Block {
+                id,
+                repetition,
+                machine,
+                trials: counts.into_iter().flatten().collect(),
+            });
+        }
+        for (repetition, blocks) in &mut repetitions {
+            Rng::new(study.seed, &format!("repetition {repetition}")).shuffle(blocks);
+        }
+        Ok(repetitions.into_values().flatten().collect())
+    }
+}
