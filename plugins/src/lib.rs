@@ -1,1 +1,23 @@
 //! Testbeds, hypervisors, traffic generators and monitors.
+
+mod capture;
+pub mod hypervisor;
+pub mod monitor;
+mod options;
+mod text;
+pub mod traffic;
+
+use vexp_api::registry::Registry;
+
+/// Every hypervisor, traffic generator and monitor of this crate.
+pub fn registry() -> Registry {
+    Registry::new()
+        .hypervisor(hypervisor::linux::Linux)
+        .hypervisor(hypervisor::xen::Xen)
+        .hypervisor(hypervisor::kvm::Kvm)
+        .measure(traffic::iperf3::Iperf3)
+        .measure(traffic::ping::Ping)
+        .measure(monitor::xentop::Xentop)
+        .measure(monitor::sar::Sar)
+}
+pub mod testbed;

@@ -1,1 +1,15 @@
 //! Fakes and contexts for tests.
+
+mod shell;
+
+pub use shell::{FakeShell, ok, status};
+
+use std::sync::Arc;
+
+/// A plugin context that ignores events and keeps logs nowhere.
+pub fn context() -> vexp_api::plugin::Context {
+    vexp_api::plugin::Context {
+        events: Arc::new(vexp_api::event::NoEvents),
+        logs: std::env::temp_dir(),
+    }
+}

@@ -1,0 +1,214 @@
+//! Programs that a measure runs, and what they leave behind.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+use vexp_api::digest::Digest;
+use vexp_api::ids::Name;
+use vexp_api::plugin::{Captured, Finished, Flow, MeasureRequest, Node, PluginError, Running};
+use vexp_api::record::{Artefact, Part};
+use vexp_api::sample::NodeRole;
+use vexp_api::shell::{Cmd, Output, Process, ShellError};
+
+/// Time beyond a program's planned end after which it is ended: emulated machines are slow to
+/// start and to stop programs, and a deadline that is too short loses a trial.
+pub(crate) const MARGIN: Duration = Duration::from_secs(60);
+
+/// A program to be started on a node, and how its output will be described.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) node: Node,
+    pub(crate) cmd: Cmd,
+    /// `client`, `server`, `stdout` …
+    pub(crate) stream: &'static str,
+    /// File name's ending: `json`, `txt`.
+    pub(crate) extension: &'static str,
+    pub(crate) flow: Option<Name>,
+    pub(crate) about: BTreeMap<Name, NodeRole>,
+}
+
+/// What the jobs of one measure share.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    tool: &'static str,
+    request: MeasureRequest,
+}
+
+/// A job that was started.
+pub(crate) struct Launched {
+    job: Job,
+    process: Box<dyn Process>,
+}
+
+impl Job {
+    async fn launch(self) -> Result<Launched, (Name, ShellError)> {
+        match self.node.shell.start(self.cmd.clone()).await {
+            Ok(process) => Ok(Launched { job: self, process }),
+            Err(error) => Err((self.node.name, error)),
+        }
+    }
+}
+
+impl Batch {
+    pub(crate) fn new(tool: &'static str, request: &MeasureRequest) -> Self {
+        Self {
+            tool,
+            request: request.clone(),
+        }
+    }
+
+    /// The step that errors name.
+    pub(crate) fn step(&self, verb: &str) -> String {
+        format!("{verb} {}", self.tool)
+    }
+
+    /// Starts all jobs at once. Those that did start go on until their deadline if another fails.
+    pub(crate) async fn launch(&self, jobs: Vec<Job>) -> Result<Vec<Launched>, PluginError> {
+        let started = together(jobs, |job| job.launch()).await?;
+        started
+            .into_iter()
+            .map(|result| {
+                result.map_err(|(node, error)| PluginError::shell(self.step("start"), &node, error))
+            })
+            .collect()
+    }
+
+    /// Waits for all of them.
+    pub(crate) async fn collect(
+        &self,
+        launched: Vec<Launched>,
+    ) -> Result<Vec<Captured>, PluginError> {
+        let ended = together(launched, |one| async {
+            (one.job, one.process.wait().await)
+        })
+        .await?;
+        ended
+            .into_iter()
+            .map(|(job, result)| match result {
+                Ok(output) => self.capture(job, output),
+                Err(error) => Err(PluginError::shell(self.step("run"), &job.node.name, error)),
+            })
+            .collect()
+    }
+
+    fn capture(&self, job: Job, output: Output) -> Result<Captured, PluginError> {
+        let name = |text: &str| {
+            Name::new(text).map_err(|error| {
+                PluginError::new(self.step("run"), job.node.name.as_str(), error.to_string())
+            })
+        };
+        let seconds = |at: Instant| {
+            at.saturating_duration_since(self.request.epoch)
+                .as_secs_f64()
+        };
+        let about = job.flow.as_ref().unwrap_or(&job.node.name);
+        let load = match self.request.part {
+            Part::Load => "load.",
+            Part::Traffic | Part::Monitor => "",
+        };
+        let mut stderr = output.stderr_tail();
+        if output.timed_out {
+            let after = job.cmd.deadline.as_secs();
+            stderr = format!("{stderr}\n(ended by its deadline of {after} s)");
+        }
+        let artefact = Artefact {
+            path: format!(
+                "raw/{load}{about}.{}.{}.{}",
+                self.tool, job.stream, job.extension
+            ),
+            digest: Digest::of(&output.stdout),
+            part: self.request.part,
+            tool: name(self.tool)?,
+            stream: name(job.stream)?,
+            node: job.node.name.clone(),
+            role: job.node.role,
+            flow: job.flow.clone(),
+            command: job.cmd.to_string(),
+            status: output.status,
+            stderr,
+            truncated: output.truncated,
+            started_s: seconds(output.started),
+            ended_s: seconds(output.ended),
+            options: self.request.options.clone(),
+            about: job.about.clone(),
+        };
+        Ok(Captured {
+            artefact,
+            line_times: output.line_times.iter().map(|at| seconds(*at)).collect(),
+            bytes: output.stdout,
+        })
+    }
+}
+
+/// Jobs that run.
+pub(crate) struct Jobs {
+    pub(crate) batch: Batch,
+    pub(crate) launched: Vec<Launched>,
+}
+
+#[async_trait]
+impl Running for Jobs {
+    async fn finish(self: Box<Self>) -> Result<Finished, PluginError> {
+        Ok(Finished {
+            artefacts: self.batch.collect(self.launched).await?,
+        })
+    }
+}
+
+/// Role of a flow's subject: the host, or one of its guests.
+pub(crate) fn subject_role(flow: &Flow, request: &MeasureRequest) -> BTreeMap<Name, NodeRole> {
+    let role = if flow.subject == request.host.name {
+        NodeRole::Host
+    } else {
+        NodeRole::Guest
+    };
+    BTreeMap::from([(flow.subject.clone(), role)])
+}
+
+/// Whole seconds, or an error that says what is allowed: most tools take nothing finer.
+pub(crate) fn whole_seconds(
+    what: &str,
+    tool: &'static str,
+    time: Duration,
+    request: &MeasureRequest,
+) -> Result<u64, PluginError> {
+    if time.subsec_nanos() == 0 {
+        return Ok(time.as_secs());
+    }
+    Err(PluginError::new(
+        format!("start {tool}"),
+        request.host.name.as_str(),
+        format!(
+            "the {what} is {} s, but {tool} takes whole seconds only: change it in the study's effort",
+            time.as_secs_f64()
+        ),
+    ))
+}
+
+/// Runs one future for each item at the same time; results are in the items' order.
+pub(crate) async fn together<I, T, F>(
+    items: Vec<I>,
+    work: impl Fn(I) -> F,
+) -> Result<Vec<T>, PluginError>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut set = JoinSet::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let future = work(item);
+        set.spawn(async move { (index, future.await) });
+    }
+    let mut done = Vec::with_capacity(set.len());
+    while let Some(joined) = set.join_next().await {
+        done.push(
+            joined.map_err(|error| {
+                PluginError::new("wait for programs", "worker", error.to_string())
+            })?,
+        );
+    }
+    done.sort_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
+}

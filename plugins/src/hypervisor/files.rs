@@ -1,0 +1,76 @@
+//! A guest's files on its host.
+
+use vexp_api::plugin::{Node, PluginError};
+use vexp_api::shell::Cmd;
+use vexp_api::site::GuestSlot;
+
+/// Kernel of the guest image, whose root is mounted on the host.
+pub(super) const KERNEL: &str = "/srv/guest/boot/vmlinuz";
+/// Its initramfs, an uncompressed cpio archive: a second archive can follow at once, as its
+/// length is a multiple of 512 bytes.
+const INITRAMFS: &str = "/srv/guest/boot/initramfs.img";
+/// Device with the guest image's root.
+pub(super) const ROOT: &str = "/dev/vdb";
+/// Kernel parameters of every guest but its console: it boots fast and is gone if it panics.
+pub(super) const KERNEL_PARAMETERS: &str =
+    "quiet panic=-1 net.ifnames=0 mitigations=off random.trust_cpu=on";
+
+/// The folder of a guest's files.
+pub(super) fn folder(guest: &GuestSlot) -> String {
+    format!("/run/vexp/guests/{}", guest.node.name)
+}
+
+/// Makes the guest's folder with `initramfs` in it: the image's, then the guest's seed. Returns
+/// its path.
+pub(super) async fn initramfs(
+    host: &Node,
+    guest: &GuestSlot,
+    step: &str,
+) -> Result<String, PluginError> {
+    let seed = tokio::fs::read(&guest.seed)
+        .await
+        .map_err(|error| PluginError {
+            source: Some(Box::new(error)),
+            ..PluginError::new(
+                step,
+                "worker",
+                format!("can't read the seed {}", guest.seed.display()),
+            )
+        })?;
+    let folder = folder(guest);
+    let path = format!("{folder}/initramfs");
+    let of = format!("of={path}");
+    let commands = [
+        Cmd::new("mkdir").args(["-p", "-m", "0700", "--", &folder]),
+        Cmd::new("dd").args([&format!("if={INITRAMFS}"), &of, "bs=1M", "status=none"]),
+        Cmd::new("dd")
+            .args([&of, "oflag=append", "conv=notrunc", "status=none"])
+            .stdin(seed),
+    ];
+    for cmd in commands {
+        run(host, step, cmd).await?;
+    }
+    Ok(path)
+}
+
+/// Removes the guest's folder.
+pub(super) async fn remove(host: &Node, folder: &str, step: &str) -> Result<(), PluginError> {
+    run(host, step, Cmd::new("rm").args(["-rf", "--", folder])).await
+}
+
+/// Runs a command that must succeed.
+pub(super) async fn run(host: &Node, step: &str, cmd: Cmd) -> Result<(), PluginError> {
+    let result = host.shell.check(cmd).await;
+    result
+        .map(drop)
+        .map_err(|error| PluginError::shell(step, &host.name, error))
+}
+
+/// The last part of a console's log on the host, for messages.
+pub(super) async fn console_tail(host: &Node, path: &str) -> String {
+    let cmd = Cmd::new("tail").args(["-c", "4000", "--", path]);
+    match host.shell.check(cmd).await {
+        Ok(output) => output.text(),
+        Err(error) => format!("(no console log: {error})"),
+    }
+}

@@ -1,0 +1,191 @@
+//! KVM with QEMU on the host: paravirtual NICs (`virtio`) or fully virtualized ones (`e1000`).
+
+mod command;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use vexp_api::ids::Name;
+use vexp_api::plan::Machine;
+use vexp_api::plugin::{Context, Guest, Hypervisor, HypervisorTraits, Node, Plugin, PluginError};
+use vexp_api::shell::Cmd;
+use vexp_api::site::{GuestSlot, SshTarget};
+use vexp_api::units::ByteSize;
+
+use super::{files, linux, mac, network, version};
+use command::NicModel;
+
+/// Time for QEMU to start: on an emulated processor it takes some seconds.
+const START: Duration = Duration::from_secs(120);
+/// Time for QEMU to end after SIGTERM.
+const END: Duration = Duration::from_secs(20);
+
+/// The plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct Kvm;
+
+impl Plugin for Kvm {
+    fn name(&self) -> &'static str {
+        "kvm"
+    }
+
+    fn contract(&self) -> &'static str {
+        "{}"
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Kvm {
+    fn traits(&self) -> HypervisorTraits {
+        HypervisorTraits {
+            guests: true,
+            nics: &["virtio", "e1000"],
+            toolstacks: &[],
+            schedulers: &[],
+            weighted: &[],
+            monitors: &[],
+            host_memory: ByteSize::new(512 << 20),
+        }
+    }
+
+    /// `machine.version` is the kernel's, which KVM is a part of. A virtual machine is created
+    /// under KVM to see that it can be; whether guests run in it, only booting one can tell.
+    async fn prepare(
+        &self,
+        host: &Node,
+        host_nics: &[Name],
+        machine: &Machine,
+        _: &Context,
+    ) -> Result<BTreeMap<String, String>, PluginError> {
+        NicModel::of(host, machine)?;
+        let kernel = linux::kernel(host).await?;
+        if !version::is(&machine.version, &kernel) {
+            return Err(PluginError::new(
+                "check version",
+                host.name.as_str(),
+                format!(
+                    "kernel {kernel} runs, but the plan says {}",
+                    machine.version
+                ),
+            ));
+        }
+        let mut facts = network::bridge_nics(host, host_nics).await?;
+        let step = "check KVM";
+        let probe = host.shell.check(command::probe().deadline(START)).await;
+        let probe = probe.map_err(|error| PluginError::shell(step, &host.name, error))?;
+        let qemu = command::parse_probe(&probe.text())
+            .map_err(|message| PluginError::new(step, host.name.as_str(), message))?;
+        facts.insert("kernel".to_owned(), kernel);
+        facts.insert("qemu".to_owned(), qemu);
+        Ok(facts)
+    }
+
+    async fn boot(
+        &self,
+        host: &Node,
+        guest: &GuestSlot,
+        machine: &Machine,
+        _: &Context,
+    ) -> Result<Box<dyn Guest>, PluginError> {
+        let step = format!("boot guest {}", guest.node.name);
+        let model = NicModel::of(host, machine)?;
+        let shape = machine.guest.ok_or_else(|| {
+            PluginError::new(&step, host.name.as_str(), "the plan has no guest shape")
+        })?;
+        let nics = mac::nics(guest, &step)?;
+        let ramdisk = files::initramfs(host, guest, &step).await?;
+        let virtual_machine = VirtualMachine {
+            host: host.clone(),
+            name: guest.node.name.clone(),
+            ssh: guest.node.ssh.clone(),
+            folder: files::folder(guest),
+            taps: nics.iter().map(|(mac, _)| command::tap(mac)).collect(),
+        };
+        let batch = command::join_taps(&nics);
+        let result = async {
+            let ip = Cmd::new("ip").args(["-batch", "-"]).stdin(batch);
+            files::run(host, &step, ip).await?;
+            let folder = &virtual_machine.folder;
+            let qemu = command::qemu(&guest.node.name, shape, model, folder, &ramdisk, &nics);
+            files::run(host, &step, qemu.deadline(START)).await
+        };
+        match result.await {
+            Ok(()) => Ok(Box::new(virtual_machine)),
+            Err(error) => {
+                // Without these the next attempt would fail on taps that exist. The first error
+                // is the one to tell.
+                drop(virtual_machine.clean(&step).await);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A guest's QEMU.
+struct VirtualMachine {
+    host: Node,
+    name: Name,
+    ssh: SshTarget,
+    folder: String,
+    taps: Vec<String>,
+}
+
+impl VirtualMachine {
+    /// Ends QEMU: SIGTERM, which is an orderly `quit` to QEMU, then SIGKILL.
+    async fn end(&self, step: &str) -> Result<(), PluginError> {
+        let failed = |error| PluginError::shell(step, &self.host.name, error);
+        let cat = Cmd::new("cat").args(["--", &format!("{}/pid", self.folder)]);
+        let output = self.host.shell.check(cat).await.map_err(failed)?;
+        let text = output.text();
+        let pid = text.trim();
+        if pid.parse::<u32>().map_or(true, |pid| pid < 2) {
+            let message = format!("`{}` is not a process", pid.escape_debug());
+            return Err(PluginError::new(step, self.host.name.as_str(), message));
+        }
+        for signal in ["-TERM", "-KILL"] {
+            let kill = Cmd::new("kill").args([signal, pid]);
+            if !self.host.shell.run(kill).await.map_err(failed)?.ok() {
+                // There is no such process: it has ended.
+                return Ok(());
+            }
+            let wait = Cmd::new("tail")
+                .args(["-s", "0.1", "-f", &format!("--pid={pid}"), "/dev/null"])
+                .deadline(END);
+            if self.host.shell.run(wait).await.map_err(failed)?.ok() {
+                return Ok(());
+            }
+        }
+        let message = format!("QEMU (process {pid}) did not end, not even by SIGKILL");
+        Err(PluginError::new(step, self.host.name.as_str(), message))
+    }
+
+    /// Removes taps and files.
+    async fn clean(&self, step: &str) -> Result<(), PluginError> {
+        let batch = command::delete_taps(&self.taps);
+        let ip = Cmd::new("ip").args(["-force", "-batch", "-"]).stdin(batch);
+        let taps = files::run(&self.host, step, ip).await;
+        let removed = files::remove(&self.host, &self.folder, step).await;
+        taps.and(removed)
+    }
+}
+
+#[async_trait]
+impl Guest for VirtualMachine {
+    fn ssh(&self) -> &SshTarget {
+        &self.ssh
+    }
+
+    async fn console(&self) -> String {
+        files::console_tail(&self.host, &format!("{}/console", self.folder)).await
+    }
+
+    async fn stop(self: Box<Self>) -> Result<(), PluginError> {
+        let step = format!("stop guest {}", self.name);
+        let ended = self.end(&step).await;
+        let cleaned = self.clean(&step).await;
+        ended.and(cleaned)
+    }
+}

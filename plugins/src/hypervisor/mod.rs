@@ -1,0 +1,9 @@
+//! Hypervisors, driven by commands on their hosts.
+
+mod files;
+pub mod kvm;
+pub mod linux;
+mod mac;
+mod network;
+mod version;
+pub mod xen;

@@ -1,0 +1,188 @@
+//! Interfaces, addresses and bridges of a host, by way of `ip`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use vexp_api::ids::Name;
+use vexp_api::plugin::{Node, PluginError};
+use vexp_api::shell::Cmd;
+use vexp_api::site::DataAddress;
+
+/// What `ip -json address show` says of an interface.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Interface {
+    pub(super) ifname: String,
+    pub(super) master: Option<String>,
+    #[serde(default)]
+    flags: Vec<String>,
+    #[serde(default)]
+    addr_info: Vec<Address>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Address {
+    local: Option<String>,
+    prefixlen: Option<u8>,
+}
+
+impl Interface {
+    fn has(&self, address: &DataAddress) -> bool {
+        self.addr_info.iter().any(|seen| {
+            seen.prefixlen == Some(address.prefix)
+                && seen.local.as_deref().and_then(|text| text.parse().ok()) == Some(address.address)
+        })
+    }
+
+    fn up(&self) -> bool {
+        self.flags.iter().any(|flag| flag == "UP")
+    }
+}
+
+/// All interfaces of `host`.
+pub(super) async fn interfaces(host: &Node, step: &str) -> Result<Vec<Interface>, PluginError> {
+    let output = host
+        .shell
+        .check(Cmd::new("ip").args(["-json", "address", "show"]))
+        .await
+        .map_err(|error| PluginError::shell(step, &host.name, error))?;
+    serde_json::from_slice(&output.stdout).map_err(|error| PluginError {
+        source: Some(Box::new(error)),
+        ..PluginError::new(
+            step,
+            host.name.as_str(),
+            "can't read what `ip -json` printed",
+        )
+    })
+}
+
+/// The interface `name` of `all`.
+fn find<'a>(
+    all: &'a [Interface],
+    name: &str,
+    host: &Node,
+    step: &str,
+) -> Result<&'a Interface, PluginError> {
+    all.iter().find(|one| one.ifname == name).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|one| one.ifname.as_str()).collect();
+        let message = format!("no interface {name}; there are {}", names.join(", "));
+        PluginError::new(step, host.name.as_str(), message)
+    })
+}
+
+async fn ip(host: &Node, step: &str, args: &[&str]) -> Result<(), PluginError> {
+    host.shell
+        .check(Cmd::new("ip").args(args.iter().copied()))
+        .await
+        .map(drop)
+        .map_err(|error| PluginError::shell(step, &host.name, error))
+}
+
+/// Gives the host its own address on each data network, on the NIC itself or on the bridge that
+/// the NIC is a port of, and reads everything back. Returns `data_nic.N` for the record.
+pub(super) async fn address_host(
+    host: &Node,
+    host_nics: &[Name],
+) -> Result<BTreeMap<String, String>, PluginError> {
+    let step = "set up data addresses";
+    let before = interfaces(host, step).await?;
+    let mut changed = false;
+    for (nic, address) in host_nics.iter().zip(&host.data) {
+        let own = find(&before, nic.as_str(), host, step)?;
+        let at = match &own.master {
+            Some(bridge) => find(&before, bridge, host, step)?,
+            None => own,
+        };
+        if !own.up() {
+            ip(host, step, &["link", "set", "dev", nic.as_str(), "up"]).await?;
+            changed = true;
+        }
+        if !at.has(address) {
+            let cidr = format!("{}/{}", address.address, address.prefix);
+            ip(host, step, &["address", "add", &cidr, "dev", &at.ifname]).await?;
+            changed = true;
+        }
+    }
+    let after = if changed {
+        interfaces(host, step).await?
+    } else {
+        before
+    };
+    let mut facts = BTreeMap::new();
+    for (index, (nic, address)) in host_nics.iter().zip(&host.data).enumerate() {
+        let own = find(&after, nic.as_str(), host, step)?;
+        let at = match &own.master {
+            Some(bridge) => find(&after, bridge, host, step)?,
+            None => own,
+        };
+        let cidr = format!("{}/{}", address.address, address.prefix);
+        if !(own.up() && at.has(address)) {
+            let message = format!("{} is not up with {cidr} after it was set up", at.ifname);
+            return Err(PluginError::new(step, host.name.as_str(), message));
+        }
+        facts.insert(format!("data_nic.{index}"), format!("{} {cidr}", at.ifname));
+    }
+    Ok(facts)
+}
+
+/// The bridge that a data NIC without one is joined to.
+pub(super) fn default_bridge(nic: &Name) -> String {
+    // Interface names have at most 15 characters.
+    let nic: String = nic.as_str().chars().take(12).collect();
+    format!("br-{nic}")
+}
+
+/// Makes sure that each data NIC is a port of a bridge and reads it back: a NIC that the machine's
+/// own set-up has joined to a bridge is left there, any other is joined to `br-NIC`. Returns
+/// `data_bridge.N` for the record.
+pub(super) async fn bridge_nics(
+    host: &Node,
+    host_nics: &[Name],
+) -> Result<BTreeMap<String, String>, PluginError> {
+    let step = "set up bridges";
+    let before = interfaces(host, step).await?;
+    let mut changed = false;
+    for nic in host_nics {
+        if find(&before, nic.as_str(), host, step)?.master.is_some() {
+            continue;
+        }
+        changed = true;
+        let bridge = default_bridge(nic);
+        let (nic, bridge) = (nic.as_str(), bridge.as_str());
+        if !before.iter().any(|one| one.ifname == bridge) {
+            ip(
+                host,
+                step,
+                &["link", "add", "name", bridge, "type", "bridge"],
+            )
+            .await?;
+        }
+        ip(
+            host,
+            step,
+            &["link", "set", "dev", nic, "master", bridge, "up"],
+        )
+        .await?;
+        ip(host, step, &["link", "set", "dev", bridge, "up"]).await?;
+    }
+    let after = if changed {
+        interfaces(host, step).await?
+    } else {
+        before
+    };
+    let mut facts = BTreeMap::new();
+    for (index, nic) in host_nics.iter().enumerate() {
+        let own = find(&after, nic.as_str(), host, step)?;
+        let bridge = own.master.as_deref().filter(|_| own.up());
+        let bridge = bridge.ok_or_else(|| {
+            let message = format!("{nic} is not up in a bridge after it was set up");
+            PluginError::new(step, host.name.as_str(), message)
+        })?;
+        let up = find(&after, bridge, host, step)?.up();
+        if !up {
+            let message = format!("bridge {bridge} is down");
+            return Err(PluginError::new(step, host.name.as_str(), message));
+        }
+        facts.insert(format!("data_bridge.{index}"), format!("{bridge} {nic}"));
+    }
+    Ok(facts)
+}

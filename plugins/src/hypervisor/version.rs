@@ -1,0 +1,34 @@
+//! Versions as plans ask for them.
+
+/// Whether `seen` is the version `asked`, or a more precise one: `4.17` asks for `4.17.5`, and
+/// not for `4.170`.
+pub(super) fn is(asked: &str, seen: &str) -> bool {
+    !asked.is_empty()
+        && seen.strip_prefix(asked).is_some_and(|rest| {
+            !(ends_in_digit(asked) && rest.starts_with(|c: char| c.is_ascii_digit()))
+        })
+}
+
+fn ends_in_digit(text: &str) -> bool {
+    text.ends_with(|c: char| c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is;
+
+    #[test]
+    fn a_prefix_of_whole_components() {
+        assert!(is("4.17", "4.17.5"));
+        assert!(is("6.12", "6.12.88+deb13-amd64"));
+        assert!(is("4.20.0", "4.20.0"));
+        for (asked, seen) in [
+            ("4.1", "4.17.5"),
+            ("4.17", "4.2"),
+            ("", "4.17"),
+            ("4.17.5", "4.17"),
+        ] {
+            assert!(!is(asked, seen), "{asked} {seen}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Xen with paravirtual guests, by way of `xl`, or of `xm` on Xen 3.x.
+
+#[cfg(test)]
+mod tests;
+mod toolstack;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use vexp_api::ids::Name;
+use vexp_api::plan::Machine;
+use vexp_api::plugin::{Context, Guest, Hypervisor, HypervisorTraits, Node, Plugin, PluginError};
+use vexp_api::shell::Cmd;
+use vexp_api::site::{GuestSlot, SshTarget};
+use vexp_api::units::ByteSize;
+
+use super::{files, linux, mac, network, version};
+use toolstack::Toolstack;
+
+/// Building a domain took 7.5 s on an emulated processor that did nothing else.
+const CREATE: Duration = Duration::from_secs(180);
+
+/// The plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct Xen;
+
+impl Plugin for Xen {
+    fn name(&self) -> &'static str {
+        "xen"
+    }
+
+    fn contract(&self) -> &'static str {
+        "{}"
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Xen {
+    fn traits(&self) -> HypervisorTraits {
+        HypervisorTraits {
+            guests: true,
+            nics: &["netfront"],
+            toolstacks: &["xl", "xm"],
+            schedulers: &["credit", "credit2"],
+            weighted: &["credit"],
+            monitors: &["xentop"],
+            // 1 GiB of dom0 was too little for eight guests' kernels and archives.
+            host_memory: ByteSize::new(1536 << 20),
+        }
+    }
+
+    /// `machine.version` is the hypervisor's, such as `4.17`. Xen's own command line chooses the
+    /// scheduler (`sched=credit`): here it is only looked at.
+    async fn prepare(
+        &self,
+        host: &Node,
+        host_nics: &[Name],
+        machine: &Machine,
+        _: &Context,
+    ) -> Result<BTreeMap<String, String>, PluginError> {
+        let toolstack = Toolstack::of(host, machine)?;
+        let mut facts = network::bridge_nics(host, host_nics).await?;
+        facts.insert("kernel".to_owned(), linux::kernel(host).await?);
+
+        let step = "check version and scheduler";
+        let seen = toolstack.info(host, step).await?;
+        let wrong = |message: String| Err(PluginError::new(step, host.name.as_str(), message));
+        if !version::is(&machine.version, &seen.version) {
+            let (asked, seen) = (&machine.version, &seen.version);
+            return wrong(format!("Xen {seen} runs, but the plan says {asked}"));
+        }
+        if let Some(asked) = machine
+            .scheduler
+            .as_ref()
+            .filter(|name| **name != *seen.scheduler)
+        {
+            let seen = &seen.scheduler;
+            return wrong(format!(
+                "Xen's scheduler is {seen}, but the plan says {asked}: boot it with sched={asked}"
+            ));
+        }
+        if let Some(weight) = machine.dom0_weight {
+            if seen.scheduler != "credit" {
+                return wrong(format!(
+                    "dom0 can't be given a weight under the scheduler {}",
+                    seen.scheduler
+                ));
+            }
+            toolstack.set_dom0_weight(host, weight).await?;
+        }
+        if seen.scheduler == "credit" {
+            let weight = toolstack.dom0_weight(host).await?;
+            if machine
+                .dom0_weight
+                .is_some_and(|asked| u32::from(asked) != weight)
+            {
+                return wrong(format!(
+                    "dom0's weight is {weight} after it was set to {}",
+                    machine.dom0_weight.unwrap_or_default()
+                ));
+            }
+            facts.insert("dom0_weight".to_owned(), weight.to_string());
+        }
+        facts.insert("xen_version".to_owned(), seen.version);
+        facts.insert("xen_scheduler".to_owned(), seen.scheduler);
+        facts.insert("toolstack".to_owned(), toolstack.program().to_owned());
+        Ok(facts)
+    }
+
+    async fn boot(
+        &self,
+        host: &Node,
+        guest: &GuestSlot,
+        machine: &Machine,
+        _: &Context,
+    ) -> Result<Box<dyn Guest>, PluginError> {
+        let step = format!("boot guest {}", guest.node.name);
+        let toolstack = Toolstack::of(host, machine)?;
+        let shape = machine.guest.ok_or_else(|| {
+            PluginError::new(&step, host.name.as_str(), "the plan has no guest shape")
+        })?;
+        let nics = mac::nics(guest, &step)?;
+        let ramdisk = files::initramfs(host, guest, &step).await?;
+        let folder = files::folder(guest);
+        let path = format!("{folder}/config");
+        let config = toolstack.config(&guest.node.name, shape, &ramdisk, &nics);
+        host.shell
+            .put(&path, config.into_bytes())
+            .await
+            .map_err(|error| PluginError::shell(&step, &host.name, error))?;
+        let create = Cmd::new(toolstack.program()).args(["create", &path]);
+        files::run(host, &step, create.deadline(CREATE)).await?;
+        Ok(Box::new(Domain {
+            host: host.clone(),
+            toolstack,
+            name: guest.node.name.clone(),
+            ssh: guest.node.ssh.clone(),
+            folder,
+        }))
+    }
+}
+
+/// A domain that was created.
+struct Domain {
+    host: Node,
+    toolstack: Toolstack,
+    name: Name,
+    ssh: SshTarget,
+    folder: String,
+}
+
+#[async_trait]
+impl Guest for Domain {
+    fn ssh(&self) -> &SshTarget {
+        &self.ssh
+    }
+
+    /// Needs `xenconsoled --log=guest`, which the host image starts.
+    async fn console(&self) -> String {
+        let log = format!("/var/log/xen/console/guest-{}.log", self.name);
+        files::console_tail(&self.host, &log).await
+    }
+
+    async fn stop(self: Box<Self>) -> Result<(), PluginError> {
+        let step = format!("stop guest {}", self.name);
+        let program = self.toolstack.program();
+        let destroy = Cmd::new(program).args(["destroy", self.name.as_str()]);
+        let destroyed = files::run(&self.host, &step, destroy.deadline(CREATE)).await;
+        let gone = match destroyed {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // A domain that has ended by itself can't be destroyed, and need not be.
+                let list = Cmd::new(program).args(["list", self.name.as_str()]);
+                match self.host.shell.run(list).await {
+                    Ok(output) if output.status.is_some_and(|s| s != 0) => Ok(()),
+                    _ => Err(error),
+                }
+            }
+        };
+        let removed = files::remove(&self.host, &self.folder, &step).await;
+        gone.and(removed)
+    }
+}

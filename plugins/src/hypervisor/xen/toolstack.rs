@@ -1,0 +1,165 @@
+//! The two toolstacks: what they are asked, what they answer, and how a guest is written down.
+
+use std::fmt::Write as _;
+
+use vexp_api::ids::Name;
+use vexp_api::plan::Machine;
+use vexp_api::plugin::{Node, PluginError};
+use vexp_api::shell::Cmd;
+use vexp_api::spec::GuestShape;
+
+use super::super::files::{KERNEL, KERNEL_PARAMETERS, ROOT};
+use super::super::mac::Mac;
+
+/// A toolstack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Toolstack {
+    /// Xen 4.1 and newer; configuration syntax of xl.cfg(5).
+    Xl,
+    /// Xen 2 to 4.4 with `xend`; configuration files are Python, see xmdomain.cfg(5).
+    Xm,
+}
+
+/// What a toolstack says about Xen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct XenInfo {
+    pub(super) version: String,
+    pub(super) scheduler: String,
+}
+
+impl Toolstack {
+    /// The one that the plan says; `xl` if it says none.
+    pub(super) fn of(host: &Node, machine: &Machine) -> Result<Self, PluginError> {
+        match machine.toolstack.as_ref().map(Name::as_str) {
+            None | Some("xl") => Ok(Self::Xl),
+            Some("xm") => Ok(Self::Xm),
+            Some(other) => Err(PluginError::new(
+                "choose the toolstack",
+                host.name.as_str(),
+                format!("`{other}` is not a toolstack of Xen: expected xl or xm"),
+            )),
+        }
+    }
+
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Self::Xl => "xl",
+            Self::Xm => "xm",
+        }
+    }
+
+    /// Version and scheduler.
+    pub(super) async fn info(self, host: &Node, step: &str) -> Result<XenInfo, PluginError> {
+        let text = self.ask(host, step, &["info"]).await?;
+        parse_info(&text).map_err(|what| {
+            let message = format!("`{} info` does not say {what}", self.program());
+            PluginError::new(step, host.name.as_str(), message)
+        })
+    }
+
+    /// Sets dom0's weight under the credit scheduler.
+    pub(super) async fn set_dom0_weight(self, host: &Node, weight: u16) -> Result<(), PluginError> {
+        let args = ["sched-credit", "-d", "0", "-w", &weight.to_string()];
+        self.ask(host, "set dom0's weight", &args).await.map(drop)
+    }
+
+    /// dom0's weight under the credit scheduler.
+    pub(super) async fn dom0_weight(self, host: &Node) -> Result<u32, PluginError> {
+        let step = "read dom0's weight back";
+        let text = self.ask(host, step, &["sched-credit", "-d", "0"]).await?;
+        parse_weight(&text).ok_or_else(|| {
+            let message = format!(
+                "`{} sched-credit -d 0` printed no weight of domain 0: {:?}",
+                self.program(),
+                text.trim()
+            );
+            PluginError::new(step, host.name.as_str(), message)
+        })
+    }
+
+    async fn ask(self, host: &Node, step: &str, args: &[&str]) -> Result<String, PluginError> {
+        let cmd = Cmd::new(self.program()).args(args.iter().copied());
+        let output = host.shell.check(cmd).await;
+        output
+            .map(|output| output.text())
+            .map_err(|error| PluginError::shell(step, &host.name, error))
+    }
+
+    /// A paravirtual guest's configuration file. Nothing in it needs quoting: names, MAC addresses
+    /// and our own paths have no quotes or backslashes.
+    pub(super) fn config(
+        self,
+        name: &Name,
+        shape: GuestShape,
+        ramdisk: &str,
+        nics: &[(Mac, &str)],
+    ) -> String {
+        let mut text = String::new();
+        let mut set = |key: &str, value: String| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{key} = {value}");
+        };
+        let quoted = |value: &str| format!("\"{value}\"");
+        set("name", quoted(name.as_str()));
+        match self {
+            Self::Xl => set("type", quoted("pv")),
+            Self::Xm => set("builder", quoted("linux")),
+        }
+        set("kernel", quoted(KERNEL));
+        set("ramdisk", quoted(ramdisk));
+        set(
+            "extra",
+            quoted(&format!("console=hvc0 {KERNEL_PARAMETERS}")),
+        );
+        set("memory", shape.memory.mib().to_string());
+        set("vcpus", shape.vcpus.to_string());
+        set("disk", format!("[\"phy:{ROOT},xvda,r\"]"));
+        let vifs: Vec<String> = nics
+            .iter()
+            .map(|(mac, bridge)| quoted(&format!("mac={},bridge={bridge}", mac.as_str())))
+            .collect();
+        set("vif", format!("[{}]", vifs.join(", ")));
+        for event in ["on_poweroff", "on_reboot", "on_crash"] {
+            set(event, quoted("destroy"));
+        }
+        text
+    }
+}
+
+/// Reads `xl info` or `xm info`: lines of `key : value`. `xm` of Xen 3.x has no `xen_version`,
+/// but its three parts: `xen_major`, `xen_minor` and `xen_extra`, the last with its own dot.
+fn parse_info(text: &str) -> Result<XenInfo, &'static str> {
+    let value = |key: &str| {
+        text.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            (found.trim() == key).then(|| value.trim().to_owned())
+        })
+    };
+    let parts = || {
+        let (major, minor) = (value("xen_major")?, value("xen_minor")?);
+        Some(format!(
+            "{major}.{minor}{}",
+            value("xen_extra").unwrap_or_default()
+        ))
+    };
+    Ok(XenInfo {
+        version: value("xen_version").or_else(parts).ok_or("Xen's version")?,
+        scheduler: value("xen_scheduler")
+            .filter(|scheduler| !scheduler.is_empty())
+            .ok_or("which scheduler runs")?,
+    })
+}
+
+/// Domain 0's weight in a table whose header ends in `ID Weight Cap`; both toolstacks print one,
+/// `xl` sometimes after a line about the pool.
+fn parse_weight(text: &str) -> Option<u32> {
+    let mut rows = text
+        .lines()
+        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
+        .skip_while(|words| !words.ends_with(&["ID", "Weight", "Cap"]))
+        .skip(1);
+    rows.find_map(|words| match words.as_slice() {
+        [.., "0", weight, cap] if cap.parse::<u32>().is_ok() => weight.parse().ok(),
+        _ => None,
+    })
+}

@@ -1,0 +1,75 @@
+//! Processor time of the host with sysstat's sar.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use vexp_api::plugin::{
+    Context, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin, PluginError,
+    Raw, Running,
+};
+use vexp_api::sample::{Sample, Unit};
+use vexp_api::shell::Cmd;
+
+pub(crate) const CPU: MetricInfo = MetricInfo {
+    name: "cpu",
+    unit: Unit::CpuPercent,
+    about: "busy processor time of the host, summed over processors; guests of KVM are part of it",
+};
+pub(crate) const GUEST: MetricInfo = MetricInfo {
+    name: "cpu_guest_time",
+    unit: Unit::CpuPercent,
+    about: "processor time that virtual processors ran, summed over processors; part of `cpu`",
+};
+
+/// The plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct Sar;
+
+impl Plugin for Sar {
+    fn name(&self) -> &'static str {
+        "sar"
+    }
+
+    fn contract(&self) -> &'static str {
+        include_str!("../contract.ncl")
+    }
+}
+
+#[async_trait]
+impl Measure for Sar {
+    fn kind(&self) -> MeasureKind {
+        MeasureKind::Monitor
+    }
+
+    fn metrics(&self) -> &'static [MetricInfo] {
+        const { &[CPU, GUEST] }
+    }
+
+    /// Starts it on `request.host`.
+    async fn start(
+        &self,
+        request: &MeasureRequest,
+        _: &Context,
+    ) -> Result<Box<dyn Running>, PluginError> {
+        super::start("sar", request, |seconds, samples| {
+            Cmd::new("env")
+                .args([
+                    "LC_ALL=C",
+                    "S_TIME_FORMAT=ISO",
+                    "sar",
+                    "-u",
+                    "ALL",
+                    "-P",
+                    "ALL",
+                ])
+                .args([seconds.to_string(), samples.to_string()])
+        })
+        .await
+    }
+
+    fn parse(&self, raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
+        parse::parse(raw)
+    }
+}

@@ -1,0 +1,156 @@
+//! `xentop -b -f`: a header line and a line for each domain, once an interval.
+//!
+//! A domain's first value is left out: it is 0 whatever the domain did, as there is nothing to
+//! compare with. dom0's memory limit is printed as two words, `no limit`, which shifts what is
+//! right of it. Each value covers the interval before its line arrived.
+
+use std::collections::BTreeSet;
+
+use vexp_api::ids::Name;
+use vexp_api::plugin::{ParseError, Raw};
+use vexp_api::sample::{NodeRole, Sample};
+
+use super::CPU;
+use crate::monitor::MonitorOptions;
+use crate::text::{Line, Maker, at, decimal, lines, whole};
+
+/// What xentop calls the control domain.
+const DOM0: &str = "Domain-0";
+
+/// Columns as the header names them.
+struct Header {
+    columns: usize,
+    name: usize,
+    state: usize,
+    cpu: usize,
+}
+
+pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
+    let options: MonitorOptions =
+        crate::options::read(&raw.artefact.options).map_err(|e| whole(raw, e.to_string()))?;
+    let delay = options.seconds().map_err(|e| whole(raw, e))? as f64;
+    let mut header: Option<Header> = None;
+    // Domains of the iteration before this one, and of this one.
+    let (mut before, mut now) = (BTreeSet::new(), BTreeSet::new());
+    let mut iterations: Vec<Option<f64>> = Vec::new();
+    let mut out = Vec::new();
+    let all = lines(raw)?;
+    for line in &all {
+        let words = words(line.text);
+        if words.is_empty() {
+            continue;
+        }
+        if words[0] == "NAME" {
+            header = Some(self::header(raw, line, &words)?);
+            before = std::mem::take(&mut now);
+            iterations.push(line.time);
+            continue;
+        }
+        let Some(header) = &header else {
+            let message = "not xentop's output: it does not begin with the header line";
+            return Err(at(raw, line.number, message));
+        };
+        if words.len() != header.columns {
+            let message = format!(
+                "{} columns where the header has {}: the line is damaged",
+                words.len(),
+                header.columns
+            );
+            return Err(at(raw, line.number, message));
+        }
+        // A domain that is being torn down has no name any more.
+        if words[header.state].starts_with('d') {
+            continue;
+        }
+        let domain = words[header.name];
+        if !now.insert(domain) {
+            return Err(at(raw, line.number, format!("{domain} is listed twice")));
+        }
+        let cpu = decimal(words[header.cpu]).filter(|cpu| *cpu >= 0.0);
+        let Some(cpu) = cpu else {
+            let message = format!("CPU(%) is `{}`, not a number", words[header.cpu]);
+            return Err(at(raw, line.number, message.escape_debug().to_string()));
+        };
+        if !before.contains(domain) {
+            continue;
+        }
+        let (node, role) = node(raw, line, domain)?;
+        let arrival = line.time.unwrap_or_else(|| {
+            raw.artefact.started_s + delay * iterations.len().saturating_sub(1) as f64
+        });
+        let maker = Maker::of(raw, node, role);
+        out.push(maker.sample(line.number, CPU, (arrival - delay, delay), cpu)?);
+    }
+    if out.is_empty() {
+        let said = raw.artefact.stderr.trim();
+        return Err(whole(
+            raw,
+            format!("xentop printed no second sample of any domain; it said: {said:?}"),
+        ));
+    }
+    check_times(raw, &iterations, delay)?;
+    Ok(out)
+}
+
+/// Words of a line, with dom0's `no limit` as one.
+fn words(line: &str) -> Vec<&str> {
+    let mut words: Vec<&str> = Vec::new();
+    for word in line.split_ascii_whitespace() {
+        if word == "limit" && words.last() == Some(&"no") {
+            continue;
+        }
+        words.push(word);
+    }
+    words
+}
+
+fn header(raw: &Raw<'_>, line: &Line<'_>, words: &[&str]) -> Result<Header, ParseError> {
+    let find = |column: &str| {
+        let place = words.iter().position(|word| *word == column);
+        place.ok_or_else(|| at(raw, line.number, format!("the header has no {column}")))
+    };
+    // The last column: without it the header itself was cut.
+    find("SSID")?;
+    Ok(Header {
+        columns: words.len(),
+        name: find("NAME")?,
+        state: find("STATE")?,
+        cpu: find("CPU(%)")?,
+    })
+}
+
+/// The node that a domain is.
+fn node(raw: &Raw<'_>, line: &Line<'_>, domain: &str) -> Result<(Name, NodeRole), ParseError> {
+    if domain == DOM0 {
+        return Ok((raw.artefact.node.clone(), NodeRole::Host));
+    }
+    let about = &raw.artefact.about;
+    let known = Name::new(domain).ok().filter(|name| {
+        // A file that stands alone says nothing about nodes.
+        about.is_empty() || about.get(name) == Some(&NodeRole::Guest)
+    });
+    known.map(|name| (name, NodeRole::Guest)).ok_or_else(|| {
+        let message = format!(
+            "`{}` is not a guest of this trial: something else ran beside it",
+            domain.escape_debug()
+        );
+        at(raw, line.number, message)
+    })
+}
+
+/// Refuses times of lines that arrived in one lump: they say nothing about the samples.
+fn check_times(raw: &Raw<'_>, iterations: &[Option<f64>], delay: f64) -> Result<(), ParseError> {
+    let (Some(Some(first)), Some(Some(last))) = (iterations.first(), iterations.last()) else {
+        return Ok(());
+    };
+    let expected = delay * iterations.len().saturating_sub(1) as f64;
+    if last - first < 0.5 * expected {
+        let message = format!(
+            "{} samples {delay} s apart arrived within {:.1} s: the output was buffered, so that their times are unknown",
+            iterations.len(),
+            last - first
+        );
+        return Err(whole(raw, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! What the parsers share: numbered lines, strict numbers, errors with a place.
+
+use vexp_api::ids::Name;
+use vexp_api::plugin::{MetricInfo, ParseError, Raw};
+use vexp_api::sample::{NodeRole, Sample};
+
+/// One line of a raw file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line<'a> {
+    /// Number, from 1.
+    pub(crate) number: usize,
+    /// Text without the newline.
+    pub(crate) text: &'a str,
+    /// When it had arrived, seconds since the epoch, if that was recorded.
+    pub(crate) time: Option<f64>,
+}
+
+/// An error at a line of `raw`.
+pub(crate) fn at(raw: &Raw<'_>, line: usize, message: impl Into<String>) -> ParseError {
+    ParseError {
+        file: raw.artefact.path.clone(),
+        line: Some(line),
+        message: message.into(),
+    }
+}
+
+/// An error about the whole of `raw`.
+pub(crate) fn whole(raw: &Raw<'_>, message: impl Into<String>) -> ParseError {
+    ParseError {
+        file: raw.artefact.path.clone(),
+        line: None,
+        message: message.into(),
+    }
+}
+
+/// All of a file's lines. A last line without a newline was cut and is left out: its last number
+/// may lack digits, so that no parser may look at it.
+pub(crate) fn lines<'a>(raw: &Raw<'a>) -> Result<Vec<Line<'a>>, ParseError> {
+    let text = text(raw)?;
+    Ok(text
+        .split_inclusive('\n')
+        .enumerate()
+        .filter_map(|(index, line)| {
+            Some(Line {
+                number: index + 1,
+                text: line.strip_suffix('\n')?.trim_end_matches('\r'),
+                time: raw.line_times.get(index).copied(),
+            })
+        })
+        .collect())
+}
+
+/// The file as text; refuses what was cut at the cap or is not UTF-8.
+pub(crate) fn text<'a>(raw: &Raw<'a>) -> Result<&'a str, ParseError> {
+    if raw.artefact.truncated {
+        return Err(whole(
+            raw,
+            "the output was longer than the cap and was cut: shorten the window or raise the cap",
+        ));
+    }
+    std::str::from_utf8(raw.bytes).map_err(|error| {
+        let before = &raw.bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        at(
+            raw,
+            line,
+            "not UTF-8: the file is damaged or not this tool's",
+        )
+    })
+}
+
+/// A number in plain decimal notation: no sign but a leading minus, no exponent, no `nan`.
+pub(crate) fn decimal(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+        && digits.starts_with(|c: char| c.is_ascii_digit())
+        && digits.ends_with(|c: char| c.is_ascii_digit());
+    let value: f64 = plain.then(|| text.parse().ok()).flatten()?;
+    value.is_finite().then_some(value)
+}
+
+/// The node that a file of traffic is accounted to, and where it stands.
+pub(crate) fn subject(raw: &Raw<'_>) -> (Name, NodeRole) {
+    let artefact = raw.artefact;
+    let node = artefact.flow.as_ref().unwrap_or(&artefact.node);
+    let role = artefact.about.get(node).copied().unwrap_or(artefact.role);
+    (node.clone(), role)
+}
+
+/// Makes samples of one node.
+pub(crate) struct Maker<'r, 'a> {
+    raw: &'r Raw<'a>,
+    node: Name,
+    role: NodeRole,
+}
+
+impl<'r, 'a> Maker<'r, 'a> {
+    /// For samples of the node that the file is accounted to.
+    pub(crate) fn of_subject(raw: &'r Raw<'a>) -> Self {
+        let (node, role) = subject(raw);
+        Self { raw, node, role }
+    }
+
+    /// For samples of `node`.
+    pub(crate) fn of(raw: &'r Raw<'a>, node: Name, role: NodeRole) -> Self {
+        Self { raw, node, role }
+    }
+
+    /// A sample of `metric` from `t` on for `dt` seconds; refuses what is not finite.
+    pub(crate) fn sample(
+        &self,
+        line: usize,
+        metric: MetricInfo,
+        (t, dt): (f64, f64),
+        value: f64,
+    ) -> Result<Sample, ParseError> {
+        if !(value.is_finite() && t.is_finite() && dt.is_finite() && dt >= 0.0) {
+            return Err(at(
+                self.raw,
+                line,
+                format!("{} is not a finite number at a finite time", metric.name),
+            ));
+        }
+        let name = Name::new(metric.name).map_err(|error| whole(self.raw, error.to_string()))?;
+        Ok(Sample {
+            node: self.node.clone(),
+            role: self.role,
+            metric: name,
+            unit: metric.unit,
+            t,
+            dt,
+            value,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimal_takes_no_shortcuts() {
+        assert_eq!(decimal("12.50"), Some(12.5));
+        assert_eq!(decimal("-0.1"), Some(-0.1));
+        for bad in [
+            "", "-", "nan", "-nan", "inf", "1e3", "1.", ".5", "1.2.3", "0x10", "1,5", "+1", " 1",
+        ] {
+            assert_eq!(decimal(bad), None, "{bad:?}");
+        }
+    }
+}

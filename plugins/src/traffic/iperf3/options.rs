@@ -1,0 +1,95 @@
+//! Options of `iperf3`, and the command lines that they make.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use vexp_api::shell::Cmd;
+use vexp_api::units::BitRate;
+
+/// See `contract.ncl`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Iperf3Options {
+    pub(super) protocol: Protocol,
+    pub(super) rate: Option<BitRate>,
+    pub(super) length: Option<u32>,
+    pub(super) parallel: u32,
+    pub(super) port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Default for Iperf3Options {
+    fn default() -> Self {
+        Self {
+            protocol: Protocol::Tcp,
+            rate: None,
+            length: None,
+            parallel: 1,
+            port: 5201,
+        }
+    }
+}
+
+impl Iperf3Options {
+    /// What the contract says, for options that never met it.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        match self.rate {
+            // iperf3 sends UDP at 1 Mb/s unless told otherwise, which nobody means.
+            None if self.protocol == Protocol::Udp => {
+                return Err("UDP needs a `rate`, such as \"100Mb/s\"");
+            }
+            // iperf3 takes 0 as "no limit".
+            Some(rate) if rate.bits_per_second() == 0 => {
+                return Err("a `rate` of 0 would be no limit at all: give the rate that is meant");
+            }
+            _ => {}
+        }
+        if !(1..=128).contains(&self.parallel) {
+            return Err("`parallel` must be 1 to 128");
+        }
+        if self.length.is_some_and(|n| n == 0 || n > 1 << 20) {
+            return Err("`length` must be 1 to 1048576 bytes");
+        }
+        if !(1024..=65000).contains(&self.port) {
+            return Err("`port` must be 1024 to 65000");
+        }
+        Ok(())
+    }
+
+    /// A server for one test. It gives up after `idle` seconds without a client, so that the port
+    /// is free again soon after a client that could not be started.
+    pub(super) fn server(&self, port: u16, idle: u64) -> Cmd {
+        Cmd::new("iperf3")
+            .args(["-s", "-1", "-p", &port.to_string()])
+            .args(["--idle-timeout", &idle.to_string(), "--json-stream"])
+    }
+
+    /// A client. `-t` doesn't include the time that `-O` leaves out.
+    pub(super) fn client(&self, to: IpAddr, port: u16, warm_up: u64, window: u64) -> Cmd {
+        let mut cmd = Cmd::new("iperf3")
+            .args(["-c", &to.to_string(), "-p", &port.to_string()])
+            .args(["-O", &warm_up.to_string(), "-t", &window.to_string()])
+            .args(["-i", "1", "--json-stream"]);
+        if self.protocol == Protocol::Udp {
+            cmd = cmd.arg("-u");
+        }
+        if let Some(rate) = self.rate {
+            // `-b` is the rate of each stream.
+            let each = rate.bits_per_second() / u64::from(self.parallel.max(1));
+            cmd = cmd.args(["-b", &each.max(1).to_string()]);
+        }
+        if let Some(length) = self.length {
+            cmd = cmd.args(["-l", &length.to_string()]);
+        }
+        if self.parallel > 1 {
+            cmd = cmd.args(["-P", &self.parallel.to_string()]);
+        }
+        cmd
+    }
+}

@@ -1,0 +1,4 @@
+//! Traffic generators.
+
+pub mod iperf3;
+pub mod ping;

@@ -1,0 +1,169 @@
+//! Round-trip times with iputils' ping.
+//!
+//! Each flow's source probes its sink. Probes during the warm-up come from a run of their own, so
+//! that address resolution is over before the first measured probe; at least one is always sent.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use tokio::task::JoinSet;
+use vexp_api::plugin::{
+    Context, Finished, Flow, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
+    PluginError, Raw, Running,
+};
+use vexp_api::sample::{Sample, Unit};
+use vexp_api::shell::Cmd;
+use vexp_api::units::TimeSpan;
+
+use crate::capture::{Batch, Job, MARGIN, subject_role};
+
+/// Seconds that ping waits for the last replies.
+const WAIT: u64 = 1;
+
+pub(crate) const RTT: MetricInfo = MetricInfo {
+    name: "rtt",
+    unit: Unit::Ms,
+    about: "round-trip time of one probe",
+};
+pub(crate) const LOSS: MetricInfo = MetricInfo {
+    name: "loss",
+    unit: Unit::Percent,
+    about: "probes without a reply, over the whole window",
+};
+
+/// The plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct Ping;
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PingOptions {
+    interval: TimeSpan,
+    size: u32,
+}
+
+impl Default for PingOptions {
+    fn default() -> Self {
+        Self {
+            interval: TimeSpan::new(100_000_000),
+            size: 56,
+        }
+    }
+}
+
+impl PingOptions {
+    fn check(&self) -> Result<(), &'static str> {
+        // ping itself refuses less than 2 ms between probes, and rounds to milliseconds.
+        if self.interval.nanos() < 2_000_000 || !self.interval.nanos().is_multiple_of(1_000_000) {
+            return Err("`interval` must be whole milliseconds, at least 2ms");
+        }
+        // Payloads shorter than a time stamp give no round-trip times.
+        if !(16..=65507).contains(&self.size) {
+            return Err("`size` must be 16 to 65507 bytes");
+        }
+        Ok(())
+    }
+
+    /// Probes that fit in `time`, at least one.
+    fn count(&self, time: Duration) -> u128 {
+        (time.as_nanos() / u128::from(self.interval.nanos())).max(1)
+    }
+
+    fn command(&self, flow: &Flow, time: Duration) -> Cmd {
+        let interval = self.interval.nanos() / 1_000_000;
+        Cmd::new("env")
+            .args(["LC_ALL=C", "ping", "-n", "-D"])
+            .args(["-i", &format!("{}.{:03}", interval / 1000, interval % 1000)])
+            .args(["-c", &self.count(time).to_string(), "-W", &WAIT.to_string()])
+            .args(["-s", &self.size.to_string(), &flow.to.to_string()])
+            .deadline(time + MARGIN)
+    }
+}
+
+impl Plugin for Ping {
+    fn name(&self) -> &'static str {
+        "ping"
+    }
+
+    fn contract(&self) -> &'static str {
+        include_str!("contract.ncl")
+    }
+}
+
+#[async_trait]
+impl Measure for Ping {
+    fn kind(&self) -> MeasureKind {
+        MeasureKind::Traffic
+    }
+
+    fn metrics(&self) -> &'static [MetricInfo] {
+        const { &[RTT, LOSS] }
+    }
+
+    /// Starts the warm-up probes and returns; the measured ones follow `request.warm_up` later.
+    async fn start(
+        &self,
+        request: &MeasureRequest,
+        _: &Context,
+    ) -> Result<Box<dyn Running>, PluginError> {
+        let options: PingOptions = crate::options::of_request("ping", request)?;
+        options.check().map_err(|message| {
+            PluginError::new("start ping", request.host.name.as_str(), message)
+        })?;
+        let jobs = |stream: &'static str, time: Duration| -> Vec<Job> {
+            let flows = request.flows.iter();
+            flows
+                .map(|flow| Job {
+                    node: flow.source.clone(),
+                    cmd: options.command(flow, time),
+                    stream,
+                    extension: "txt",
+                    flow: Some(flow.subject.clone()),
+                    about: subject_role(flow, request),
+                })
+                .collect()
+        };
+        let warm_up = jobs("warm-up", request.warm_up);
+        let measured = jobs("stdout", request.window);
+        let batch = Batch::new("ping", request);
+        let warming = batch.launch(warm_up).await?;
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut artefacts = batch.collect(warming).await?;
+            let launched = batch.launch(measured).await?;
+            artefacts.extend(batch.collect(launched).await?);
+            Ok(Finished { artefacts })
+        });
+        Ok(Box::new(Probing { task }))
+    }
+
+    fn parse(&self, raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
+        parse::parse(raw)
+    }
+}
+
+/// Warm-up probes, then measured ones. A set of one task, because a set ends its tasks when it is
+/// dropped.
+struct Probing {
+    task: JoinSet<Result<Finished, PluginError>>,
+}
+
+#[async_trait]
+impl Running for Probing {
+    async fn finish(mut self: Box<Self>) -> Result<Finished, PluginError> {
+        match self.task.join_next().await {
+            Some(Ok(finished)) => finished,
+            Some(Err(error)) => Err(PluginError::new("run ping", "worker", error.to_string())),
+            None => Err(PluginError::new(
+                "run ping",
+                "worker",
+                "it was never started",
+            )),
+        }
+    }
+}
