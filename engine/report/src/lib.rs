@@ -1,1 +1,34 @@
-//! frame, judge, report: Polars and minijinja live here.
+//! frame → judge → report: from a run directory to tidy samples, metrics with intervals, verdicts
+//! on claims, and a report.
+//!
+//! Everything here is a pure function of a run directory and a [`Registry`](vexp_api::registry::Registry)
+//! of parsers: the same bytes in give the same bytes out, years later and on another machine. The
+//! random numbers of the bootstrap come from the study's seed, and nothing looks at the clock.
+//!
+//! | module | step |
+//! |---|---|
+//! | [`run`] | run directory → typed records; refuses unknown formats |
+//! | [`raw`] | artefact → samples; refuses flipped bytes |
+//! | [`window`] | samples → those of the measured window |
+//! | [`frame`] | trials → one tidy table |
+//! | [`table`] | tidy table → Parquet, CSV, JSON lines |
+//! | [`stats`] | series → mean, interval, fairness |
+//! | [`metrics`] | trials → metrics of each point of the matrix |
+//! | [`judge`] | metrics → verdicts on claims |
+//! | [`report`] | all of it → HTML, Markdown, SVG, CSV |
+
+mod files;
+pub mod frame;
+pub mod judge;
+pub mod metrics;
+pub mod raw;
+
+pub mod run;
+pub mod stats;
+pub mod table;
+pub mod window;
+
+pub use frame::{Frames, frame};
+pub use judge::{ClaimVerdict, Verdict, Verdicts, judge};
+
+pub use table::{Format, samples_to};

@@ -1,0 +1,315 @@
+//! Trials → one tidy table: a row a sample.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use vexp_api::ids::Name;
+use vexp_api::plan::Trial;
+use vexp_api::plugin::Raw;
+use vexp_api::record::{Artefact, Outcome, Part, TrialRecord, Window};
+use vexp_api::registry::Registry;
+use vexp_api::sample::Sample;
+
+use crate::files::{self, WriteError};
+use crate::raw::{self, RawError, TamperError};
+use crate::run::{Run, RunError};
+use crate::table::{self, Format, TableError};
+use crate::window::{self, Place};
+
+/// Why a run gives no frames at all.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The run's records can't be read.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Raw data are not those that were recorded.
+    #[error("trial {trial} can't be trusted")]
+    Tampered {
+        /// Trial.
+        trial: Name,
+        /// What is wrong.
+        source: TamperError,
+    },
+    /// The table could not be made.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The table could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// All samples of a run, by trial.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    /// The run's records.
+    pub run: Run,
+    /// Trials that can be used, sorted by name.
+    pub trials: Vec<TrialFrame>,
+    /// Trials that can't, sorted by name.
+    pub unusable: Vec<Unusable>,
+}
+
+/// The samples of a trial's window.
+#[derive(Clone, Debug)]
+pub struct TrialFrame {
+    /// The point of the matrix.
+    pub trial: Trial,
+    /// Samples in a fixed order.
+    pub rows: Vec<Row>,
+}
+
+/// A sample with its origin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// What the tool was part of.
+    pub part: Part,
+    /// Tool.
+    pub tool: Name,
+    /// The sample; its time counts from the window's start.
+    pub sample: Sample,
+}
+
+/// A trial that gives no samples, and why.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Unusable {
+    /// Trial.
+    pub trial: Name,
+    /// Experiment.
+    pub experiment: Name,
+    /// Platform.
+    pub platform: Name,
+    /// VM count.
+    pub vms: u32,
+    /// `not run`, `failed`, `invalid` or `unreadable`.
+    pub kind: &'static str,
+    /// Why, naming the file and place where it is about one.
+    pub reason: String,
+}
+
+/// Why the samples of a trial can't be used.
+#[derive(Debug, thiserror::Error)]
+enum TrialError {
+    #[error("it is recorded as measured, but without a window")]
+    NoWindow,
+    #[error(transparent)]
+    Raw(#[from] RawError),
+    #[error(
+        "{file}: no sample of {metric} on {node} lies in the measured window \
+         ({start:.2} s to {end:.2} s)"
+    )]
+    NoneInWindow {
+        file: String,
+        metric: Name,
+        node: Name,
+        start: f64,
+        end: f64,
+    },
+    #[error(
+        "{file}: {metric} on {node} covers {covered:.2} s of a window of {window:.2} s: \
+         the tool stopped or paused in it"
+    )]
+    Gap {
+        file: String,
+        metric: Name,
+        node: Name,
+        covered: f64,
+        window: f64,
+    },
+    #[error("{found} of {expected} flows gave samples of {tool}")]
+    FlowsMissing {
+        found: usize,
+        expected: u32,
+        tool: Name,
+    },
+    #[error("monitor {0} left no sample")]
+    MonitorMissing(Name),
+}
+
+/// Reads a run, checks and parses its raw data, and writes `RUN/frames/samples.parquet`.
+///
+/// A trial that can't be used does not stop the others; raw data that are not those that were
+/// recorded stop everything, since then nothing in the run can be trusted.
+pub fn frame(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
+    let frames = read(run_dir, registry)?;
+    let bytes = table::frames_to(&frames, Format::Parquet)?;
+    files::write(&run_dir.join("frames/samples.parquet"), &bytes)?;
+    Ok(frames)
+}
+
+/// As [`frame`], without writing.
+pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
+    let run = Run::load(run_dir)?;
+    let mut planned: Vec<Trial> = run.plan.trials().cloned().collect();
+    planned.sort_by(|a, b| a.id.cmp(&b.id));
+    let (mut trials, mut unusable) = (Vec::new(), Vec::new());
+    for trial in planned {
+        let mut reject = |trial: &Trial, kind, reason| {
+            unusable.push(Unusable {
+                trial: trial.id.clone(),
+                experiment: trial.experiment.clone(),
+                platform: trial.platform.clone(),
+                vms: trial.vms,
+                kind,
+                reason,
+            });
+        };
+        let Some(record) = run.trials.get(&trial.id) else {
+            reject(&trial, "not run", "the run ended before it".to_owned());
+            continue;
+        };
+        // Also those of failed trials: a changed file is a changed run.
+        let dir = run.dir.join("trials").join(trial.id.as_str());
+        let bytes = record
+            .artefacts
+            .iter()
+            .map(|artefact| raw::read(&dir, artefact))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| FrameError::Tampered {
+                trial: trial.id.clone(),
+                source,
+            })?;
+        match &record.outcome {
+            Outcome::Failed { error } => reject(&trial, "failed", error.clone()),
+            Outcome::Invalid { reason } => reject(&trial, "invalid", reason.clone()),
+            Outcome::Measured => match samples(&trial, record, &dir, &bytes, registry) {
+                Ok(rows) => trials.push(TrialFrame { trial, rows }),
+                Err(error) => reject(&trial, "unreadable", chain(&error)),
+            },
+        }
+    }
+    Ok(Frames {
+        run,
+        trials,
+        unusable,
+    })
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn samples(
+    trial: &Trial,
+    record: &TrialRecord,
+    dir: &Path,
+    bytes: &[Vec<u8>],
+    registry: &Registry,
+) -> Result<Vec<Row>, TrialError> {
+    let window = record.window.ok_or(TrialError::NoWindow)?;
+    let mut rows = Vec::new();
+    for (artefact, bytes) in record.artefacts.iter().zip(bytes) {
+        let raw = Raw {
+            artefact,
+            bytes,
+            line_times: &raw::read_times(dir, artefact)?,
+        };
+        rows.extend(
+            cut(raw::parse(&raw, registry)?, artefact, window)?
+                .into_iter()
+                .map(|sample| Row {
+                    part: artefact.part,
+                    tool: artefact.tool.clone(),
+                    sample,
+                }),
+        );
+    }
+    complete(trial, &rows)?;
+    rows.sort_by(|a, b| order(a).cmp(&order(b)).then(time_order(a, b)));
+    Ok(rows)
+}
+
+fn order(row: &Row) -> (&Name, Part, &Name, &Name) {
+    (&row.tool, row.part, &row.sample.node, &row.sample.metric)
+}
+
+fn time_order(a: &Row, b: &Row) -> std::cmp::Ordering {
+    let (a, b) = (&a.sample, &b.sample);
+    a.t.total_cmp(&b.t)
+        .then(a.dt.total_cmp(&b.dt))
+        .then(a.value.total_cmp(&b.value))
+}
+
+/// The samples that belong to the window, with times from its start. Every series that an
+/// artefact has must have some: a series that is missing is never a 0.
+fn cut(
+    samples: Vec<Sample>,
+    artefact: &Artefact,
+    window: Window,
+) -> Result<Vec<Sample>, TrialError> {
+    let mut series: BTreeMap<(Name, Name), Vec<Sample>> = BTreeMap::new();
+    for sample in samples {
+        let key = (sample.node.clone(), sample.metric.clone());
+        series.entry(key).or_default().push(sample);
+    }
+    let mut kept = Vec::new();
+    for ((node, metric), samples) in series {
+        let of = |place| {
+            let samples = samples.iter();
+            let mut found: Vec<Sample> = samples
+                .filter(|sample| window::place(sample, window) == place)
+                .cloned()
+                .collect();
+            for sample in &mut found {
+                sample.t -= window.start_s;
+            }
+            found
+        };
+        let inside = of(Place::Inside);
+        // A summary of a whole flow stands for its window, since the flow is the same before; a
+        // monitor's long interval does not, since it also saw the machine at rest.
+        let found = match (inside.is_empty(), artefact.part) {
+            (true, Part::Traffic | Part::Load) => of(Place::Around),
+            _ => inside,
+        };
+        let file = artefact.path.clone();
+        if found.is_empty() {
+            return Err(TrialError::NoneInWindow {
+                file,
+                metric,
+                node,
+                start: window.start_s,
+                end: window.end_s,
+            });
+        }
+        let length = window.end_s - window.start_s;
+        let covered: f64 = found.iter().map(|sample| sample.dt).sum();
+        // Points (dt = 0) cover nothing and say nothing about gaps.
+        if found.iter().all(|sample| sample.dt > 0.0) && covered < window::COVERAGE * length {
+            return Err(TrialError::Gap {
+                file,
+                metric,
+                node,
+                covered,
+                window: length,
+            });
+        }
+        kept.extend(found);
+    }
+    Ok(kept)
+}
+
+/// Whether every flow and every monitor left something.
+fn complete(trial: &Trial, rows: &[Row]) -> Result<(), TrialError> {
+    let flows: BTreeSet<&Name> = rows
+        .iter()
+        .filter(|row| row.part == Part::Traffic)
+        .map(|row| &row.sample.node)
+        .collect();
+    if u32::try_from(flows.len()) != Ok(trial.flows()) {
+        return Err(TrialError::FlowsMissing {
+            found: flows.len(),
+            expected: trial.flows(),
+            tool: trial.traffic.tool.clone(),
+        });
+    }
+    let silent = trial
+        .monitors
+        .iter()
+        .find(|monitor| !rows.iter().any(|row| row.tool == monitor.tool));
+    match silent {
+        Some(monitor) => Err(TrialError::MonitorMissing(monitor.tool.clone())),
+        None => Ok(()),
+    }
+}

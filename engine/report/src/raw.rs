@@ -1,0 +1,151 @@
+//! Artefact → samples: the bytes are those that were recorded, and the plugin that made them
+//! reads them.
+
+use std::path::{Component, Path, PathBuf};
+
+use vexp_api::digest::Digest;
+use vexp_api::plugin::{ParseError, Raw};
+use vexp_api::record::{Artefact, BadLineTime, read_line_times};
+use vexp_api::registry::Registry;
+use vexp_api::sample::Sample;
+
+/// The raw data are not those that were recorded: nothing may be concluded from them.
+#[derive(Debug, thiserror::Error)]
+pub enum TamperError {
+    /// It leads out of the trial's folder.
+    #[error("artefact path `{}` does not stay below the trial's raw folder", .0.escape_debug())]
+    Path(String),
+    /// It is missing or can't be read.
+    #[error("cannot read raw artefact {}", .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Its bytes have changed.
+    #[error(
+        "{} is not the file that was recorded: its digest is {found}, trial.json says {recorded}",
+        .path.display()
+    )]
+    Digest {
+        /// Which.
+        path: PathBuf,
+        /// Digest that was recorded.
+        recorded: Digest,
+        /// Digest of the bytes that are there.
+        found: Digest,
+    },
+}
+
+/// Why an artefact of a trial gives no samples.
+#[derive(Debug, thiserror::Error)]
+pub enum RawError {
+    /// The parser refuses it.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The times of its lines are damaged.
+    #[error("{file}.times")]
+    Times {
+        /// The artefact.
+        file: String,
+        /// What is wrong.
+        source: BadLineTime,
+    },
+    /// There is no plugin of that name.
+    #[error("{file}: no plugin `{tool}` to parse it: known are {known}")]
+    NoParser {
+        /// The artefact.
+        file: String,
+        /// Its tool.
+        tool: String,
+        /// Tools that there are.
+        known: String,
+    },
+    /// The output was cut at the cap.
+    #[error("{file}: output was cut at the cap, so the end of the measurement is missing")]
+    Truncated {
+        /// The artefact.
+        file: String,
+    },
+    /// A parser gave a value that is no number.
+    #[error("{file}: {metric} of {node} at {t} s is {value}, which is not a finite number")]
+    NotFinite {
+        /// The artefact.
+        file: String,
+        /// Metric.
+        metric: String,
+        /// Node.
+        node: String,
+        /// Seconds since the trial's epoch.
+        t: f64,
+        /// Value.
+        value: f64,
+    },
+}
+
+/// The bytes of a recorded artefact.
+pub fn read(trial_dir: &Path, artefact: &Artefact) -> Result<Vec<u8>, TamperError> {
+    let relative = Path::new(&artefact.path);
+    let mut parts = relative.components();
+    let inside = parts.next() == Some(Component::Normal("raw".as_ref()))
+        && parts.all(|part| matches!(part, Component::Normal(_)));
+    if !inside {
+        return Err(TamperError::Path(artefact.path.clone()));
+    }
+    let path = trial_dir.join(relative);
+    let bytes = std::fs::read(&path).map_err(|source| TamperError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let found = Digest::of(&bytes);
+    if found != artefact.digest {
+        return Err(TamperError::Digest {
+            path,
+            recorded: artefact.digest.clone(),
+            found,
+        });
+    }
+    Ok(bytes)
+}
+
+/// The times at which the lines of an artefact had arrived; none where they were not recorded.
+pub fn read_times(trial_dir: &Path, artefact: &Artefact) -> Result<Vec<f64>, RawError> {
+    let path = trial_dir.join(format!("{}.times", artefact.path));
+    // Parsers that need the times refuse an artefact without them.
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    read_line_times(&text).map_err(|source| RawError::Times {
+        file: artefact.path.clone(),
+        source,
+    })
+}
+
+/// The samples of an artefact, all finite. Times are those of the trial's epoch.
+pub fn parse(raw: &Raw<'_>, registry: &Registry) -> Result<Vec<Sample>, RawError> {
+    let file = || raw.artefact.path.clone();
+    let measures = registry.measures();
+    let tool = measures
+        .get(raw.artefact.tool.as_str())
+        .ok_or_else(|| RawError::NoParser {
+            file: file(),
+            tool: raw.artefact.tool.to_string(),
+            known: measures.keys().copied().collect::<Vec<_>>().join(", "),
+        })?;
+    if raw.artefact.truncated {
+        return Err(RawError::Truncated { file: file() });
+    }
+    let samples = tool.parse(raw)?;
+    match samples
+        .iter()
+        .find(|s| ![s.value, s.t, s.dt].iter().all(|x| x.is_finite()) || s.dt < 0.0)
+    {
+        None => Ok(samples),
+        Some(bad) => Err(RawError::NotFinite {
+            file: file(),
+            metric: bad.metric.to_string(),
+            node: bad.node.to_string(),
+            t: bad.t,
+            value: bad.value,
+        }),
+    }
+}

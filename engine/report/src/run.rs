@@ -1,0 +1,161 @@
+//! Run directory → typed records. The layout is [`vexp_api::record`]'s.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use vexp_api::ids::Name;
+use vexp_api::plan::{self, Plan};
+use vexp_api::record::{self, BlockRecord, RunRecord, TrialRecord};
+use vexp_api::spec::{self, Study};
+
+/// Why a run directory can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file is missing or can't be read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{} is damaged or was written by another version", .path.display())]
+    Json {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A file has a format that this version does not know.
+    #[error(
+        "{} has format {found}, and this vexp reads format {known}: use the version that wrote it",
+        .path.display()
+    )]
+    Format {
+        /// Which.
+        path: PathBuf,
+        /// Its format, as written.
+        found: String,
+        /// The format that is known.
+        known: u32,
+    },
+    /// A record stands in a folder of another name.
+    #[error("{} says that it is `{says}`", .path.display())]
+    Misplaced {
+        /// Which.
+        path: PathBuf,
+        /// The name in it.
+        says: Name,
+    },
+}
+
+/// The records of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// The directory.
+    pub dir: PathBuf,
+    /// `run.json`.
+    pub record: RunRecord,
+    /// `study.json`.
+    pub study: Study,
+    /// `plan.json`.
+    pub plan: Plan,
+    /// `block.json` of the blocks whose machine came up.
+    pub blocks: BTreeMap<Name, BlockRecord>,
+    /// `trial.json` of the trials that have ended.
+    pub trials: BTreeMap<Name, TrialRecord>,
+}
+
+impl Run {
+    /// Reads all records of a run directory, but no artefact.
+    pub fn load(dir: &Path) -> Result<Self, RunError> {
+        let record = read(&dir.join("run.json"), record::FORMAT)?;
+        let study: Study = read(&dir.join("study.json"), spec::FORMAT)?;
+        let plan: Plan = read(&dir.join("plan.json"), plan::FORMAT)?;
+        let mut blocks = BTreeMap::new();
+        let mut trials = BTreeMap::new();
+        for block in &plan.blocks {
+            let path = dir
+                .join("blocks")
+                .join(block.id.as_str())
+                .join("block.json");
+            if let Some(found) = read_if_there::<BlockRecord>(&path, record::FORMAT)? {
+                expect(&path, &found.block, &block.id)?;
+                blocks.insert(block.id.clone(), found);
+            }
+        }
+        for trial in plan.trials() {
+            let path = dir
+                .join("trials")
+                .join(trial.id.as_str())
+                .join("trial.json");
+            if let Some(found) = read_if_there::<TrialRecord>(&path, record::FORMAT)? {
+                expect(&path, &found.trial, &trial.id)?;
+                trials.insert(trial.id.clone(), found);
+            }
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            record,
+            study,
+            plan,
+            blocks,
+            trials,
+        })
+    }
+
+    /// Whether a platform is classical Linux, the reference of efficiencies.
+    pub fn is_classical(&self, platform: &Name) -> bool {
+        self.study
+            .platforms
+            .get(platform)
+            .is_some_and(|platform| platform.hypervisor == "linux")
+    }
+}
+
+fn expect(path: &Path, says: &Name, folder: &Name) -> Result<(), RunError> {
+    if says == folder {
+        return Ok(());
+    }
+    Err(RunError::Misplaced {
+        path: path.to_owned(),
+        says: says.clone(),
+    })
+}
+
+fn read<T: DeserializeOwned>(path: &Path, known: u32) -> Result<T, RunError> {
+    let bytes = std::fs::read(path).map_err(|source| RunError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(path, &bytes, known)
+}
+
+fn read_if_there<T: DeserializeOwned>(path: &Path, known: u32) -> Result<Option<T>, RunError> {
+    match read(path, known) {
+        Err(RunError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+/// The format is looked at before anything else, since an unknown one may mean anything.
+fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8], known: u32) -> Result<T, RunError> {
+    let damaged = |source| RunError::Json {
+        path: path.to_owned(),
+        source,
+    };
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;
+    let format = value.get("format");
+    if format.and_then(serde_json::Value::as_u64) != Some(u64::from(known)) {
+        return Err(RunError::Format {
+            path: path.to_owned(),
+            found: format.map_or("none".to_owned(), ToString::to_string),
+            known,
+        });
+    }
+    serde_json::from_value(value).map_err(damaged)
+}

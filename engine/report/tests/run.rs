@@ -1,0 +1,277 @@
+//! From a run directory on disk to verdicts, with fake tools.
+
+mod fixture;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use vexp_report::frame::{self, FrameError};
+use vexp_report::judge::judge;
+use vexp_report::run::RunError;
+use vexp_report::table::{self, Format};
+
+/// The committed run directory. `VEXP_WRITE_FIXTURE=1 cargo test` writes it anew.
+fn committed() -> &'static Path {
+    static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/run");
+        if std::env::var_os("VEXP_WRITE_FIXTURE").is_some() {
+            let _ = std::fs::remove_dir_all(&dir);
+            fixture::write_run(&dir, 1);
+        }
+        dir
+    });
+    &DIR
+}
+
+fn fresh(repetitions: u32) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fixture::write_run(dir.path(), repetitions);
+    dir
+}
+
+#[test]
+fn metrics_of_the_committed_run() {
+    let frames = frame::read(committed(), &fixture::registry()).unwrap();
+    let verdicts = judge(&frames);
+    let lines: Vec<String> = verdicts
+        .metrics
+        .iter()
+        .map(|m| {
+            let point = &m.point;
+            let node = m.node.as_ref().map_or("-", |n| n.as_str());
+            let interval = m
+                .interval
+                .map_or("-".to_owned(), |i| format!("{:.4} {:.4}", i.low, i.high));
+            format!(
+                "{} {} {} {} {node} {:.4} [{interval}] {} r={} n={} out={}",
+                point.experiment,
+                point.platform,
+                point.vms,
+                m.metric,
+                m.value,
+                m.basis.as_str(),
+                m.repetitions,
+                m.samples,
+                m.outliers,
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn verdicts_of_the_committed_run() {
+    let frames = frame::read(committed(), &fixture::registry()).unwrap();
+    let told: Vec<String> = judge(&frames)
+        .claims
+        .iter()
+        .map(|claim| format!("{}: {} ({})", claim.claim, claim.verdict, claim.reason))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn unusable_trials_say_why_and_stop_nothing() {
+    let frames = frame::read(committed(), &fixture::registry()).unwrap();
+    let told: Vec<String> = frames
+        .unusable
+        .iter()
+        .map(|trial| format!("{} {}: {}", trial.trial, trial.kind, trial.reason))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+    assert_eq!(
+        frames.trials.len() + frames.unusable.len(),
+        frames.run.plan.trials().count()
+    );
+}
+
+#[test]
+fn the_table_is_tidy_sorted_and_the_same_every_time() {
+    let dir = fresh(1);
+    let first = frame::frame(dir.path(), &fixture::registry()).unwrap();
+    let path = dir.path().join("frames/samples.parquet");
+    let bytes = std::fs::read(&path).unwrap();
+    frame::frame(dir.path(), &fixture::registry()).unwrap();
+    assert_eq!(bytes, std::fs::read(&path).unwrap());
+    let csv = String::from_utf8(table::frames_to(&first, Format::Csv).unwrap()).unwrap();
+    let mut lines = csv.lines();
+    assert_eq!(
+        lines.next().unwrap(),
+        "run,trial,experiment,platform,vms,repetition,node,role,tool,metric,unit,t,value,dt"
+    );
+    // 6 of the 8 intervals of a second lie in the window of 6 s, from half a second before it.
+    assert!(
+        lines
+            .clone()
+            .any(|line| line.contains("r1,") && line.contains(",0.5,"))
+    );
+    assert!(lines.all(|line| line.split(',').count() == 14));
+    // No two trials are interleaved.
+    let trials: Vec<&str> = csv
+        .lines()
+        .skip(1)
+        .filter_map(|l| l.split(',').nth(1))
+        .collect();
+    assert!(trials.is_sorted());
+}
+
+#[test]
+fn a_flipped_byte_is_an_error_that_names_the_file() {
+    let dir = fresh(1);
+    let file = "trials/send-tcp.xen-3.1.v1.r1/raw/vm1.fake-iperf3.client.json";
+    let mut bytes = std::fs::read(dir.path().join(file)).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(dir.path().join(file), bytes).unwrap();
+    let error = frame::read(dir.path(), &fixture::registry()).unwrap_err();
+    let FrameError::Tampered { trial, source } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(trial, "send-tcp.xen-3.1.v1.r1");
+    assert!(source.to_string().contains(file), "{source}");
+}
+
+#[test]
+fn a_missing_file_and_a_path_that_leaves_the_trial_are_errors() {
+    let dir = fresh(1);
+    let trial = dir.path().join("trials/send-tcp.xen-3.1.v1.r1");
+    std::fs::remove_file(trial.join("raw/vm1.fake-iperf3.client.json")).unwrap();
+    let error = frame::read(dir.path(), &fixture::registry()).unwrap_err();
+    assert!(matches!(error, FrameError::Tampered { .. }));
+
+    let dir = fresh(1);
+    let record = dir.path().join("trials/send-tcp.xen-3.1.v1.r1/trial.json");
+    let text = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(&record, text.replace("\"raw/vm1.", "\"raw/../../vm1.")).unwrap();
+    let error = frame::read(dir.path(), &fixture::registry()).unwrap_err();
+    let FrameError::Tampered { source, .. } = error else {
+        panic!("{error}");
+    };
+    assert!(
+        source.to_string().contains("does not stay below"),
+        "{source}"
+    );
+}
+
+#[test]
+fn unknown_formats_are_refused() {
+    for (file, told) in [("run.json", "7"), ("plan.json", "7"), ("study.json", "7")] {
+        let dir = fresh(1);
+        let path = dir.path().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"format\":1", "\"format\":7")).unwrap();
+        let error = frame::read(dir.path(), &fixture::registry()).unwrap_err();
+        let FrameError::Run(RunError::Format { path, found, .. }) = error else {
+            panic!("{error}");
+        };
+        assert!(path.ends_with(file));
+        assert_eq!(found, told);
+    }
+}
+
+/// Replaces the text of a trial's first raw file and its digest; gives what is said about it.
+fn with_raw(edit: impl Fn(String) -> String) -> String {
+    let dir = fresh(1);
+    let trial = dir.path().join("trials/send-tcp.xen-3.1.v1.r1");
+    let raw = trial.join("raw/host.fake-xentop.stdout.txt");
+    let before = std::fs::read_to_string(&raw).unwrap();
+    let after = edit(before.clone());
+    std::fs::write(&raw, &after).unwrap();
+    let digest = |text: &str| vexp_api::digest::Digest::of(text.as_bytes()).to_string();
+    let record = std::fs::read_to_string(trial.join("trial.json")).unwrap();
+    let record = record.replace(&digest(&before), &digest(&after));
+    std::fs::write(trial.join("trial.json"), record).unwrap();
+    let frames = frame::read(dir.path(), &fixture::registry()).unwrap();
+    let mut unusable = frames.unusable.into_iter();
+    unusable
+        .find(|trial| trial.trial == "send-tcp.xen-3.1.v1.r1")
+        .map_or_else(|| "usable".to_owned(), |trial| trial.reason)
+}
+
+#[test]
+fn monitors_without_samples_in_the_window_are_never_zero() {
+    assert_eq!(with_raw(|text| text), "usable");
+    let late = with_raw(|text| text.replace("\t1.000\t", "\t0.001\t"));
+    assert!(
+        late.contains("covers 0.01 s of a window of 6.00 s"),
+        "{late}"
+    );
+    let outside = with_raw(|text| {
+        text.lines()
+            .filter(|line| line.contains("\t0.500\t1.000") || line.contains("cpu\tvm1"))
+            .map(|line| format!("{line}\n"))
+            .collect()
+    });
+    assert!(
+        outside.contains("raw/host.fake-xentop.stdout.txt: no sample of cpu on host"),
+        "{outside}"
+    );
+    let empty = with_raw(|_| String::new());
+    assert_eq!(empty, "monitor fake-xentop left no sample");
+}
+
+#[test]
+fn values_that_are_no_numbers_are_refused() {
+    let nan = with_raw(|text| text + "cpu\thost\thost\t% of a CPU\t3.0\t1.0\tnan\n");
+    assert!(
+        nan.contains("raw/host.fake-xentop.stdout.txt: cpu of host at 3 s is NaN"),
+        "{nan}"
+    );
+    let broken = with_raw(|text| text + "cpu\thost\n");
+    assert!(
+        broken.contains("raw/host.fake-xentop.stdout.txt:19: "),
+        "{broken}"
+    );
+}
+
+#[test]
+fn three_repetitions_give_intervals_over_repetitions() {
+    let dir = fresh(3);
+    let frames = frame::read(dir.path(), &fixture::registry()).unwrap();
+    let verdicts = judge(&frames);
+    let over = |metric: &str| {
+        let mut metrics = verdicts.metrics.iter();
+        metrics
+            .find(|m| m.metric == metric && m.point.platform == "xen-3.1" && m.point.vms == 2)
+            .unwrap()
+    };
+    for metric in [
+        "throughput_aggregate",
+        "efficiency",
+        "cpu_total",
+        "jain_cpu",
+    ] {
+        let found = over(metric);
+        assert_eq!(found.basis.as_str(), "repetitions", "{metric}");
+        assert_eq!(found.repetitions, 3);
+        let interval = found.interval.unwrap();
+        assert!(interval.low <= found.value && found.value <= interval.high);
+    }
+}
+
+/// Otherwise the committed directory and the code that claims to have made it drift apart.
+#[test]
+fn the_committed_run_is_what_the_helper_writes() {
+    fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        let mut open = vec![dir.to_owned()];
+        while let Some(folder) = open.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    open.push(path);
+                } else {
+                    let name = path.strip_prefix(dir).unwrap().to_owned();
+                    found.insert(name, std::fs::read(path).unwrap());
+                }
+            }
+        }
+        found
+    }
+    let (here, fresh) = (files(committed()), fresh(1));
+    let there = files(fresh.path());
+    assert!(here.keys().eq(there.keys()));
+    for (name, bytes) in here {
+        assert!(there[&name] == bytes, "{}", name.display());
+    }
+}
