@@ -44,7 +44,7 @@ impl CheckedStudy {
         &self.digest
     }
 
-    /// What the hypervisors that it uses offer.
+    /// What hypervisors offer, by name.
     pub fn traits(&self) -> &BTreeMap<Name, HypervisorTraits> {
         &self.traits
     }
@@ -105,14 +105,11 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
         Ok(digest) => digest,
         Err(error) => return Err(vec![internal(error.to_string())]),
     };
-    let traits = study
-        .platforms
-        .values()
-        .filter_map(|platform| {
-            let name = &platform.hypervisor;
-            let plugin = registry.hypervisors().get(name.as_str())?;
-            Some((name.clone(), plugin.traits()))
-        })
+    // All of them: whether a monitor runs everywhere depends on those that the study does not use.
+    let traits = registry
+        .hypervisors()
+        .iter()
+        .filter_map(|(name, plugin)| Some((Name::new(*name).ok()?, plugin.traits())))
         .collect();
     Ok(CheckedStudy {
         study,

@@ -64,7 +64,14 @@ pub(super) fn from_nickel(
             own.into_iter()
                 .filter_map(|l| label(files, names, l.file_id, l.range, &one_line(&l.message))),
         );
-        notes.extend(diagnostic.notes.iter().map(|note| one_line(note)));
+        notes.extend(
+            diagnostic
+                .notes
+                .iter()
+                .map(|note| one_line(note))
+                // Advice for the author of a contract, not of a study.
+                .filter(|note| !note.starts_with("The record contract might also be")),
+        );
     }
     labels.dedup_by(|a, b| a.place == b.place);
     Diagnostic {

@@ -169,7 +169,11 @@ pub(super) fn study(sources: &Sources, main: &str, contracts: &Contracts) -> Rep
             }
             Err(finding) => *finding,
         },
-        Err(error) => strict.finding("contract", error),
+        Err(error) => {
+            let mut finding = strict.finding("contract", error);
+            finding.message = plain_words(&finding.message).to_owned();
+            finding
+        }
     };
     drop(strict);
     let mut lenient = Session::new(sources, &library(LENIENT, registry));
@@ -245,7 +249,39 @@ fn options(
     let error = session.eval("options.ncl", text).err()?;
     let mut finding = session.finding("options", error);
     finding.field = used.path.to_string();
+    finding.message = plain_words(&finding.message).to_owned();
+    finding.help = known_options(session, used).or(finding.help);
     Some(finding)
+}
+
+/// Without what only the author of a contract understands.
+fn plain_words(message: &str) -> &str {
+    message
+        .strip_prefix("contract broken by a value ")
+        .or_else(|| {
+            let rest = message.strip_prefix("contract broken by the value of `")?;
+            rest.split_once("` ").map(|(_, rest)| rest)
+        })
+        .unwrap_or(message)
+}
+
+/// For an option that there is not: those that there are.
+fn known_options(session: &mut Session, used: &PluginUse) -> Option<String> {
+    let text = format!(
+        "std.record.fields_with_opts (import \"registry.ncl\").{}.\"{}\"",
+        used.kind, used.plugin
+    );
+    let value = session.eval("known.ncl", text).ok()?;
+    let known: Vec<String> = serde_json::from_value(session.json(&value).ok()?).ok()?;
+    if known.is_empty() {
+        Some(format!("`{}` has no options", used.plugin))
+    } else {
+        Some(format!(
+            "options of `{}`: {}",
+            used.plugin,
+            known.join(", ")
+        ))
+    }
 }
 
 fn quoted(text: &str) -> String {
