@@ -12,7 +12,7 @@ mkdir -p "$out"
 work=$(readlink -f "$work") out=$(readlink -f "$out")
 read -r suite < "$image/suite"
 unset APT_CONFIG
-export LC_ALL=C.UTF-8 TZ=UTC0 SOURCE_DATE_EPOCH=1735689600 DEBIAN_FRONTEND=noninteractive
+export LC_ALL=C.UTF-8 TZ=UTC0 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1735689600} DEBIAN_FRONTEND=noninteractive
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 

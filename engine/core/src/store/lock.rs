@@ -1,0 +1,161 @@
+//! The lock that is held while anything is added to a store.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use vexp_api::event::{Event, EventSink};
+
+use super::{Store, StoreError};
+
+/// The exclusive right to add to a store. Given back when it is dropped, or when the process ends
+/// in whatever way.
+#[derive(Debug)]
+pub struct StoreLock {
+    _file: File,
+}
+
+impl Store {
+    /// Waits until no other process, and no other thread, adds to the store; says so in an event
+    /// if that takes more than a moment. Then removes what crashed builds left in `tmp/`.
+    pub fn lock(&self, events: &dyn EventSink) -> Result<StoreLock, StoreError> {
+        let path = self.root.join("lock");
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(StoreError::io("open", &path))?;
+        let mut said = false;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
+            }
+            if !said {
+                let mut holder = String::new();
+                // Only for the message: the holder may not have written its number yet.
+                let _ = file.read_to_string(&mut holder);
+                let text = format!(
+                    "another vexp{} is building images in {}: waiting until it is done",
+                    process(holder.trim()),
+                    self.root.display()
+                );
+                events.event(&Event::Note { text });
+                said = true;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            write!(file, "{}", std::process::id())
+        };
+        write(&mut file).map_err(StoreError::io("write", &path))?;
+        let lock = StoreLock { _file: file };
+        self.collect()?;
+        Ok(lock)
+    }
+
+    /// Removes everything in `tmp/`; only called by the holder of the lock.
+    fn collect(&self) -> Result<(), StoreError> {
+        let tmp = self.root.join("tmp");
+        let entries = std::fs::read_dir(&tmp).map_err(StoreError::io("list", &tmp))?;
+        for entry in entries {
+            let path = entry.map_err(StoreError::io("list", &tmp))?.path();
+            let removed = if path.is_dir() {
+                std::fs::remove_dir_all(&path)
+            } else {
+                std::fs::remove_file(&path)
+            };
+            removed.map_err(StoreError::io("remove", &path))?;
+        }
+        Ok(())
+    }
+}
+
+fn process(holder: &str) -> String {
+    match holder.parse::<u32>() {
+        Ok(id) => format!(" (process {id})"),
+        Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+    use std::sync::Mutex;
+    use vexp_api::event::NoEvents;
+
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl EventSink for Notes {
+        fn event(&self, event: &Event) {
+            if let Event::Note { text } = event {
+                self.0.lock().unwrap().push(text.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn waits_for_another_process_and_says_so_once() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        // flock(1) stands for the other vexp: it says when it has the lock and gives it up when
+        // its standard input closes.
+        let mut other = Command::new("flock")
+            .arg(store.root().join("lock"))
+            .args(["sh", "-c", "echo locked; read -r _"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut byte = [0];
+        other
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut byte)
+            .unwrap();
+        let notes = Notes::default();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| store.lock(&notes).unwrap());
+            while notes.0.lock().unwrap().is_empty() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            assert!(!waiting.is_finished());
+            drop(other.stdin.take());
+            other.wait().unwrap();
+            waiting.join().unwrap();
+        });
+        let notes = notes.0.into_inner().unwrap();
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(
+            notes[0].starts_with("another vexp is building"),
+            "{notes:?}"
+        );
+    }
+
+    #[test]
+    fn names_the_holder() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let held = store.lock(&NoEvents).unwrap();
+        let notes = Notes::default();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| store.lock(&notes).unwrap());
+            while notes.0.lock().unwrap().is_empty() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            drop(held);
+            waiting.join().unwrap();
+        });
+        let holder = format!("(process {})", std::process::id());
+        assert!(notes.0.lock().unwrap()[0].contains(&holder));
+    }
+}

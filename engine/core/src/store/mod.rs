@@ -1,0 +1,326 @@
+//! The content-addressed store of packages and built images.
+//!
+//! ```text
+//! ROOT/debs-v1/KEY.deb      Debian packages, named by their own SHA-256
+//! ROOT/images-v1/KEY/       built images, named by the digest of what went into them
+//! ROOT/refreshed-v1/KEY.json  locks resolved anew, named by the digest of the lock they stand for
+//! ROOT/quarantine/          what was found damaged, kept for a look; never read
+//! ROOT/tmp/                 half-made things; collected by whoever takes the lock next
+//! ROOT/logs/                output of build steps
+//! ROOT/lock                 flock(2), held while anything is added
+//! ```
+//!
+//! A bucket's version is part of its name: a vexp with another format uses another bucket and
+//! leaves this one alone. Entries appear by rename(2) after fsync(2), so that what is visible is
+//! whole, whenever the machine stops.
+
+mod contents;
+mod lock;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use vexp_api::digest::{Digest, Hasher};
+
+pub use contents::{Contents, Damage, FileEntry};
+pub use lock::StoreLock;
+
+/// What can go wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file operation failed.
+    #[error("could not {action} {}", .path.display())]
+    Io {
+        /// What was being done, e.g. `create`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No folder for the store is known.
+    #[error("no folder for built images is known: set VEXP_STORE, XDG_CACHE_HOME or HOME")]
+    NoRoot,
+}
+
+impl StoreError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(std::io::Error) -> StoreError {
+        let path = path.to_owned();
+        move |source| StoreError::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+/// A kind of entry and the version of its format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bucket {
+    /// Debian packages, files.
+    Debs,
+    /// Built images, folders.
+    Images,
+    /// Locks that were resolved anew, files.
+    Refreshed,
+}
+
+impl Bucket {
+    const ALL: [Self; 3] = [Self::Debs, Self::Images, Self::Refreshed];
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Debs => "debs-v1",
+            Self::Images => "images-v1",
+            Self::Refreshed => "refreshed-v1",
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Debs => ".deb",
+            Self::Images => "",
+            Self::Refreshed => ".json",
+        }
+    }
+}
+
+/// A store. Reading needs no lock; see [`Store::lock`] for writing.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the store below `root`, which is created if it is missing.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        let folders =
+            Bucket::ALL
+                .iter()
+                .map(|bucket| bucket.folder())
+                .chain(["quarantine", "tmp", "logs"]);
+        for folder in folders {
+            let path = root.join(folder);
+            std::fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+        }
+        let root = std::fs::canonicalize(&root).map_err(StoreError::io("find", &root))?;
+        Ok(Self { root })
+    }
+
+    /// Opens the store at [`Store::default_root`].
+    pub fn open_default() -> Result<Self, StoreError> {
+        Self::open(Self::default_root()?)
+    }
+
+    /// Where the store is: `$VEXP_STORE`; else for root `/var/cache/vexp`, so that `sudo` leaves
+    /// nothing of root's in a user's home; else `$XDG_CACHE_HOME/vexp`; else `~/.cache/vexp`.
+    pub fn default_root() -> Result<PathBuf, StoreError> {
+        default_root(
+            |name| std::env::var_os(name).map(PathBuf::from),
+            rustix::process::geteuid().is_root(),
+        )
+    }
+
+    /// The folder of the store.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A folder for the output of build steps.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// Where an entry is or would be.
+    pub fn path(&self, bucket: Bucket, key: &Digest) -> PathBuf {
+        let name = format!("{}{}", key.hex(), bucket.suffix());
+        self.root.join(bucket.folder()).join(name)
+    }
+
+    /// Where an entry is, if it is there.
+    pub fn find(&self, bucket: Bucket, key: &Digest) -> Option<PathBuf> {
+        Some(self.path(bucket, key)).filter(|path| path.exists())
+    }
+
+    /// A folder of one's own below `tmp/`, removed when it is dropped or, after a crash, by the
+    /// next [`Store::lock`].
+    pub fn scratch(&self, _lock: &StoreLock) -> Result<tempfile::TempDir, StoreError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let parent = self.root.join("tmp");
+        tempfile::Builder::new()
+            .prefix("s-")
+            // apt reads packages below it as the unprivileged user _apt.
+            .permissions(std::fs::Permissions::from_mode(0o755))
+            .tempdir_in(&parent)
+            .map_err(StoreError::io("create a folder in", &parent))
+    }
+
+    /// Makes `staged`, a file or folder below [`Store::scratch`], an entry: all of it or nothing.
+    /// An entry that is there already is kept if it is a folder, and replaced if it is a file,
+    /// which has the same bytes by its key.
+    pub fn publish(
+        &self,
+        _lock: &StoreLock,
+        bucket: Bucket,
+        key: &Digest,
+        staged: &Path,
+    ) -> Result<PathBuf, StoreError> {
+        let target = self.path(bucket, key);
+        sync_tree(staged)?;
+        if !(staged.is_dir() && target.exists()) {
+            std::fs::rename(staged, &target).map_err(StoreError::io("move into place", &target))?;
+        }
+        sync(&self.root.join(bucket.folder()))?;
+        Ok(target)
+    }
+
+    /// Moves a damaged entry out of the way; it is kept for a look, in the folder that is returned.
+    pub fn quarantine(
+        &self,
+        _lock: &StoreLock,
+        bucket: Bucket,
+        key: &Digest,
+    ) -> Result<PathBuf, StoreError> {
+        let parent = self.root.join("quarantine");
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("{}-", bucket.folder()))
+            .tempdir_in(&parent)
+            .map_err(StoreError::io("create a folder in", &parent))?
+            .keep();
+        let from = self.path(bucket, key);
+        let to = folder.join(format!("{}{}", key.hex(), bucket.suffix()));
+        std::fs::rename(&from, &to).map_err(StoreError::io("quarantine", &from))?;
+        Ok(to)
+    }
+}
+
+fn default_root(
+    var: impl Fn(&str) -> Option<PathBuf>,
+    is_root: bool,
+) -> Result<PathBuf, StoreError> {
+    let set = |name| var(name).filter(|path: &PathBuf| !path.as_os_str().is_empty());
+    if let Some(root) = set("VEXP_STORE") {
+        return Ok(root);
+    }
+    if is_root {
+        return Ok(PathBuf::from("/var/cache/vexp"));
+    }
+    set("XDG_CACHE_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".cache")))
+        .map(|cache| cache.join("vexp"))
+        .ok_or(StoreError::NoRoot)
+}
+
+/// The digest of a file's bytes.
+pub fn digest_file(path: &Path) -> Result<Digest, StoreError> {
+    let mut file = File::open(path).map_err(StoreError::io("open", path))?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file
+            .read(&mut buffer)
+            .map_err(StoreError::io("read", path))?
+        {
+            0 => return Ok(hasher.finish()),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+fn sync(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(StoreError::io("write to disk", path))
+}
+
+fn sync_tree(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).map_err(StoreError::io("list", path))?;
+        for entry in entries {
+            sync_tree(&entry.map_err(StoreError::io("list", path))?.path())?;
+        }
+    }
+    sync(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vexp_api::event::NoEvents;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        (root, store)
+    }
+
+    #[test]
+    fn root_is_chosen_in_order() {
+        let vars = |pairs: &'static [(&str, &str)]| {
+            move |name: &str| {
+                let found = pairs.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| PathBuf::from(value))
+            }
+        };
+        let all = &[
+            ("VEXP_STORE", "/s"),
+            ("XDG_CACHE_HOME", "/x"),
+            ("HOME", "/h"),
+        ];
+        assert_eq!(default_root(vars(all), true).unwrap(), Path::new("/s"));
+        let home = &[("VEXP_STORE", ""), ("XDG_CACHE_HOME", ""), ("HOME", "/h")];
+        let root = default_root(vars(home), false).unwrap();
+        assert_eq!(root, Path::new("/h/.cache/vexp"));
+        let root = default_root(vars(home), true).unwrap();
+        assert_eq!(root, Path::new("/var/cache/vexp"));
+        let xdg = &[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
+        let root = default_root(vars(xdg), false).unwrap();
+        assert_eq!(root, Path::new("/x/vexp"));
+        assert!(default_root(vars(&[]), false).is_err());
+    }
+
+    #[test]
+    fn a_crash_before_the_rename_leaves_nothing_visible() {
+        let (_root, store) = store();
+        let key = Digest::of(b"package");
+        let lock = store.lock(&NoEvents).unwrap();
+        let scratch = store.scratch(&lock).unwrap().keep();
+        std::fs::write(scratch.join("half"), b"pack").unwrap();
+        // The process dies here: the scratch folder stays and the lock goes.
+        drop(lock);
+        assert_eq!(store.find(Bucket::Debs, &key), None);
+
+        let lock = store.lock(&NoEvents).unwrap();
+        assert!(!scratch.exists(), "the next lock collects leftovers");
+        let scratch = store.scratch(&lock).unwrap();
+        let staged = scratch.path().join("whole");
+        std::fs::write(&staged, b"package").unwrap();
+        let path = store.publish(&lock, Bucket::Debs, &key, &staged).unwrap();
+        assert_eq!(store.find(Bucket::Debs, &key), Some(path.clone()));
+        assert_eq!(digest_file(&path).unwrap(), key);
+    }
+
+    #[test]
+    fn a_folder_is_published_once_and_quarantined_as_a_whole() {
+        let (_root, store) = store();
+        let key = Digest::of(b"image");
+        let lock = store.lock(&NoEvents).unwrap();
+        let scratch = store.scratch(&lock).unwrap();
+        for text in ["first", "second"] {
+            let staged = scratch.path().join(text);
+            std::fs::create_dir(&staged).unwrap();
+            std::fs::write(staged.join("root"), text).unwrap();
+            let path = store.publish(&lock, Bucket::Images, &key, &staged).unwrap();
+            assert_eq!(std::fs::read_to_string(path.join("root")).unwrap(), "first");
+        }
+        let kept = store.quarantine(&lock, Bucket::Images, &key).unwrap();
+        assert_eq!(store.find(Bucket::Images, &key), None);
+        assert_eq!(std::fs::read_to_string(kept.join("root")).unwrap(), "first");
+    }
+}
