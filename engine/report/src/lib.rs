@@ -22,7 +22,7 @@ pub mod frame;
 pub mod judge;
 pub mod metrics;
 pub mod raw;
-
+pub mod report;
 pub mod run;
 pub mod stats;
 pub mod table;
@@ -31,4 +31,5 @@ pub mod window;
 pub use frame::{Frames, frame};
 pub use judge::{ClaimVerdict, Verdict, Verdicts, judge};
 
+pub use report::{ReportError, ReportSummary, report};
 pub use table::{Format, samples_to};

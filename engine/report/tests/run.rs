@@ -275,3 +275,101 @@ fn the_committed_run_is_what_the_helper_writes() {
         assert!(there[&name] == bytes, "{}", name.display());
     }
 }
+
+/// `VEXP_KEEP_REPORT=DIR cargo test` leaves the report there, to be looked at.
+#[test]
+fn the_report_of_the_committed_run() {
+    let dir = fresh(1);
+    let summary = vexp_report::report(dir.path(), &fixture::registry(), None).unwrap();
+    assert_eq!(
+        (summary.trials_measured, summary.trials_not_measured),
+        (20, 3)
+    );
+    assert_eq!(summary.deviations.len(), 3);
+    let html = std::fs::read_to_string(&summary.html).unwrap();
+    let markdown = std::fs::read_to_string(&summary.markdown).unwrap();
+    if let Some(keep) = std::env::var_os("VEXP_KEEP_REPORT") {
+        std::fs::create_dir_all(&keep).unwrap();
+        std::fs::write(Path::new(&keep).join("report.html"), &html).unwrap();
+        let figures = dir.path().join("report/figures");
+        for figure in std::fs::read_dir(figures).unwrap() {
+            let path = figure.unwrap().path();
+            std::fs::copy(&path, Path::new(&keep).join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    insta::assert_snapshot!(markdown);
+
+    // Nothing hostile comes through.
+    assert!(!html.contains("<script") && !html.contains("<b>console"));
+    assert!(html.contains("&lt;script&gt;alert(1)"));
+    assert!(!markdown.contains("<script>"));
+    // It needs nothing but itself.
+    for outside in ["http://", "https://", "src=", "@import", "url("] {
+        let foreign = html.replace("http://www.w3.org/2000/svg", "");
+        assert!(!foreign.contains(outside), "{outside}");
+    }
+    // Every link leads to a file of the run.
+    for link in html
+        .split("href=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+    {
+        let link = link.replace("&#x2f;", "/");
+        if link.starts_with('#') || link.ends_with("events.jsonl") || link.ends_with("console.log")
+        {
+            continue;
+        }
+        assert!(dir.path().join("report").join(&link).exists(), "{link}");
+    }
+    // No stand-in for a colour is left.
+    assert!(!html.contains("#0A00") && !html.contains("#0B00"));
+}
+
+#[test]
+fn the_same_run_gives_the_same_report() {
+    let dir = fresh(1);
+    let bytes = || {
+        vexp_report::report(dir.path(), &fixture::registry(), None).unwrap();
+        ["report.html", "report.md", "metrics.csv"]
+            .map(|file| std::fs::read(dir.path().join("report").join(file)).unwrap())
+    };
+    assert_eq!(bytes(), bytes());
+}
+
+#[test]
+fn own_templates_replace_the_built_in_ones_and_are_bounded() {
+    let dir = fresh(1);
+    let own = tempfile::tempdir().unwrap();
+    let with = |text: &str| {
+        std::fs::write(own.path().join("report.md.j2"), text).unwrap();
+        let summary = vexp_report::report(dir.path(), &fixture::registry(), Some(own.path()));
+        summary.map(|summary| std::fs::read_to_string(summary.markdown).unwrap())
+    };
+    assert_eq!(with("{{ run.effort }} *").unwrap(), "quick *");
+
+    let endless = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}";
+    for (wrong, told) in [
+        (endless, "fuel"),
+        ("{{ run.nothing }}", "undefined"),
+        ("{% include \"/etc/passwd\" %}", "not found"),
+        ("{% if %}", "syntax"),
+    ] {
+        let error = with(wrong).unwrap_err();
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        assert!(
+            text.contains("report.md.j2") && text.contains(told),
+            "{text}"
+        );
+    }
+    let nowhere = vexp_report::report(
+        dir.path(),
+        &fixture::registry(),
+        Some(Path::new("/nowhere")),
+    );
+    assert!(nowhere.unwrap_err().to_string().contains("/nowhere"));
+}
