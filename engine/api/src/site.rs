@@ -79,6 +79,8 @@ pub struct Site {
     pub guests: Vec<GuestSlot>,
     /// Traffic peers by data network: `peers[0]` sit on network 0.
     pub peers: Vec<Vec<NodeInfo>>,
+    /// A private folder for sockets, as the worker sees it; it lives as long as the lease.
+    pub scratch: PathBuf,
     /// What was used and seen, for the record: accelerator, emulator version …
     pub facts: BTreeMap<String, String>,
 }

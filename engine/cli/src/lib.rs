@@ -1,1 +1,61 @@
-//! Reruns systems experiments that are declared, not scripted.
+//! The command line of vexp: arguments, rendering, progress, and the registry of plugins.
+//!
+//! A binary with plugins of its own calls [`run`] with a larger registry:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     vexp::run(vexp::registry() /* .measure(MyTool) */)
+//! }
+//! ```
+
+mod args;
+mod commands;
+mod error;
+mod render;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use vexp_api::exit::Exit;
+use vexp_api::registry::Registry;
+
+/// The plugins of this binary.
+pub fn registry() -> Registry {
+    vexp_plugins::registry().testbed(vexp_plugins::testbed::emulated::Emulated::new(executable()))
+}
+
+/// This binary's own path, for the processes that it starts.
+pub(crate) fn executable() -> std::path::PathBuf {
+    // Where /proc is missing nothing here works anyway, and the error names this path.
+    std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into())
+}
+
+/// Runs with the built-in plugins.
+pub fn main() -> ExitCode {
+    run(registry())
+}
+
+/// Runs with these plugins: parses the command line, carries the verb out, prints what it has to
+/// say.
+pub fn run(registry: Registry) -> ExitCode {
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // `--help` and `--version` are errors to clap; printing can only fail on a closed pipe.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Fine
+            }
+            .into();
+        }
+    };
+    match commands::run(args, &registry) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            render::failure(&error);
+            error.exit.into()
+        }
+    }
+}

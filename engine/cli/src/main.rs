@@ -1,1 +1,5 @@
-fn main() {}
+//! The `vexp` binary.
+
+fn main() -> std::process::ExitCode {
+    vexp::main()
+}

@@ -1,5 +1,6 @@
 //! [`Shell`] over multiplexed SSH.
 
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -40,10 +41,12 @@ impl std::fmt::Debug for SshShell {
 
 impl SshShell {
     /// Connects. Only keys in the target's own file are accepted, and no user configuration is
-    /// read: what a run depends on stands in its site.
+    /// read: what a run depends on stands in its site. The connection's socket is made in `sockets`,
+    /// which must be private to the caller.
     pub async fn connect(
         node: &Name,
         target: &SshTarget,
+        sockets: &Path,
         timeout: Duration,
     ) -> Result<Self, ShellError> {
         let mut builder = SessionBuilder::default();
@@ -53,6 +56,7 @@ impl SshShell {
             .keyfile(&target.identity)
             .known_hosts_check(KnownHosts::Strict)
             .user_known_hosts_file(&target.known_hosts)
+            .control_directory(sockets)
             .config_file("/dev/null")
             .connect_timeout(timeout)
             .server_alive_interval(Duration::from_secs(5));
@@ -73,13 +77,14 @@ impl SshShell {
     pub async fn connect_when_up(
         node: &Name,
         target: &SshTarget,
+        sockets: &Path,
         deadline: Duration,
     ) -> Result<Self, ShellError> {
         let end = Instant::now() + deadline;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let attempt = left.clamp(Duration::from_secs(1), Duration::from_secs(20));
-            match Self::connect(node, target, attempt).await {
+            match Self::connect(node, target, sockets, attempt).await {
                 Ok(shell) => return Ok(shell),
                 // A wrong host key does not become right by waiting.
                 Err(error) if left.is_zero() || is_wrong_key(&error) => return Err(error),

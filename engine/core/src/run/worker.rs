@@ -11,7 +11,7 @@ use vexp_api::plugin::{Context, Guest, Hypervisor, Node, PluginError};
 use vexp_api::record::{self, BlockRecord, GuestBoot, Outcome, TrialRecord};
 use vexp_api::registry::Registry;
 use vexp_api::shell::ShellError;
-use vexp_api::site::{GuestSlot, NodeInfo};
+use vexp_api::site::{GuestSlot, NodeInfo, SshTarget};
 
 use super::files::{self, FileError};
 use super::manifest::{self, Manifest};
@@ -133,10 +133,11 @@ impl<'a> Bench<'a> {
             events,
             logs: folder.clone(),
         };
-        let host = connect(&manifest.site.host, HOST_DEADLINE).await?;
+        let sockets = &manifest.site.scratch;
+        let host = connect(&manifest.site.host, sockets, HOST_DEADLINE).await?;
         let mut connected = Vec::new();
         for peer in &peers[..machine.peers as usize] {
-            connected.push(connect(peer, HOST_DEADLINE).await?);
+            connected.push(connect(peer, sockets, HOST_DEADLINE).await?);
         }
         let seen = hypervisor
             .prepare(&host, &manifest.site.host_nics, machine, &cx)
@@ -231,7 +232,14 @@ impl<'a> Bench<'a> {
                 .hypervisor
                 .boot(&self.host, slot, machine, &self.cx)
                 .await?;
-            let node = match connect_to(&slot.node, guest.ssh(), GUEST_DEADLINE).await {
+            let node = match connect_to(
+                &slot.node,
+                guest.ssh(),
+                &manifest.site.scratch,
+                GUEST_DEADLINE,
+            )
+            .await
+            {
                 Ok(node) => node,
                 Err(error) => {
                     let console = guest.console().await;
@@ -279,16 +287,17 @@ impl<'a> Bench<'a> {
     }
 }
 
-async fn connect(info: &NodeInfo, deadline: Duration) -> Result<Node, ShellError> {
-    connect_to(info, &info.ssh, deadline).await
+async fn connect(info: &NodeInfo, sockets: &Path, deadline: Duration) -> Result<Node, ShellError> {
+    connect_to(info, &info.ssh, sockets, deadline).await
 }
 
 async fn connect_to(
     info: &NodeInfo,
-    target: &vexp_api::site::SshTarget,
+    target: &SshTarget,
+    sockets: &Path,
     deadline: Duration,
 ) -> Result<Node, ShellError> {
-    let shell = SshShell::connect_when_up(&info.name, target, deadline).await?;
+    let shell = SshShell::connect_when_up(&info.name, target, sockets, deadline).await?;
     Ok(Node {
         name: info.name.clone(),
         role: info.role,

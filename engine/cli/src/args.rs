@@ -1,0 +1,181 @@
+//! The command line, as typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use vexp_api::ids::Name;
+
+/// Rerun systems experiments that are declared, not scripted.
+///
+/// A study is a Nickel file: hardware, hypervisors, guests, traffic, published values and claims.
+/// vexp checks it, builds the images, runs every trial on real hypervisors, keeps every raw byte,
+/// and says of each claim whether it was reproduced.
+#[derive(Debug, Parser)]
+#[command(name = "vexp", version, max_term_width = 100)]
+#[command(after_help = "Start here:\n  \
+    vexp check experiments/paper.ncl\n  \
+    vexp plan experiments/paper.ncl --effort quick\n  \
+    sudo vexp reproduce experiments/paper.ncl --effort quick\n\n\
+    Exit codes: 0 fine; 1 a claim not reproduced; 2 bad spec or usage; 3 image build failed;\n\
+    4 testbed or infrastructure failed; 5 inconclusive or incomplete; 130 interrupted.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Type-check a study and print every finding
+    Check {
+        /// The study
+        file: PathBuf,
+        /// How to print the findings
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show what would be run: trials, images, deviations, time and disk
+    Plan {
+        #[command(flatten)]
+        study: StudyArgs,
+        /// How to print the plan; json is stable: same study, same bytes
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Build a study's images, or say that they are there
+    Build {
+        #[command(flatten)]
+        study: StudyArgs,
+        #[command(flatten)]
+        images: ImageArgs,
+        /// Build each image twice, in other folders and on other CPU counts, and compare digests
+        #[arg(long)]
+        verify: bool,
+        /// Resolve the packages anew and write the lock files
+        #[arg(long, conflicts_with = "verify")]
+        relock: bool,
+    },
+    /// Run a study's trials and keep the raw data
+    Run {
+        #[command(flatten)]
+        study: StudyArgs,
+        #[command(flatten)]
+        images: ImageArgs,
+        #[command(flatten)]
+        runs: RunsArgs,
+    },
+    /// Read raw output of a tool: tidy samples on standard output
+    ///
+    /// FILE.times beside FILE, as a run keeps it, gives each line's time of arrival.
+    Parse {
+        /// Plugin that made the files: iperf3, ping, xentop, sar
+        #[arg(long)]
+        tool: Name,
+        /// Raw files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// How to print the samples
+        #[arg(long, value_enum, default_value_t)]
+        format: FrameFormat,
+    },
+    /// Make a run's report again, from its folder alone
+    Report {
+        /// The run's folder
+        run: PathBuf,
+        /// Folder with templates to use instead of the built-in ones
+        #[arg(long)]
+        templates: Option<PathBuf>,
+        /// How to print the verdicts
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Check, plan, build, run and report, ending in the claims table
+    Reproduce {
+        #[command(flatten)]
+        study: StudyArgs,
+        #[command(flatten)]
+        images: ImageArgs,
+        #[command(flatten)]
+        runs: RunsArgs,
+    },
+    /// List the runs in a folder
+    Runs {
+        /// Folder with runs
+        #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
+        runs: PathBuf,
+        /// How to print them
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Say what this machine can do, and what it lacks
+    Doctor,
+    /// Evaluates a spec in a bounded child.
+    #[command(hide = true)]
+    EvalSpec,
+    /// First process of a lab.
+    #[command(hide = true)]
+    Lab,
+    /// Runs a block's trials from inside the machines' network.
+    #[command(hide = true)]
+    Worker {
+        /// The block's manifest
+        manifest: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StudyArgs {
+    /// The study
+    pub(crate) file: PathBuf,
+    /// How much of it: quick, standard, full, as the study defines them
+    #[arg(long, default_value = "quick")]
+    pub(crate) effort: Name,
+    /// Where to run it
+    #[arg(long, default_value = "emulated")]
+    pub(crate) testbed: Name,
+    /// Only trials whose id matches, e.g. 'send-tcp.xen-*'
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) only: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArgs {
+    /// Folder with the image definitions
+    #[arg(long, env = "VEXP_IMAGES", default_value = "images")]
+    pub(crate) images: PathBuf,
+    /// Image store
+    #[arg(long, env = "VEXP_STORE")]
+    pub(crate) store: Option<PathBuf>,
+    /// Fail if a locked package is no longer to be had, instead of using today's and saying so
+    #[arg(long)]
+    pub(crate) locked: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunsArgs {
+    /// Folder for runs
+    #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
+    pub(crate) runs: PathBuf,
+    /// Finish this run instead of starting a new one: only missing trials are run
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FrameFormat {
+    /// One JSON object a line
+    #[default]
+    Jsonl,
+    /// Comma-separated values
+    Csv,
+    /// Apache Parquet
+    Parquet,
+}

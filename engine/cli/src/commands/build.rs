@@ -1,0 +1,107 @@
+//! `vexp build`.
+
+use vexp_api::event::EventSink;
+use vexp_api::exit::Exit;
+use vexp_api::ids::Name;
+use vexp_api::registry::Registry;
+use vexp_engine::build::{self, BuildError, BuiltImage, Locked};
+use vexp_engine::store::Store;
+
+use super::study;
+use crate::args::{ImageArgs, StudyArgs};
+use crate::error::{Failure, OrExit as _};
+use crate::render;
+use crate::render::progress::Progress;
+
+pub(super) fn run(
+    study_args: &StudyArgs,
+    images: &ImageArgs,
+    verify: bool,
+    relock: bool,
+    registry: &Registry,
+) -> Result<Exit, Failure> {
+    let (checked, _) = study::checked(&study_args.file, registry)?;
+    let plan = study::planned(&checked, study_args)?;
+    let progress = Progress::new();
+    let result = if relock {
+        locks(&plan.images, images, &progress)
+    } else if verify {
+        twice(&plan.images, images, &progress)
+    } else {
+        once(&plan.images, images, &progress)
+    };
+    progress.finish();
+    result
+}
+
+/// Builds images, as `run` and `reproduce` need them too.
+pub(super) fn images(
+    names: &[Name],
+    args: &ImageArgs,
+    events: &dyn EventSink,
+) -> Result<Vec<BuiltImage>, Failure> {
+    build::build(names, &args.images, &store(args)?, policy(args), events).map_err(|e| failed(&e))
+}
+
+fn policy(args: &ImageArgs) -> Locked {
+    if args.locked {
+        Locked::Strict
+    } else {
+        Locked::Refresh
+    }
+}
+
+fn store(args: &ImageArgs) -> Result<Store, Failure> {
+    match &args.store {
+        Some(root) => Store::open(root),
+        None => Store::open_default(),
+    }
+    .or_exit(Exit::Build)
+}
+
+fn failed(error: &BuildError) -> Failure {
+    Failure::of(Exit::Build, error)
+}
+
+fn once(names: &[Name], args: &ImageArgs, progress: &Progress) -> Result<Exit, Failure> {
+    for image in images(names, args, progress)? {
+        render::out(&format!("{:10} {}\n", image.name, image.key));
+        if let Some(deviation) = image.deviation {
+            render::say(&format!("note: {deviation}"));
+        }
+    }
+    Ok(Exit::Fine)
+}
+
+fn locks(names: &[Name], args: &ImageArgs, progress: &Progress) -> Result<Exit, Failure> {
+    let changed =
+        build::relock(names, &args.images, &store(args)?, progress).map_err(|e| failed(&e))?;
+    for name in names {
+        let word = if changed.contains(name) {
+            "changed"
+        } else {
+            "unchanged"
+        };
+        render::out(&format!("{name:10} {word}\n"));
+    }
+    Ok(Exit::Fine)
+}
+
+fn twice(names: &[Name], args: &ImageArgs, progress: &Progress) -> Result<Exit, Failure> {
+    let verified = build::verify(names, &args.images, &store(args)?, policy(args), progress)
+        .map_err(|e| failed(&e))?;
+    let mut exit = Exit::Fine;
+    for image in verified {
+        if image.identical() {
+            render::out(&format!("{:10} identical in all builds\n", image.name));
+        } else {
+            exit = Exit::Build;
+            render::out(&format!(
+                "{:10} differs: {}\n",
+                image.name,
+                image.different.join(", ")
+            ));
+        }
+    }
+    Ok(exit)
+}

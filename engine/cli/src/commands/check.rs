@@ -1,0 +1,48 @@
+//! `vexp check`: every finding, or a line that says that all is well.
+
+use std::path::Path;
+
+use vexp_api::exit::Exit;
+use vexp_api::registry::Registry;
+use vexp_engine::check::check;
+use vexp_engine::load::{LoadError, Loader};
+
+use super::study;
+use crate::args::Format;
+use crate::error::{Failure, OrExit as _};
+use crate::render;
+
+pub(super) fn run(file: &Path, format: Format, registry: &Registry) -> Result<Exit, Failure> {
+    match format {
+        Format::Text => text(file, registry),
+        Format::Json => json(file, registry),
+    }
+}
+
+fn text(file: &Path, registry: &Registry) -> Result<Exit, Failure> {
+    let (checked, _) = study::checked(file, registry)?;
+    let study = checked.study();
+    render::out(&format!(
+        "{}: {} platforms, {} experiments, {} published values, {} claims: no errors\n",
+        file.display(),
+        study.platforms.len(),
+        study.experiments.len(),
+        study.published.len(),
+        study.claims.len()
+    ));
+    Ok(Exit::Fine)
+}
+
+fn json(file: &Path, registry: &Registry) -> Result<Exit, Failure> {
+    let (findings, exit) = match Loader::new(crate::executable()).study(file, registry) {
+        Ok(loaded) => match check(&loaded, registry) {
+            Ok(study) => (study.warnings().to_vec(), Exit::Fine),
+            Err(findings) => (findings, Exit::Usage),
+        },
+        Err(LoadError::Findings(_, found)) => (found.findings, Exit::Usage),
+        Err(error) => return Err(Failure::of(Exit::Usage, &error)),
+    };
+    let text = serde_json::to_string_pretty(&findings).or_exit(Exit::Usage)?;
+    render::out(&format!("{text}\n"));
+    Ok(exit)
+}

@@ -1,0 +1,64 @@
+//! One module a verb.
+
+mod build;
+mod check;
+mod doctor;
+mod parse;
+mod plan;
+mod report;
+mod run;
+mod runs;
+mod study;
+mod worker;
+
+use vexp_api::exit::Exit;
+use vexp_api::registry::Registry;
+
+use crate::args::{Args, Verb};
+use crate::error::{Failure, OrExit as _};
+
+/// Carries a verb out.
+pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
+    match args.verb {
+        Verb::Check { file, format } => check::run(&file, format, registry),
+        Verb::Plan { study, format } => plan::run(&study, format, registry),
+        Verb::Build {
+            study,
+            images,
+            verify,
+            relock,
+        } => build::run(&study, &images, verify, relock, registry),
+        Verb::Run {
+            study,
+            images,
+            runs,
+        } => run::run(&study, &images, &runs, registry, run::Then::Stop),
+        Verb::Reproduce {
+            study,
+            images,
+            runs,
+        } => run::run(&study, &images, &runs, registry, run::Then::Report),
+        Verb::Parse {
+            tool,
+            files,
+            format,
+        } => parse::run(&tool, &files, format, registry),
+        Verb::Report {
+            run,
+            templates,
+            format,
+        } => report::run(&run, templates.as_deref(), format, registry),
+        Verb::Runs { runs, format } => runs::run(&runs, format),
+        Verb::Doctor => doctor::run(),
+        Verb::EvalSpec => {
+            vexp_engine::load::child_main(&mut std::io::stdin(), &mut std::io::stdout())
+                .or_exit(Exit::Usage)?;
+            Ok(Exit::Fine)
+        }
+        Verb::Lab => {
+            vexp_plugins::testbed::emulated::lab::main().or_exit(Exit::Infrastructure)?;
+            Ok(Exit::Fine)
+        }
+        Verb::Worker { manifest } => worker::run(&manifest, registry),
+    }
+}

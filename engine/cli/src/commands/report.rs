@@ -1,0 +1,67 @@
+//! `vexp report`, and the end of `vexp reproduce`.
+
+use std::path::Path;
+
+use vexp_api::exit::Exit;
+use vexp_api::registry::Registry;
+use vexp_report::report::{ReportSummary, report};
+use vexp_report::{ClaimVerdict, Verdict};
+
+use crate::args::Format;
+use crate::error::{Failure, OrExit as _};
+use crate::render;
+
+pub(super) fn run(
+    run: &Path,
+    templates: Option<&Path>,
+    format: Format,
+    registry: &Registry,
+) -> Result<Exit, Failure> {
+    match format {
+        Format::Text => claims(run, templates, registry),
+        Format::Json => {
+            let summary = made(run, templates, registry)?;
+            let text = serde_json::to_string_pretty(&summary.claims).or_exit(Exit::Incomplete)?;
+            render::out(&format!("{text}\n"));
+            Ok(exit(&summary.claims))
+        }
+    }
+}
+
+/// Makes the report and prints the claims table, the deviations and where the report is.
+pub(super) fn claims(
+    run: &Path,
+    templates: Option<&Path>,
+    registry: &Registry,
+) -> Result<Exit, Failure> {
+    let summary = made(run, templates, registry)?;
+    render::out(&render::verdicts::text(&summary.claims, render::colour()));
+    render::out("\n");
+    render::out(&render::plan::deviations(&summary.deviations));
+    let trials = summary.trials_measured + summary.trials_not_measured;
+    render::out(&format!(
+        "\n{} of {trials} trials measured\n",
+        summary.trials_measured
+    ));
+    render::out(&format!("report: {}\n", summary.html.display()));
+    Ok(exit(&summary.claims))
+}
+
+fn made(
+    run: &Path,
+    templates: Option<&Path>,
+    registry: &Registry,
+) -> Result<ReportSummary, Failure> {
+    report(run, registry, templates).or_exit(Exit::Incomplete)
+}
+
+fn exit(claims: &[ClaimVerdict]) -> Exit {
+    let any = |verdict| claims.iter().any(|claim| claim.verdict == verdict);
+    if any(Verdict::NotReproduced) {
+        Exit::Refuted
+    } else if any(Verdict::Inconclusive) || any(Verdict::NotTested) {
+        Exit::Incomplete
+    } else {
+        Exit::Fine
+    }
+}

@@ -1,0 +1,90 @@
+//! `vexp runs`.
+
+use std::path::Path;
+
+use serde::Serialize;
+use vexp_api::exit::Exit;
+use vexp_api::plan::Plan;
+use vexp_api::record::{Outcome, RunRecord, TrialRecord};
+use vexp_engine::run::files;
+
+use crate::args::Format;
+use crate::error::{Failure, OrExit as _};
+use crate::render;
+
+/// A run in a list.
+#[derive(Serialize)]
+struct Listed {
+    run: String,
+    started: String,
+    ended: Option<String>,
+    effort: String,
+    trials: usize,
+    measured: usize,
+    report: Option<String>,
+}
+
+pub(super) fn run(folder: &Path, format: Format) -> Result<Exit, Failure> {
+    let mut paths: Vec<_> = match std::fs::read_dir(folder) {
+        Ok(entries) => entries
+            .filter_map(|entry| entry.ok().map(|e| e.path()))
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    paths.sort();
+    let mut runs = Vec::new();
+    for path in paths.iter().filter(|path| path.join("run.json").exists()) {
+        runs.push(listed(path)?);
+    }
+    match format {
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&runs).or_exit(Exit::Usage)?;
+            render::out(&format!("{text}\n"));
+        }
+        Format::Text if runs.is_empty() => {
+            render::say(&format!("no runs in {}", folder.display()));
+        }
+        Format::Text => {
+            let rows = runs.iter().map(|r| {
+                vec![
+                    r.run.clone(),
+                    r.effort.clone(),
+                    format!("{}/{}", r.measured, r.trials),
+                    r.ended
+                        .as_ref()
+                        .map_or("unfinished", |_| "finished")
+                        .to_owned(),
+                    r.report.clone().unwrap_or_default(),
+                ]
+            });
+            render::out(&render::table::table(
+                &["run", "effort", "measured", "state", "report"],
+                rows,
+            ));
+        }
+    }
+    Ok(Exit::Fine)
+}
+
+fn listed(path: &Path) -> Result<Listed, Failure> {
+    let record: RunRecord = files::read_json(&path.join("run.json")).or_exit(Exit::Incomplete)?;
+    let plan: Plan = files::read_json(&path.join("plan.json")).or_exit(Exit::Incomplete)?;
+    let mut measured = 0;
+    for trial in plan.trials() {
+        let file = files::trial_dir(path, &trial.id).join("trial.json");
+        if file.exists() {
+            let trial: TrialRecord = files::read_json(&file).or_exit(Exit::Incomplete)?;
+            measured += usize::from(trial.outcome == Outcome::Measured);
+        }
+    }
+    let report = path.join("report/index.html");
+    Ok(Listed {
+        run: record.id.to_string(),
+        started: record.started,
+        ended: record.ended,
+        effort: plan.effort.to_string(),
+        trials: plan.trials().count(),
+        measured,
+        report: report.exists().then(|| report.display().to_string()),
+    })
+}

@@ -1,0 +1,58 @@
+//! From the command line to a checked study and a plan.
+
+use std::path::Path;
+
+use vexp_api::exit::Exit;
+use vexp_api::plan::Plan;
+use vexp_api::registry::Registry;
+use vexp_engine::check::{CheckedStudy, check};
+use vexp_engine::load::{LoadError, Loaded, Loader};
+use vexp_engine::plan::{Request, plan};
+
+use crate::args::StudyArgs;
+use crate::error::{Failure, OrExit as _};
+use crate::render;
+
+/// Loads and checks a study. Findings are printed; warnings let it pass.
+pub(super) fn checked(file: &Path, registry: &Registry) -> Result<(CheckedStudy, Loaded), Failure> {
+    let loaded = match Loader::new(crate::executable()).study(file, registry) {
+        Ok(loaded) => loaded,
+        Err(LoadError::Findings(_, found)) => {
+            render::say(&render::findings::text(
+                &found.findings,
+                &found.sources,
+                render::colour(),
+            ));
+            return Err(Failure::said(Exit::Usage));
+        }
+        Err(error) => return Err(Failure::of(Exit::Usage, &error)),
+    };
+    match check(&loaded, registry) {
+        Ok(study) => {
+            if !study.warnings().is_empty() {
+                let text =
+                    render::findings::text(study.warnings(), &loaded.sources, render::colour());
+                render::say(&text);
+            }
+            Ok((study, loaded))
+        }
+        Err(findings) => {
+            render::say(&render::findings::text(
+                &findings,
+                &loaded.sources,
+                render::colour(),
+            ));
+            Err(Failure::said(Exit::Usage))
+        }
+    }
+}
+
+/// Plans a checked study as the command line says.
+pub(super) fn planned(study: &CheckedStudy, args: &StudyArgs) -> Result<Plan, Failure> {
+    let request = Request {
+        testbed: args.testbed.clone(),
+        effort: args.effort.clone(),
+        only: args.only.clone(),
+    };
+    plan(study, &request).or_exit(Exit::Usage)
+}

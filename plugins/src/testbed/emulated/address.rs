@@ -1,0 +1,87 @@
+//! Who has which address in a lab.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use vexp_api::site::DataAddress;
+
+/// Number of the control network in MAC addresses.
+const CONTROL: u8 = 0xff;
+/// Most guests, and most peers on each data network.
+pub(super) const MOST: u32 = 64;
+
+/// A node of a lab, with its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// The lab itself, where workers stand.
+    Lab,
+    /// The machine under test.
+    Host,
+    /// Guest, from 0.
+    Guest(u32),
+    /// Peer on its data network, from 0.
+    Peer(u32),
+}
+
+impl Who {
+    /// The last byte of its addresses: 1, 2, 10 to 73, 100 to 163.
+    fn last(self) -> u8 {
+        let offset = |base: u8, n: u32| base + u8::try_from(n.min(MOST - 1)).unwrap_or(0);
+        match self {
+            Self::Lab => 1,
+            Self::Host => 2,
+            Self::Guest(n) => offset(10, n),
+            Self::Peer(n) => offset(100, n),
+        }
+    }
+
+    /// Address on the control network, 198.19.255.0/24. A peer of data network `net` counts on
+    /// from those of the networks before it.
+    pub(super) fn control(self) -> IpAddr {
+        Ipv4Addr::new(198, 19, 255, self.last()).into()
+    }
+
+    /// Address on data network `net`, 198.18.`net`.0/24.
+    pub(super) fn data(self, net: u8) -> DataAddress {
+        DataAddress {
+            address: Ipv4Addr::new(198, 18, net, self.last()).into(),
+            prefix: 24,
+        }
+    }
+
+    /// MAC address on the control network.
+    pub(super) fn control_mac(self) -> String {
+        self.mac(CONTROL)
+    }
+
+    /// MAC address on a network; `52:54:00` is QEMU's prefix of locally administered ones.
+    pub(super) fn mac(self, net: u8) -> String {
+        format!("52:54:00:00:{net:02x}:{:02x}", self.last())
+    }
+}
+
+/// `address/prefix`.
+pub(super) fn cidr(data: DataAddress) -> String {
+    format!("{}/{}", data.address, data.prefix)
+}
+
+/// `address/24` on the control network.
+pub(super) fn control_cidr(who: Who) -> String {
+    format!("{}/24", who.control())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn all_addresses_differ() {
+        let nodes = [Who::Lab, Who::Host]
+            .into_iter()
+            .chain((0..MOST).map(Who::Guest))
+            .chain((0..MOST).map(Who::Peer));
+        let macs: Vec<String> = nodes.map(Who::control_mac).collect();
+        assert_eq!(macs.iter().collect::<BTreeSet<_>>().len(), macs.len());
+    }
+}

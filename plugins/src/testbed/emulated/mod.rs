@@ -1,0 +1,67 @@
+//! Testbed `emulated`: one machine under QEMU, its traffic peers as network namespaces, on any
+//! Linux with root.
+//!
+//! Everything lives in a *lab*: a network, mount and PID namespace of its own, whose first process
+//! is [`lab`]. That process holds a pipe from the process that asked for it. When that one ends,
+//! however it ends, the pipe closes, the lab's first process ends, and the kernel ends the rest:
+//! QEMU, sshds, taps, mounts and the lab's files (a tmpfs) are gone.
+//!
+//! ```text
+//!   worker ── ctl bridge ─┬─ machine's control NIC ── guests' control NICs (198.19.255.0/24)
+//!                         └─ peers' control NICs
+//!   machine's data NIC N ── tap ── bridge ══ link with the NIC's rate ══ bridge ── peers
+//!                                                                 (198.18.N.0/24)
+//! ```
+//!
+//! Addresses are of RFC 2544's range for benchmarks and never leave the lab, which has no way out.
+
+mod address;
+mod keys;
+pub mod lab;
+mod lease;
+mod network;
+mod peers;
+mod qemu;
+mod run;
+mod seed;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
+
+/// The testbed.
+#[derive(Clone, Debug)]
+pub struct Emulated {
+    executable: PathBuf,
+}
+
+impl Emulated {
+    /// A testbed whose labs are started by `executable lab`, a program that calls [`lab::main`].
+    pub fn new(executable: PathBuf) -> Self {
+        Self { executable }
+    }
+}
+
+impl Plugin for Emulated {
+    fn name(&self) -> &'static str {
+        "emulated"
+    }
+
+    fn contract(&self) -> &'static str {
+        "{}"
+    }
+}
+
+#[async_trait]
+impl Testbed for Emulated {
+    async fn acquire(
+        &self,
+        request: &MachineRequest,
+        cx: &Context,
+    ) -> Result<Box<dyn Lease>, PluginError> {
+        Ok(Box::new(
+            lease::LabLease::acquire(&self.executable, request, cx).await?,
+        ))
+    }
+}

@@ -1,0 +1,151 @@
+//! Seeds: the identity of a machine or guest, as a cpio archive that is appended to its initramfs.
+//!
+//! The kernel unpacks any number of concatenated archives ("initramfs buffer format" in the
+//! kernel's documentation, newc with magic 070701, each member padded to 4 bytes).
+
+use std::fmt::Write as _;
+
+/// A NIC's line in the seed's `net` file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NetLine {
+    pub(super) mac: String,
+    pub(super) interface: String,
+    /// `address/prefix`, or none.
+    pub(super) cidr: Option<String>,
+    pub(super) bridge: Option<String>,
+}
+
+/// What a node is told about itself.
+#[derive(Clone, Debug)]
+pub(super) struct Identity<'a> {
+    pub(super) hostname: &'a str,
+    pub(super) net: &'a [NetLine],
+    pub(super) host_key: &'a str,
+    pub(super) host_key_public: &'a str,
+    pub(super) authorized: &'a str,
+}
+
+impl Identity<'_> {
+    /// File names in `/vexp` (later `/run/vexp`) and what is in them.
+    pub(super) fn files(&self) -> Vec<(&'static str, String)> {
+        let mut net = String::new();
+        for line in self.net {
+            let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                net,
+                "{} {} {} {}",
+                line.mac,
+                line.interface,
+                or_dash(&line.cidr),
+                or_dash(&line.bridge)
+            );
+        }
+        vec![
+            ("hostname", format!("{}\n", self.hostname)),
+            ("net", net),
+            ("ssh_host_ed25519_key", self.host_key.to_owned()),
+            ("ssh_host_ed25519_key.pub", self.host_key_public.to_owned()),
+            ("authorized_keys", self.authorized.to_owned()),
+        ]
+    }
+
+    /// The seed archive.
+    pub(super) fn cpio(&self) -> Vec<u8> {
+        let mut archive = Vec::new();
+        member(&mut archive, 1, 0o040_700, "vexp", b"");
+        for (inode, (name, content)) in (2..).zip(self.files()) {
+            member(
+                &mut archive,
+                inode,
+                0o100_600,
+                &format!("vexp/{name}"),
+                content.as_bytes(),
+            );
+        }
+        member(&mut archive, 0, 0, "TRAILER!!!", b"");
+        archive
+    }
+}
+
+fn member(archive: &mut Vec<u8>, inode: u32, mode: u32, name: &str, content: &[u8]) {
+    let (size, name_size) = (content.len(), name.len() + 1);
+    let links = if mode & 0o040_000 != 0 { 2 } else { 1 };
+    // ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor namesize check
+    let fields = [
+        inode as usize,
+        mode as usize,
+        0,
+        0,
+        links,
+        0,
+        size,
+        0,
+        0,
+        0,
+        0,
+        name_size,
+        0,
+    ];
+    archive.extend_from_slice(b"070701");
+    for field in fields {
+        archive.extend_from_slice(format!("{field:08x}").as_bytes());
+    }
+    archive.extend_from_slice(name.as_bytes());
+    archive.push(0);
+    pad(archive);
+    archive.extend_from_slice(content);
+    pad(archive);
+}
+
+fn pad(archive: &mut Vec<u8>) {
+    archive.resize(archive.len().next_multiple_of(4), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archive_has_the_files() {
+        let net = [
+            NetLine {
+                mac: "52:54:00:00:ff:02".into(),
+                interface: "ctl0".into(),
+                cidr: Some("198.19.255.2/24".into()),
+                bridge: Some("ctlbr".into()),
+            },
+            NetLine {
+                mac: "52:54:00:00:00:02".into(),
+                interface: "data0".into(),
+                cidr: None,
+                bridge: None,
+            },
+        ];
+        let identity = Identity {
+            hostname: "host",
+            net: &net,
+            host_key: "PRIVATE",
+            host_key_public: "PUBLIC",
+            authorized: "KEY",
+        };
+        assert_eq!(
+            identity.files()[1].1,
+            "52:54:00:00:ff:02 ctl0 198.19.255.2/24 ctlbr\n52:54:00:00:00:02 data0 - -\n"
+        );
+        let cpio = identity.cpio();
+        assert_eq!(cpio.len() % 4, 0);
+        assert!(cpio.starts_with(b"070701"));
+        // The second member: 110 bytes of header and "vexp\0" padded to 116 stand before it.
+        assert_eq!(&cpio[116..122], b"070701");
+        let text = String::from_utf8_lossy(&cpio);
+        for name in [
+            "vexp/hostname",
+            "vexp/net",
+            "vexp/authorized_keys",
+            "TRAILER!!!",
+        ] {
+            assert!(text.contains(name), "{name}");
+        }
+    }
+}

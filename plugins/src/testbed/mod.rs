@@ -1,0 +1,3 @@
+//! Testbeds: where machines come from.
+
+pub mod emulated;
