@@ -4,6 +4,8 @@ mod capture;
 pub mod hypervisor;
 pub mod monitor;
 mod options;
+#[cfg(test)]
+mod testing;
 mod text;
 pub mod traffic;
 

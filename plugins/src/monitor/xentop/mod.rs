@@ -49,7 +49,8 @@ impl Measure for Xentop {
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
         super::start("xentop", request, |seconds, samples| {
-            // Into a pipe xentop's standard output is fully buffered; its lines' times count here.
+            // xentop 4.20 flushes after each iteration; stdbuf makes sure of it for others, as the
+            // lines' times count.
             Cmd::new("stdbuf")
                 .args(["-oL", "xentop", "-b", "-f"])
                 .args(["-d", &seconds.to_string(), "-i", &samples.to_string()])
