@@ -292,9 +292,9 @@ fn judge_claim(name: &Name, claim: &Claim, lookup: &Lookup<'_>) -> ClaimVerdict 
             .or(claim.note.as_deref())
             .unwrap_or("the study has no test for it")
             .to_owned(),
-        Verdict::Reproduced => format!("{parts}, all hold"),
-        Verdict::NotReproduced => format!("{parts}, {fails} contradict it"),
-        Verdict::Inconclusive => format!("{parts}, {open} can't be told"),
+        Verdict::Reproduced => format!("{parts}; contradicting it: none"),
+        Verdict::NotReproduced => format!("{parts}; contradicting it: {fails}"),
+        Verdict::Inconclusive => format!("{parts}; too wide an interval to tell: {open}"),
     };
     ClaimVerdict {
         claim: name.clone(),

@@ -16,7 +16,7 @@ pub enum Format {
     /// RFC 4180 with a header.
     Csv,
     /// One JSON object a line.
-    JsonLines,
+    Jsonl,
 }
 
 /// A table could not be made.
@@ -116,7 +116,7 @@ fn write(mut table: DataFrame, format: Format) -> Result<Vec<u8>, TableError> {
             ParquetWriter::new(&mut bytes).finish(&mut table)?;
         }
         Format::Csv => CsvWriter::new(&mut bytes).finish(&mut table)?,
-        Format::JsonLines => JsonWriter::new(&mut bytes)
+        Format::Jsonl => JsonWriter::new(&mut bytes)
             .with_json_format(JsonFormat::JsonLines)
             .finish(&mut table)?,
     }

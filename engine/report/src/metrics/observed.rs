@@ -50,7 +50,7 @@ enum Cpu {
     /// Nobody.
     #[default]
     Unknown,
-    /// The host's time only; guests' time is in it or there are none (sar on classical Linux).
+    /// The host's time only (sar on classical Linux, where that is all).
     Host(Series),
     /// The host's time with the guests' in it, and the guests' as a sum (sar under KVM: all busy
     /// time, and `%guest`).
@@ -95,6 +95,10 @@ impl Observed {
         self.all().map(Vec::len)
     }
 
+    fn flows(&self) -> usize {
+        self.vms.max(1) as usize
+    }
+
     /// R_aggregate, Mb/s.
     pub fn aggregate(&self, draw: Option<&Draw>) -> Option<Estimate> {
         sum(self
@@ -121,7 +125,10 @@ impl Observed {
             for (node, series) in nodes {
                 put(metric, Some(node), estimate(series, draw));
             }
-            put(metric, None, each(nodes, draw, stats::mean));
+            // A flow that lost every packet has no round-trip time, and no mean is taken of the
+            // others.
+            let all = nodes.len() == self.flows();
+            put(metric, None, each(nodes, draw, stats::mean).filter(|_| all));
         }
         let aggregate = self.aggregate(draw);
         put("throughput_aggregate", None, aggregate);
@@ -138,9 +145,11 @@ impl Observed {
         put("efficiency", None, ratio(aggregate, classical));
 
         let (host, guests) = self.cpu.host_and_guests(draw);
+        // The host's time alone is all there is where nobody else runs. With guests that nobody
+        // accounted for, the total is unknown.
         let total = match guests {
             Some(guests) => host.map(|host| plus(host, guests)),
-            None => host,
+            None => host.filter(|_| self.vms == 0),
         };
         put("cpu_host", None, host);
         put("cpu_total", None, total);
@@ -207,7 +216,7 @@ impl Cpu {
             let time = of(tool, "cpu_guest_time", NodeRole::Host).pop_first();
             let found = match time {
                 Some((_, guests)) if vms > 0 => Self::Nested { all: host, guests },
-                None if !guests.is_empty() => Self::Domains { host, guests },
+                None if vms > 0 && guests.len() == vms as usize => Self::Domains { host, guests },
                 _ => Self::Host(host),
             };
             if found.detail() > best.detail() {

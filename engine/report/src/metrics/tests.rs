@@ -1,1 +1,245 @@
+//! Metrics against closed forms: series are constant or have means that one can work out by hand.
 
+use vexp_api::ids::Name;
+use vexp_api::plan::Trial;
+use vexp_api::record::Part;
+use vexp_api::sample::{NodeRole, Sample, Unit};
+use vexp_api::spec::{MeasureUse, Options, Role};
+use vexp_api::units::TimeSpan;
+
+use super::observed::{Estimate, Estimates, Key, Observed};
+use crate::frame::{Row, TrialFrame};
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// Samples of a series a second apart.
+fn rows(part: Part, tool: &str, metric: &str, node: &str, values: &[f64]) -> Vec<Row> {
+    let row = |(i, value): (usize, &f64)| Row {
+        part,
+        tool: name(tool),
+        sample: Sample {
+            node: name(node),
+            role: if node == "host" {
+                NodeRole::Host
+            } else {
+                NodeRole::Guest
+            },
+            metric: name(metric),
+            unit: Unit::One,
+            t: i as f64,
+            dt: 1.0,
+            value: *value,
+        },
+    };
+    values.iter().enumerate().map(row).collect()
+}
+
+fn traffic(metric: &str, node: &str, values: &[f64]) -> Vec<Row> {
+    rows(Part::Traffic, "iperf3", metric, node, values)
+}
+
+fn xentop(node: &str, values: &[f64]) -> Vec<Row> {
+    rows(Part::Monitor, "xentop", "cpu", node, values)
+}
+
+fn sar(metric: &str, values: &[f64]) -> Vec<Row> {
+    rows(Part::Monitor, "sar", metric, "host", values)
+}
+
+fn observed(vms: u32, rows: Vec<Vec<Row>>) -> Observed {
+    let tool = MeasureUse {
+        tool: name("iperf3"),
+        options: Options::new(),
+    };
+    let trial = Trial {
+        id: name("t"),
+        experiment: name("e"),
+        platform: name("p"),
+        role: Role::Sender,
+        vms,
+        repetition: 1,
+        traffic: tool,
+        load: None,
+        monitors: Vec::new(),
+        warm_up: TimeSpan::from_secs(1),
+        window: TimeSpan::from_secs(3),
+    };
+    Observed::new(&TrialFrame {
+        trial,
+        rows: rows.concat(),
+    })
+}
+
+fn of(estimates: &Estimates, metric: &'static str, node: Option<&str>) -> Option<f64> {
+    let node = node.map(name);
+    estimates
+        .get(&Key { metric, node })
+        .map(|found| found.value)
+}
+
+#[test]
+fn throughput_and_its_fairness() {
+    let seen = observed(
+        2,
+        vec![
+            traffic("throughput", "vm1", &[90.0, 110.0, 100.0]),
+            traffic("throughput", "vm2", &[300.0, 300.0, 300.0]),
+            // What the source sent is not what arrived.
+            traffic("throughput_sent", "vm2", &[900.0, 900.0, 900.0]),
+            // Load on others is not measured traffic.
+            rows(Part::Load, "iperf3", "throughput", "vm3", &[1e3, 1e3, 1e3]),
+        ],
+    );
+    let classical = Estimate {
+        value: 800.0,
+        samples: 3,
+    };
+    let found = seen.estimates(None, Some(classical));
+    assert_eq!(of(&found, "throughput", Some("vm1")), Some(100.0));
+    assert_eq!(of(&found, "throughput", Some("vm3")), None);
+    assert_eq!(of(&found, "throughput_aggregate", None), Some(400.0));
+    assert_eq!(of(&found, "fair_share", None), Some(200.0));
+    assert_eq!(of(&found, "efficiency", None), Some(0.5));
+    // (100 + 300)^2 / (2 (100^2 + 300^2))
+    assert_eq!(of(&found, "jain_throughput", None), Some(0.8));
+    // Nobody accounted processor time, which is not the same as none used.
+    assert_eq!(of(&found, "cpu_total", None), None);
+    assert_eq!(of(&found, "cpu_per_mbps", None), None);
+    assert_eq!(of(&seen.estimates(None, None), "efficiency", None), None);
+}
+
+#[test]
+fn intervals_weigh_by_their_length() {
+    let mut rows = traffic("throughput", "host", &[100.0, 400.0]);
+    rows[0].sample.dt = 2.0;
+    // (2 * 100 + 1 * 400) / 3
+    let found = observed(0, vec![rows]).estimates(None, None);
+    assert_eq!(of(&found, "throughput_aggregate", None), Some(200.0));
+}
+
+#[test]
+fn xentop_accounts_domains() {
+    let found = observed(
+        2,
+        vec![
+            traffic("throughput", "vm1", &[50.0]),
+            traffic("throughput", "vm2", &[50.0]),
+            xentop("host", &[60.0, 80.0]),
+            xentop("vm1", &[10.0, 10.0]),
+            xentop("vm2", &[30.0, 30.0]),
+            // sar in dom0 sees dom0 alone.
+            sar("cpu", &[65.0, 65.0]),
+            sar("cpu_guest_time", &[0.0, 0.0]),
+        ],
+    )
+    .estimates(None, None);
+    assert_eq!(of(&found, "cpu_host", None), Some(70.0));
+    assert_eq!(of(&found, "cpu_guest", Some("vm2")), Some(30.0));
+    assert_eq!(of(&found, "cpu_guest", None), Some(20.0));
+    assert_eq!(of(&found, "cpu_total", None), Some(110.0));
+    assert_eq!(of(&found, "jain_cpu", None), Some(0.8));
+    assert_eq!(of(&found, "cpu_per_mbps", None), Some(1.1));
+}
+
+#[test]
+fn sar_under_kvm_has_the_guests_inside() {
+    let found = observed(
+        2,
+        vec![
+            traffic("throughput", "vm1", &[50.0]),
+            traffic("throughput", "vm2", &[50.0]),
+            sar("cpu", &[150.0, 150.0]),
+            sar("cpu_guest_time", &[80.0, 80.0]),
+        ],
+    )
+    .estimates(None, None);
+    assert_eq!(of(&found, "cpu_total", None), Some(150.0));
+    assert_eq!(of(&found, "cpu_host", None), Some(70.0));
+    assert_eq!(of(&found, "cpu_guest", None), Some(40.0));
+    // Which guest had how much is not known.
+    assert_eq!(of(&found, "cpu_guest", Some("vm1")), None);
+    assert_eq!(of(&found, "jain_cpu", None), None);
+}
+
+#[test]
+fn sar_on_classical_linux_has_no_guests() {
+    let found = observed(
+        0,
+        vec![
+            traffic("throughput", "host", &[100.0]),
+            sar("cpu", &[64.0]),
+            sar("cpu_guest_time", &[0.0]),
+        ],
+    )
+    .estimates(None, None);
+    assert_eq!(of(&found, "cpu_total", None), Some(64.0));
+    assert_eq!(of(&found, "cpu_host", None), Some(64.0));
+    assert_eq!(of(&found, "cpu_guest", None), None);
+    assert_eq!(of(&found, "cpu_per_mbps", None), Some(0.64));
+}
+
+#[test]
+fn a_missing_domain_leaves_the_sum_unknown() {
+    let found = observed(
+        2,
+        vec![
+            traffic("throughput", "vm1", &[50.0]),
+            traffic("throughput", "vm2", &[50.0]),
+            xentop("host", &[60.0]),
+            xentop("vm1", &[10.0]),
+        ],
+    )
+    .estimates(None, None);
+    assert_eq!(of(&found, "cpu_host", None), Some(60.0));
+    assert_eq!(of(&found, "cpu_guest", None), None);
+    assert_eq!(of(&found, "cpu_total", None), None);
+}
+
+#[test]
+fn latency_is_the_mean_over_replies_and_then_over_machines() {
+    let mut many = traffic("rtt", "vm1", &[1.0, 1.0, 1.0, 1.0]);
+    let mut few = traffic("rtt", "vm2", &[3.0]);
+    many.iter_mut()
+        .chain(&mut few)
+        .for_each(|row| row.sample.dt = 0.0);
+    let loss = [("vm1", 0.0), ("vm2", 75.0)].map(|(node, lost)| traffic("loss", node, &[lost]));
+    let found = observed(2, vec![many.clone(), few, loss.concat()]).estimates(None, None);
+    assert_eq!(of(&found, "latency", Some("vm2")), Some(3.0));
+    assert_eq!(of(&found, "latency", None), Some(2.0));
+    assert_eq!(of(&found, "loss", None), Some(37.5));
+    // A machine that answered nothing is not left out of the mean in silence.
+    let found = observed(2, vec![many, loss.concat()]).estimates(None, None);
+    assert_eq!(of(&found, "latency", Some("vm1")), Some(1.0));
+    assert_eq!(of(&found, "latency", None), None);
+}
+
+#[test]
+fn nothing_transferred_has_no_fairness() {
+    let found = observed(
+        2,
+        vec![
+            traffic("throughput", "vm1", &[0.0]),
+            traffic("throughput", "vm2", &[0.0]),
+            xentop("host", &[1.0]),
+            xentop("vm1", &[0.0]),
+            xentop("vm2", &[0.0]),
+        ],
+    )
+    .estimates(None, None);
+    assert_eq!(of(&found, "throughput_aggregate", None), Some(0.0));
+    assert_eq!(of(&found, "jain_throughput", None), None);
+    assert_eq!(of(&found, "cpu_per_mbps", None), None);
+}
+
+#[test]
+fn replicates_of_constant_series_are_constant() {
+    let seen = observed(1, vec![traffic("throughput", "vm1", &[7.0; 9])]);
+    let mut bootstrap = crate::stats::Bootstrap::new(1, "t");
+    for _ in 0..20 {
+        let draw = bootstrap.draw(seen.lengths());
+        let found = seen.estimates(Some(&draw), None);
+        assert_eq!(of(&found, "throughput_aggregate", None), Some(7.0));
+    }
+}

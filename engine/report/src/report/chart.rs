@@ -59,7 +59,7 @@ pub(super) struct Bar {
 
 /// A line all across.
 pub(super) struct Reference {
-    /// Written at its end.
+    /// In the legend.
     pub(super) label: String,
     /// Height.
     pub(super) value: f64,
@@ -141,23 +141,15 @@ impl Chart {
                 INK.stroke_width(1),
             );
             chart.draw_series(line).map_err(text)?;
-            let at = chart
-                .plotting_area()
-                .map_coordinate(&(width, reference.value));
-            let label = style(INK, HPos::Right, VPos::Bottom);
-            root.draw(&Text::new(
-                reference.label.clone(),
-                (at.0 - 2, at.1 - 2),
-                label,
-            ))
-            .map_err(text)?;
         }
         root.present().map_err(text)
     }
 
     fn bar(&self, chart: &mut Plot<'_, '_>, bar: &Bar, left: f64, step: f64) -> Result<(), String> {
         let area = chart.plotting_area();
-        let (right, middle) = (left + step * 0.86, left + step * 0.43);
+        let right = left + step * 0.86;
+        // Dots stand beside the error bar, not on it.
+        let middle = left + step * if bar.dots.is_empty() { 0.43 } else { 0.25 };
         let fill = colour(bar.series);
         let Some(value) = bar.value else {
             let label = style(MUTED, HPos::Center, VPos::Bottom);
@@ -181,7 +173,7 @@ impl Chart {
             }
         }
         for dot in &bar.dots {
-            let at = (left + step * 0.70, *dot);
+            let at = (left + step * 0.58, *dot);
             area.draw(&Circle::new(at, 4, SURFACE.filled()))
                 .map_err(text)?;
             area.draw(&Circle::new(at, 3, INK.filled())).map_err(text)?;
@@ -197,16 +189,26 @@ impl Chart {
         root.draw(&Text::new(self.title.clone(), (2, 2), title))
             .map_err(text)?;
         let (mut x, mut y) = (2, 24);
-        for (i, name) in self.series.iter().enumerate() {
+        let names = self.series.iter().map(String::as_str);
+        let reference = self.reference.iter().map(|r| r.label.as_str());
+        for (i, name) in names.chain(reference).enumerate() {
             let width = 14 + LETTER * name.chars().count() as i32 + 12;
             if x > 2 && x + width > SIZE.0 as i32 {
                 (x, y) = (2, y + LINE);
             }
-            let swatch = Rectangle::new([(x, y), (x + 10, y + 10)], colour(i).filled());
-            root.draw(&swatch).map_err(text)?;
+            if i < self.series.len() {
+                let swatch = Rectangle::new([(x, y), (x + 10, y + 10)], colour(i).filled());
+                root.draw(&swatch).map_err(text)?;
+            } else {
+                for dash in [x - 1, x + 7] {
+                    let line = [(dash, y + 5), (dash + 4, y + 5)];
+                    let line = PathElement::new(line, INK.stroke_width(1));
+                    root.draw(&line).map_err(text)?;
+                }
+            }
             let label = style(INK, HPos::Left, VPos::Center);
-            root.draw(&Text::new(name.clone(), (x + 14, y + 5), label))
-                .map_err(text)?;
+            let label = Text::new(name.to_owned(), (x + 14, y + 5), label);
+            root.draw(&label).map_err(text)?;
             x += width;
         }
         Ok(y + LINE + 8)

@@ -23,16 +23,30 @@ pub(super) struct Figure {
 }
 
 /// What a figure is about: (metric, parts stacked from the base, dots for each VM, title).
-const KINDS: [(&str, &[&str], Option<&str>, &str); 5] = [
+type Kind = (
+    &'static str,
+    &'static [&'static str],
+    Option<&'static str>,
+    &'static str,
+);
+
+const KINDS: [Kind; 7] = [
     ("throughput_aggregate", &[], None, "Aggregate throughput"),
-    ("fair_share", &[], Some("throughput"), "Throughput per VM"),
+    (
+        "fair_share",
+        &[],
+        Some("throughput"),
+        "Throughput per VM (dots: each)",
+    ),
+    ("efficiency", &[], None, "Efficiency"),
     ("jain_throughput", &[], None, "Fairness between VMs (Jain)"),
     (
         "cpu_total",
         &["cpu_host"],
         None,
-        "CPU: dom0 or host (solid), guests (light)",
+        "CPU: host (solid) + guests (light)",
     ),
+    ("cpu_per_mbps", &[], None, "CPU cost"),
     ("latency", &[], None, "Round-trip time"),
 ];
 
@@ -62,8 +76,7 @@ pub(super) fn draw(
                 .iter()
                 .any(|v| v.metric == metric && v.point.vms > 0);
             let several = metrics.iter().any(|v| v.point.vms > 1);
-            // Packets per second have no Jain index, latency trials no throughput, and a single
-            // VM is always fair to itself.
+            // A single VM is always fair to itself.
             if !of_guests || (metric == "jain_throughput" && !several) {
                 continue;
             }
@@ -107,7 +120,7 @@ pub(super) fn title_of(frames: &Frames, platform: &Name) -> String {
 
 fn chart(
     metrics: &[&MetricValue],
-    (metric, parts, dots, title): (&str, &[&str], Option<&str>, &str),
+    (metric, parts, dots, title): Kind,
     series: &[&Name],
     titles: Vec<String>,
     frames: &Frames,
@@ -130,6 +143,7 @@ fn chart(
         .map(|v| v.point.vms)
         .filter(|n| *n > 0)
         .collect();
+    counts.retain(|n| metric != "jain_throughput" || *n > 1);
     counts.sort_unstable();
     counts.dedup();
     let groups = counts
@@ -169,6 +183,13 @@ fn chart(
             label: format!("classical Linux {}", format::number(v.value, v.unit)),
             value: v.value,
         });
+    let reference = match metric {
+        "efficiency" => Some(Reference {
+            label: "classical Linux".to_owned(),
+            value: 1.0,
+        }),
+        _ => reference,
+    };
     let unit = metrics
         .iter()
         .find(|v| v.metric == metric)

@@ -63,10 +63,10 @@ pub(super) fn csv(metrics: &[MetricValue]) -> String {
     text
 }
 
-/// `1 VM`, `2 VMs`, and for 0 `no VM`.
+/// `1 VM`, `2 VMs`, and for 0 `without VMs`.
 pub(super) fn vms(n: u32) -> String {
     match n {
-        0 => "no VM".to_owned(),
+        0 => "without VMs".to_owned(),
         1 => "1 VM".to_owned(),
         n => format!("{n} VMs"),
     }

@@ -578,11 +578,15 @@ impl Results<'_> {
         platform: &Name,
         vms: u32,
     ) -> Cell {
-        // Shares and fairness are about guests.
-        let about_guests = matches!(metric, "fair_share" | "jain_throughput" | "jain_cpu");
+        // A share of nothing, and the fairness of one VM to itself, say nothing.
+        let least = match metric {
+            "fair_share" => 1,
+            "jain_throughput" | "jain_cpu" => 2,
+            _ => 0,
+        };
         let found = self
             .find(metric, experiment, platform, vms)
-            .filter(|_| !(vms == 0 && about_guests));
+            .filter(|_| vms >= least);
         let each = self.metrics.iter().filter(|value| {
             let point = &value.point;
             Some(value.metric) == nodes
@@ -609,7 +613,8 @@ impl Results<'_> {
             interval: found.and_then(|v| Some(format::interval(v.interval?, v.unit))),
             detail: (vms > 1 && !each.is_empty()).then(|| each.join(" · ")),
             paper: published.map(|value| format::as_printed(value.value)),
-            outliers: found.map_or(0, |v| v.outliers),
+            // Elsewhere they are the same samples again.
+            outliers: found.filter(|_| nodes.is_some()).map_or(0, |v| v.outliers),
         }
     }
 }
