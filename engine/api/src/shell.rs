@@ -20,6 +20,8 @@ pub struct Cmd {
     pub deadline: Duration,
     /// Bytes for its standard input.
     pub stdin: Vec<u8>,
+    /// Whether [`Process::stop`] may end it early; its standard input is then empty.
+    pub stoppable: bool,
 }
 
 impl Cmd {
@@ -30,6 +32,7 @@ impl Cmd {
             args: Vec::new(),
             deadline: Duration::from_secs(30),
             stdin: Vec::new(),
+            stoppable: false,
         }
     }
 
@@ -51,6 +54,13 @@ impl Cmd {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Lets [`Process::stop`] end it early.
+    #[must_use]
+    pub fn stoppable(mut self) -> Self {
+        self.stoppable = true;
         self
     }
 
@@ -230,4 +240,10 @@ pub trait Shell: Send + Sync + std::fmt::Debug {
 pub trait Process: Send {
     /// Waits for its end.
     async fn wait(self: Box<Self>) -> Result<Output, ShellError>;
+
+    /// Ends it, if it is [`Cmd::stoppable`], and waits. A program that was ended this way has
+    /// status 0; one that had ended before has its own. Any other is waited for.
+    async fn stop(self: Box<Self>) -> Result<Output, ShellError> {
+        self.wait().await
+    }
 }

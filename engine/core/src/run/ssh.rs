@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use openssh::{KnownHosts, Session, SessionBuilder, Stdio};
+use openssh::{ChildStdin, KnownHosts, Session, SessionBuilder, Stdio};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 use vexp_api::ids::Name;
@@ -21,6 +21,17 @@ const STDERR_CAP: usize = 64 << 10;
 const KILL_AFTER: &str = "2";
 /// How much longer than the far side this side waits before it gives the connection up.
 const GRACE: Duration = Duration::from_secs(8);
+/// A constant script: runs its arguments until they end, or until standard input does. openssh
+/// sends no signals, and the end of input also tells that the connection was lost.
+const STOPPABLE: &str = r#"exec 3<&0
+"$@" 3<&- &
+child=$!
+{ read -r _ <&3; kill "$child"; } >/dev/null 2>&1 &
+wait "$child"
+status=$?
+kill "$!" 2>/dev/null
+[ "$status" = 143 ] && exit 0
+exit "$status""#;
 /// How long output may stay open after the program has ended: a child that it left behind may
 /// hold the pipe.
 const LEAK: Duration = Duration::from_millis(500);
@@ -125,14 +136,13 @@ impl Shell for SshShell {
         // deadline itself. openssh quotes every argument for the far shell.
         let seconds = format!("{:.3}", cmd.deadline.as_secs_f64());
         let mut command = Arc::clone(&self.session).arc_command("timeout");
-        command
-            .args(["-k", KILL_AFTER, &seconds, &cmd.program])
-            .args(&cmd.args);
-        command.stdin(if cmd.stdin.is_empty() {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        });
+        command.args(["-k", KILL_AFTER, &seconds]);
+        if cmd.stoppable {
+            command.args(["sh", "-c", STOPPABLE, "stoppable"]);
+        }
+        command.arg(&cmd.program).args(&cmd.args);
+        let input = cmd.stoppable || !cmd.stdin.is_empty();
+        command.stdin(if input { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = command.spawn().await.map_err(|error| ShellError::Lost {
@@ -140,7 +150,8 @@ impl Shell for SshShell {
             command: shown.clone(),
             reason: chain(&error),
         })?;
-        if let Some(mut stdin) = child.stdin().take() {
+        let mut lifeline = child.stdin().take();
+        if let Some(mut stdin) = lifeline.take_if(|_| !cmd.stoppable) {
             let bytes = cmd.stdin;
             // The program may end without reading it all; its status tells.
             tokio::spawn(async move {
@@ -155,6 +166,7 @@ impl Shell for SshShell {
             shown,
             deadline: cmd.deadline,
             started,
+            lifeline,
             wait: tokio::spawn(child.wait()),
             stdout,
             stderr,
@@ -222,6 +234,8 @@ struct SshProcess {
     shown: String,
     deadline: Duration,
     started: Instant,
+    /// Standard input of a stoppable program.
+    lifeline: Option<ChildStdin>,
     wait: JoinHandle<Result<ExitStatus, openssh::Error>>,
     stdout: Reader,
     stderr: Reader,
@@ -229,6 +243,11 @@ struct SshProcess {
 
 #[async_trait]
 impl Process for SshProcess {
+    async fn stop(mut self: Box<Self>) -> Result<Output, ShellError> {
+        drop(self.lifeline.take());
+        self.wait().await
+    }
+
     async fn wait(mut self: Box<Self>) -> Result<Output, ShellError> {
         let left = (self.started + self.deadline + GRACE).saturating_duration_since(Instant::now());
         let lost = |reason: String| ShellError::Lost {
