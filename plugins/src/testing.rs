@@ -1,13 +1,18 @@
 //! What tests of parsers share.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
-use vexp_api::plugin::{Measure, ParseError, Raw};
+use vexp_api::plugin::{Flow, Measure, MeasureRequest, Node, ParseError, Raw};
 use vexp_api::record::{Artefact, Part, read_line_times};
 use vexp_api::sample::{NodeRole, Sample};
+use vexp_api::shell::Shell as _;
+use vexp_api::spec::Role;
+use vexp_testkit::FakeShell;
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -94,4 +99,41 @@ pub(crate) fn check_damage(plugin: &dyn Measure, artefact: &Artefact, bytes: &[u
             }
         }
     });
+}
+
+fn node(shell: &FakeShell, role: NodeRole) -> Node {
+    Node {
+        name: shell.node().clone(),
+        role,
+        shell: Arc::new(shell.clone()),
+        data: Vec::new(),
+    }
+}
+
+/// A flow that is accounted to its source and sends to 198.18.0.2.
+pub(crate) fn flow(source: &FakeShell, sink: &FakeShell) -> Flow {
+    Flow {
+        source: node(source, NodeRole::Guest),
+        sink: node(sink, NodeRole::Peer),
+        to: "198.18.0.2".parse().unwrap(),
+        subject: source.node().clone(),
+    }
+}
+
+/// A request on `host` with the guest `vm1`, neither of which may be asked anything; 1 s each of
+/// warm-up and window.
+pub(crate) fn request(role: Role, flows: Vec<Flow>) -> MeasureRequest {
+    let silent = |name_: &str| FakeShell::replay(name(name_), "");
+    MeasureRequest {
+        part: Part::Traffic,
+        options: serde_json::Map::new(),
+        role,
+        flows,
+        host: node(&silent("host"), NodeRole::Host),
+        guests: vec![node(&silent("vm1"), NodeRole::Guest)],
+        guest_shape: None,
+        warm_up: Duration::from_secs(1),
+        window: Duration::from_secs(1),
+        epoch: Instant::now(),
+    }
 }

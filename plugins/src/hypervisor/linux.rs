@@ -85,3 +85,67 @@ pub(super) async fn kernel(host: &Node) -> Result<String, PluginError> {
     let output = output.map_err(|e| PluginError::shell("ask for the kernel", &host.name, e))?;
     Ok(output.text().trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use vexp_testkit::{FakeShell, context};
+
+    use super::*;
+    use crate::hypervisor::testing::{host, machine};
+    use crate::testing::name;
+
+    const PREPARE: &str = include_str!("../../testdata/transcripts/linux-prepare.txt");
+
+    async fn prepare(transcript: &str, version: &str) -> Result<BTreeMap<String, String>, String> {
+        let shell = FakeShell::replay(name("host"), transcript);
+        let machine = machine("linux", version);
+        let result = Linux
+            .prepare(&host(&shell), &[name("data0")], &machine, &context())
+            .await
+            .map_err(|error| error.to_string());
+        if result.is_ok() {
+            shell.finish().unwrap();
+        }
+        result
+    }
+
+    #[tokio::test]
+    async fn prepare_gives_the_nic_its_address_and_reads_it_back() {
+        let facts = prepare(PREPARE, "6.12").await.unwrap();
+        assert_eq!(facts["data_nic.0"], "data0 198.18.0.1/24");
+        assert_eq!(facts["kernel"], "6.12.107+deb13-amd64");
+    }
+
+    #[tokio::test]
+    async fn prepare_changes_nothing_that_is_right() {
+        let after = PREPARE.rsplit_once("$ ip -json address show\n").unwrap().1;
+        let right = format!("$ uname -r\n6.12.107+deb13-amd64\n$ ip -json address show\n{after}");
+        prepare(&right, "6.12").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn prepare_fails_where_the_plan_is_not_met() {
+        let error = prepare(PREPARE, "6.1").await.unwrap_err();
+        assert!(
+            error.contains("6.12.107+deb13-amd64 runs, but the plan says 6.1"),
+            "{error}"
+        );
+        let error = prepare(&PREPARE.replace("\"data0\"", "\"eth9\""), "6.12")
+            .await
+            .unwrap_err();
+        assert!(
+            error.contains("no interface data0; there are lo, ctl0, eth9"),
+            "{error}"
+        );
+        let lost = PREPARE.replace("198.18.0.1\"", "198.18.0.9\"");
+        let error = prepare(&lost, "6.12").await.unwrap_err();
+        assert!(error.contains("not up with 198.18.0.1/24"), "{error}");
+        let garbled = PREPARE.replace("[{", "{");
+        assert!(
+            prepare(&garbled, "6.12")
+                .await
+                .unwrap_err()
+                .contains("can't read")
+        );
+    }
+}

@@ -22,6 +22,11 @@ impl Mac {
         &self.0
     }
 
+    /// The address with `fe` in front: higher than any that a machine's own NIC has.
+    pub(super) fn high(&self) -> String {
+        format!("fe{}", &self.0[2..])
+    }
+
     /// The last four pairs without colons: unique on a host, and short enough to be part of an
     /// interface's name.
     pub(super) fn short(&self) -> String {
@@ -58,6 +63,7 @@ mod tests {
             (mac.as_str(), mac.short().as_str()),
             ("52:54:00:0a:00:01", "000a0001")
         );
+        assert_eq!(mac.high(), "fe:54:00:0a:00:01");
         for bad in [
             "",
             "52:54:00:0a:00",

@@ -5,5 +5,7 @@ pub mod kvm;
 pub mod linux;
 mod mac;
 mod network;
+#[cfg(test)]
+mod testing;
 mod version;
 pub mod xen;

@@ -78,3 +78,54 @@ async fn start(
     let launched = batch.launch(vec![job]).await?;
     Ok(Box::new(Jobs { batch, launched }))
 }
+
+#[cfg(test)]
+mod tests {
+    use vexp_api::plugin::Measure;
+    use vexp_api::spec::Role;
+    use vexp_testkit::{FakeShell, context};
+
+    use super::*;
+    use crate::testing::{name, request};
+
+    #[tokio::test]
+    async fn monitors_cover_warm_up_and_window_with_a_margin() {
+        let cases: [(&dyn Measure, &str); 2] = [
+            (&xentop::Xentop, "stdbuf -oL xentop -b -f -d 1 -i 14"),
+            (
+                &sar::Sar,
+                "env LC_ALL=C S_TIME_FORMAT=ISO sar -u ALL -P ALL 1 14",
+            ),
+        ];
+        for (plugin, command) in cases {
+            let shell = FakeShell::replay(name("host"), &format!("$ {command}\nsome output\n"));
+            let mut request = request(Role::Sender, Vec::new());
+            request.host.shell = std::sync::Arc::new(shell.clone());
+            request.warm_up = Duration::from_secs(2);
+            request.window = Duration::from_secs(3);
+            let running = plugin.start(&request, &context()).await.unwrap();
+            let mut finished = running.finish().await.unwrap();
+            shell.finish().unwrap();
+            let captured = finished.artefacts.remove(0);
+            assert_eq!(
+                captured.artefact.path,
+                format!("raw/host.{}.stdout.txt", plugin.name())
+            );
+            assert_eq!(captured.artefact.about[&name("vm1")], NodeRole::Guest);
+            assert_eq!(captured.bytes, b"some output\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn intervals_are_whole_seconds() {
+        for bad in ["500ms", "1500ms", "0s"] {
+            let mut request = request(Role::Sender, Vec::new());
+            request.options.insert("interval".to_owned(), bad.into());
+            let error = sar::Sar.start(&request, &context()).await.err().unwrap();
+            assert!(
+                error.to_string().contains("whole seconds"),
+                "{bad}: {error}"
+            );
+        }
+    }
+}

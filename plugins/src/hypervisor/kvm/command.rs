@@ -59,7 +59,13 @@ pub(super) fn join_taps(nics: &[(Mac, &str)]) -> String {
         let tap = tap(mac);
         // Writing to a String cannot fail.
         let _ = writeln!(text, "tuntap add dev {tap} mode tap");
-        let _ = writeln!(text, "link set dev {tap} master {bridge} up");
+        // A bridge takes the lowest address of its ports for its own unless told otherwise. The
+        // host's address must not change when a guest comes, nor when it goes.
+        let address = mac.high();
+        let _ = writeln!(
+            text,
+            "link set dev {tap} address {address} master {bridge} up"
+        );
     }
     text
 }

@@ -138,7 +138,11 @@ impl VirtualMachine {
     async fn end(&self, step: &str) -> Result<(), PluginError> {
         let failed = |error| PluginError::shell(step, &self.host.name, error);
         let cat = Cmd::new("cat").args(["--", &format!("{}/pid", self.folder)]);
-        let output = self.host.shell.check(cat).await.map_err(failed)?;
+        let output = self.host.shell.run(cat).await.map_err(failed)?;
+        if !output.ok() {
+            // QEMU removes the file when it ends.
+            return Ok(());
+        }
         let text = output.text();
         let pid = text.trim();
         if pid.parse::<u32>().map_or(true, |pid| pid < 2) {

@@ -387,3 +387,67 @@ fn metrics_have_units() {
     );
     assert_eq!(THROUGHPUT.unit, Unit::MbPerS);
 }
+
+mod start {
+    use vexp_api::spec::Role;
+    use vexp_testkit::{FakeShell, context};
+
+    use super::*;
+    use crate::testing::{flow, request};
+
+    const LOOK: &str = "$ ss -H -l -n -t sport = :5201\n";
+    const SERVER: &str = "$ iperf3 -s -1 -p 5201 --idle-timeout 30 --json-stream\n";
+
+    #[tokio::test]
+    async fn servers_before_clients_and_both_are_kept() {
+        let (text, sent) = (recorded!("tcp.server.json"), recorded!("tcp.client.json"));
+        let listens = format!("{LOOK}LISTEN 0      4096         *:5201       *:*\n");
+        // The port is taken at first, and the server takes a moment to listen.
+        let sink = format!("{listens}{LOOK}{SERVER}{text}{LOOK}{listens}");
+        let client = "$ iperf3 -c 198.18.0.2 -p 5201 -O 2 -t 4 -i 1 --json-stream\n";
+        let sink = FakeShell::replay(name("peer1"), &sink);
+        let source = FakeShell::replay(name("vm1"), &format!("{client}{sent}"));
+        let mut request = request(Role::Sender, vec![flow(&source, &sink)]);
+        request.warm_up = Duration::from_secs(2);
+        request.window = Duration::from_secs(4);
+        let running = Iperf3.start(&request, &context()).await.unwrap();
+        let finished = running.finish().await.unwrap();
+        sink.finish().unwrap();
+        source.finish().unwrap();
+        let artefacts: Vec<_> = finished.artefacts.iter().map(|one| &one.artefact).collect();
+        let paths: Vec<&str> = artefacts.iter().map(|one| one.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            ["raw/vm1.iperf3.server.json", "raw/vm1.iperf3.client.json"]
+        );
+        assert_eq!(artefacts[0].node, *"peer1");
+        assert_eq!(artefacts[0].about[&name("vm1")], NodeRole::Guest);
+        assert_eq!(finished.artefacts[0].bytes, text.as_bytes());
+        assert_eq!(finished.artefacts[0].line_times.len(), 9);
+        assert_eq!(artefacts[1].command, client[2..].trim_end());
+    }
+
+    #[tokio::test]
+    async fn refuses_times_that_iperf3_can_not_keep() {
+        let nothing = || FakeShell::replay(name("vm1"), "");
+        let mut request = request(Role::Sender, vec![flow(&nothing(), &nothing())]);
+        for (window, says) in [
+            (Duration::from_millis(1500), "whole seconds only"),
+            (Duration::ZERO, "the window is 0 s"),
+        ] {
+            request.window = window;
+            let error = Iperf3.start(&request, &context()).await.err().unwrap();
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_can_not_be_started_is_an_error() {
+        let sink = format!("{LOOK}{SERVER}{LOOK}LISTEN 0 4096 *:5201 *:*\n");
+        let sink = FakeShell::replay(name("peer1"), &sink);
+        let source = FakeShell::replay(name("vm1"), "");
+        let request = request(Role::Sender, vec![flow(&source, &sink)]);
+        let error = Iperf3.start(&request, &context()).await.err().unwrap();
+        assert!(error.to_string().contains("start iperf3 on vm1"), "{error}");
+    }
+}

@@ -192,3 +192,44 @@ fn options_have_limits() {
     assert_eq!(options.count(Duration::from_secs(3)), 12);
     assert_eq!(options.count(Duration::ZERO), 1);
 }
+
+#[tokio::test]
+async fn warms_up_first_and_keeps_both() {
+    use vexp_api::spec::Role;
+    use vexp_testkit::{FakeShell, context};
+
+    use crate::testing::{flow, request};
+
+    let text = recorded!("ok.txt");
+    let ping = |count: u32| {
+        format!("$ env LC_ALL=C ping -n -D -i 0.100 -c {count} -W 1 -s 56 198.18.0.2\n{text}")
+    };
+    let source = FakeShell::replay(name("peer1"), &format!("{}{}", ping(10), ping(20)));
+    let sink = FakeShell::replay(name("vm1"), "");
+    let mut one = flow(&source, &sink);
+    one.subject = name("vm1");
+    let mut request = request(Role::Receiver, vec![one]);
+    request.warm_up = Duration::from_secs(1);
+    request.window = Duration::from_secs(2);
+    let running = Ping.start(&request, &context()).await.unwrap();
+    let finished = running.finish().await.unwrap();
+    source.finish().unwrap();
+    let of = |n: usize| {
+        (
+            &finished.artefacts[n].artefact,
+            finished.artefacts[n].bytes.as_slice(),
+        )
+    };
+    let (artefact, bytes) = of(0);
+    assert_eq!(artefact.path, "raw/vm1.ping.warm-up.txt");
+    assert_eq!(parse(&Ping, artefact, bytes, "").unwrap(), []);
+    let (artefact, bytes) = of(1);
+    assert_eq!(artefact.path, "raw/vm1.ping.stdout.txt");
+    let samples = parse(&Ping, artefact, bytes, "").unwrap();
+    assert_eq!(samples.len(), 21);
+    assert!(
+        samples
+            .iter()
+            .all(|s| s.node == *"vm1" && s.role == NodeRole::Guest)
+    );
+}
