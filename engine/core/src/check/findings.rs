@@ -70,9 +70,21 @@ impl<'a> Findings<'a> {
         }
     }
 
+    /// Reports a field whose name refers to nothing.
+    pub(super) fn unknown_key(&mut self, path: &FieldPath, message: String, help: String) {
+        let (severity, help) = (Severity::Error, Some(help));
+        self.push(severity, "unknown-name", path, At::Key, message, help, &[]);
+        self.taint(path.clone());
+    }
+
     /// Reports that something is probably not meant.
     pub(super) fn warn(&mut self, code: &str, path: &FieldPath, message: String, help: &str) {
-        if !self.is_tainted(path) {
+        // What only the library writes down is not the study's affair.
+        let own = self
+            .spans
+            .get(path)
+            .is_some_and(|spot| spot.value.is_some());
+        if own && !self.is_tainted(path) {
             let help = Some(help.to_owned());
             self.push(Severity::Warning, code, path, At::Value, message, help, &[]);
         }

@@ -43,6 +43,20 @@ fn resolve(
     ok
 }
 
+/// The same for the name of a field.
+fn resolve_key(
+    what: &str,
+    name: &Name,
+    known: &[&str],
+    path: &FieldPath,
+    findings: &mut Findings<'_>,
+) {
+    if !known.contains(&name.as_str()) {
+        let help = help(name.as_str(), known, &format!("{what}s"));
+        findings.unknown_key(path, format!("there is no {what} `{name}`"), help);
+    }
+}
+
 fn keys<T>(map: &BTreeMap<Name, T>) -> Vec<&str> {
     map.keys().map(Name::as_str).collect()
 }
@@ -195,7 +209,7 @@ fn testbeds(cx: &Cx<'_>, findings: &mut Findings<'_>) {
     let profiles = keys(&cx.study.hardware);
     for (name, overlay) in &cx.study.testbeds {
         let path = FieldPath::of(&["testbeds", name.as_str()]);
-        resolve("testbed", name, &testbeds, &path, findings);
+        resolve_key("testbed", name, &testbeds, &path, findings);
         let at = path.key("software");
         for (i, rule) in overlay.software.iter().enumerate() {
             let at = at.index(i);
@@ -227,7 +241,7 @@ fn testbeds(cx: &Cx<'_>, findings: &mut Findings<'_>) {
         unique("rule for", rules, &at, findings);
         for profile in overlay.hardware.keys() {
             let at = path.key("hardware").key(profile.as_str());
-            resolve("hardware profile", profile, &profiles, &at, findings);
+            resolve_key("hardware profile", profile, &profiles, &at, findings);
         }
     }
 }

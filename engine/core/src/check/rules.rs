@@ -49,7 +49,11 @@ fn set_up(
             && !offered.contains(&value.as_str())
         {
             let message = format!("hypervisor `{hypervisor}` does not offer {field} `{value}`");
-            let help = Some(help(value.as_str(), offered, "offered"));
+            let help = Some(if offered.is_empty() {
+                format!("leave `{field}` out")
+            } else {
+                help(value.as_str(), offered, "offered")
+            });
             findings.rule("not-offered", &path.key(field), message, help, &because);
         }
     }
@@ -134,6 +138,7 @@ fn machine(
     let path = FieldPath::of(&["platforms", name.as_str()]);
     let role = experiment.role;
     let at_role = experiment_path.key("role");
+    id_length(experiment_path, name, at, findings);
     let Some(profile) = platform.hardware.get(&role) else {
         let message = format!(
             "platform `{name}` has no hardware profile for role {}",
@@ -180,18 +185,35 @@ fn machine(
         at_hardware: &at_hardware,
         at_vms: &experiment_path.key("vms"),
     };
-    if cx.study.testbeds.is_empty() {
-        room.check(None, plugin.traits().host_memory, findings);
-    } else {
-        // The study's own machine need not have room for what today's hosts need.
-        room.check(None, ByteSize::new(0), findings);
+    // Where a testbed substitutes machines, the study's own need not have room for what today's
+    // hosts need.
+    let host = plugin.traits().host_memory;
+    let own = match cx.study.testbeds.is_empty() {
+        true => host,
+        false => ByteSize::new(0),
+    };
+    if room.check(None, own, findings) {
+        for (testbed, overlay) in &cx.study.testbeds {
+            room.check(Some((testbed, overlay)), host, findings);
+        }
     }
-    for (testbed, overlay) in &cx.study.testbeds {
-        room.check(
-            Some((testbed, overlay)),
-            plugin.traits().host_memory,
-            findings,
+}
+
+/// Trials are named `EXPERIMENT.PLATFORM.vN.rN`, which must be a name, too.
+fn id_length(experiment: &FieldPath, platform: &Name, at: &FieldPath, findings: &mut Findings<'_>) {
+    const LONGEST: usize = 63;
+    let name = match experiment.0.last() {
+        Some(crate::load::Step::Key(name)) => name.as_str(),
+        _ => "",
+    };
+    let room = LONGEST - ".v1024.r10000".len() - ".".len();
+    let length = name.len() + platform.as_str().len();
+    if length > room {
+        let message = format!(
+            "`{name}` and `{platform}` are together too long for the names of trials: {length} characters"
         );
+        let help = Some(format!("allowed: {room}"));
+        findings.rule("name-length", at, message, help, &[]);
     }
 }
 
@@ -207,12 +229,14 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
+    /// Whether the guests fit.
     fn check(
         &self,
         testbed: Option<(&Name, &Overlay)>,
         host: ByteSize,
         findings: &mut Findings<'_>,
-    ) {
+    ) -> bool {
+        let before = findings.all.len();
         let overlay = testbed.map(|(_, overlay)| overlay);
         let rule = overlay.and_then(|overlay| overlay.hardware.get(self.profile));
         let guests = overlay.and_then(|overlay| overlay.guest.as_ref());
@@ -288,6 +312,7 @@ impl Room<'_> {
             let because = [(&at_cpus, "the machine's processors")];
             findings.rule("guest-vcpus", &at_vcpus, message, help, &because);
         }
+        findings.all.len() == before
     }
 }
 
@@ -308,6 +333,7 @@ fn link(cx: &Cx<'_>, overlay: &Overlay, path: &FieldPath, findings: &mut Finding
                 let help = Some("choose a factor with fewer decimals, such as 0.2".to_owned());
                 let at = path.key("link").key("factor");
                 findings.rule("link-factor", &at, message, help, &[(&rate, "the rate")]);
+                return;
             }
         }
     }

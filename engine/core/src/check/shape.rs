@@ -213,7 +213,8 @@ fn record(fields: &[Field], value: &Value, path: &FieldPath, findings: &mut Find
                 .map(|field| field.name)
                 .filter(|field| !given.contains_key(*field))
                 .collect();
-            let hint = nearest(name, free.iter().copied());
+            let every = fields.iter().map(|field| field.name);
+            let hint = nearest(name, free.iter().copied()).or_else(|| nearest(name, every));
             meant.extend(hint);
             let message = format!("there is no field `{}` here", name.escape_debug());
             let all: Vec<_> = fields.iter().map(|field| field.name).collect();

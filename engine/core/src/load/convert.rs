@@ -42,6 +42,13 @@ pub(super) fn place(file: &str, source: &str, range: Range<usize>) -> Place {
     }
 }
 
+/// Advice for authors of contracts and of other languages' exports.
+const NOT_FOR_STUDIES: &[&str] = &[
+    "The record contract might also be",
+    "If you want serialization to ignore",
+    "Nickel only supports serializing",
+];
+
 /// One finding for one error of Nickel.
 pub(super) fn from_nickel(
     code: &str,
@@ -55,22 +62,25 @@ pub(super) fn from_nickel(
     let mut message = String::new();
     for diagnostic in all {
         if message.is_empty() {
-            message = one_line(&diagnostic.message);
+            message = match diagnostic.message.as_str() {
+                "non serializable term" => "functions and contracts are not data".to_owned(),
+                other => one_line(other),
+            };
         }
         let mut own: Vec<_> = diagnostic.labels.into_iter().collect();
         // `Primary` sorts before `Secondary`; the sort is stable.
         own.sort_by_key(|label| label.style != nickel_lang_core::error::LabelStyle::Primary);
-        labels.extend(
-            own.into_iter()
-                .filter_map(|l| label(files, names, l.file_id, l.range, &one_line(&l.message))),
-        );
+        labels.extend(own.into_iter().filter_map(|l| {
+            let text = one_line(&l.message);
+            let text = if text.is_empty() { "here" } else { &text };
+            label(files, names, l.file_id, l.range, text)
+        }));
         notes.extend(
             diagnostic
                 .notes
                 .iter()
                 .map(|note| one_line(note))
-                // Advice for the author of a contract, not of a study.
-                .filter(|note| !note.starts_with("The record contract might also be")),
+                .filter(|note| !NOT_FOR_STUDIES.iter().any(|start| note.starts_with(start))),
         );
     }
     labels.dedup_by(|a, b| a.place == b.place);

@@ -30,6 +30,10 @@ const STRICT: &str = include_str!("../../contracts/contracts.ncl");
 /// The same names, accepting everything.
 const LENIENT: &str = include_str!("../../contracts/lenient.ncl");
 
+/// The contract of a plugin without options.
+const NO_OPTIONS: &str = "std.contract.custom (fun label value =>
+  if value == {} then 'Ok value else 'Error { message = \"this plugin has no options\" })";
+
 /// The library's files: (name in imports, text).
 pub(super) fn library(contracts: &str, registry: String) -> Vec<(&'static str, String)> {
     vec![
@@ -48,6 +52,9 @@ fn registry(contracts: &Contracts) -> String {
     ] {
         text.push_str(&format!("  {kind} = {{\n"));
         for (name, source) in plugins {
+            // As a contract, Nickel's empty record accepts every record.
+            let none = source.trim() == "{}";
+            let source = if none { NO_OPTIONS } else { source };
             text.push_str(&format!("    \"{name}\" = (\n{source}\n    ),\n"));
         }
         text.push_str("  },\n");

@@ -141,21 +141,20 @@ fn over_limit(end: &End, limits: &Limits) -> Option<Diagnostic> {
     const KILL: i32 = 9;
     const ABRT: i32 = 6;
     const SEGV: i32 = 11;
-    let message = if end.late {
-        format!("evaluation took more than {} s", limits.wall_s)
-    } else {
-        match end.status.signal()? {
-            // At the hard limit of processor time the kernel sends KILL.
-            XCPU | KILL => format!(
-                "evaluation took more than {} s of processor time",
-                limits.cpu_s
-            ),
-            ABRT | SEGV => format!(
-                "evaluation needed more than {} MiB of memory, or is nested too deeply",
-                limits.memory >> 20
-            ),
-            _ => return None,
-        }
+    // Nickel's own allocator panics where Rust's aborts.
+    let no_memory = !end.status.success() && end.stderr.contains("out of memory");
+    let message = match end.status.signal() {
+        _ if end.late => format!("evaluation took more than {} s", limits.wall_s),
+        // At the hard limit of processor time the kernel sends KILL.
+        Some(XCPU | KILL) => format!(
+            "evaluation took more than {} s of processor time",
+            limits.cpu_s
+        ),
+        Some(ABRT | SEGV) | None if no_memory || end.status.signal().is_some() => format!(
+            "evaluation needed more than {} MiB of memory, or is nested too deeply",
+            limits.memory >> 20
+        ),
+        _ => return None,
     };
     Some(Diagnostic {
         code: "limit".to_owned(),

@@ -111,7 +111,8 @@ fn hardware(study: &Study, overlay: &Overlay, name: &Name, found: &mut BTreeSet<
             add(found, &subject, "memory", hardware.memory, memory, reason);
         }
         if let Some(nic) = &rule.nic {
-            for asked in &hardware.nics {
+            // `any` asks for nothing in particular.
+            for asked in hardware.nics.iter().filter(|asked| asked.model != *"any") {
                 add(found, &subject, "NIC", &asked.model, nic, reason);
             }
         }

@@ -1,0 +1,266 @@
+//! The build stage from a lock to the store, with scripts that stand for the real ones, and one
+//! real image. Builds need root: without it these tests say that they are skipped.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use vexp_api::digest::Digest;
+use vexp_api::event::NoEvents;
+use vexp_api::ids::Name;
+use vexp_engine::build::{
+    BuildError, BuiltImage, Lock, LockError, Locked, audit, build, relock, verify,
+};
+use vexp_engine::store::{Bucket, Store};
+
+fn root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: building images needs root");
+    }
+    root
+}
+
+/// A folder of images with one, `tiny`, whose build script packs names and packages, an archive
+/// with its packages, and a store.
+struct World {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+const RESOLVE: &str = "#!/bin/sh
+cat \"$(dirname \"$0\")/../resolved\"
+";
+
+/// Takes the arguments of the real one, IMAGE_DIR LOCK CACHE WORK OUT.
+const BUILD: &str = "#!/bin/sh
+set -eu
+read -r suite < \"$1/suite\"
+grep -q broken \"$1/modules\" && { echo 'no module broken' >&2; exit 3; }
+for file in root.squashfs vmlinuz initramfs.img; do
+    { echo \"$file $suite $SOURCE_DATE_EPOCH\"; cat \"$3\"/*.deb; } > \"$5/$file\"
+done
+";
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store")).unwrap();
+        let world = Self { folder, store };
+        for (name, text) in [("resolve.sh", RESOLVE), ("build.sh", BUILD)] {
+            let path = world.put(&format!("images/common/{name}"), text.as_bytes());
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        world.define("loop");
+        world.serve("1");
+        world
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn define(&self, module: &str) {
+        let text = format!(
+            r#"{{ name = "tiny", about = "", suite = "trixie", source_date_epoch = 7,
+                kernel = "linux-image-amd64", packages = ["tool"], modules = ["{module}"] }}"#
+        );
+        self.put("images/tiny/image.ncl", text.as_bytes());
+    }
+
+    /// Lets the archive have this version of the packages only.
+    fn serve(&self, version: &str) {
+        let _ = std::fs::remove_dir_all(self.folder.path().join("archive"));
+        let mut lines = String::new();
+        for (usage, package) in [("extract", "linux-image-6-amd64"), ("install", "tool")] {
+            let filename = format!("pool/main/t/{package}_{version}_amd64.deb");
+            let bytes = filename.as_bytes();
+            self.put(&format!("archive/{filename}"), bytes);
+            let digest = Digest::of(bytes);
+            let (sha256, size) = (digest.hex(), bytes.len());
+            lines += &format!("{usage} {package} {version} amd64 {sha256} {size} {filename}\n");
+        }
+        self.put("images/resolved", lines.as_bytes());
+    }
+
+    fn images(&self) -> PathBuf {
+        self.folder.path().join("images")
+    }
+
+    fn build(&self, policy: Locked) -> Result<BuiltImage, BuildError> {
+        let mut built = build(&[tiny()], &self.images(), &self.store, policy, &NoEvents)?;
+        Ok(built.remove(0))
+    }
+}
+
+fn tiny() -> Name {
+    Name::new("tiny").unwrap()
+}
+
+/// Whether this process is the one that a test runs in. The mirror is a variable of the
+/// environment, which threads of one process share: each test that needs one gets a process.
+fn with_archive(test: &str, body: impl FnOnce(&World)) {
+    const CHILD: &str = "VEXP_TEST_WORLD";
+    if !root() {
+        return;
+    }
+    if std::env::var_os(CHILD).is_some() {
+        let mut world = World::new();
+        let archive = std::env::var("VEXP_DEBIAN_MIRROR").unwrap();
+        // The archive's address was decided before this process began.
+        let link = archive.strip_prefix("file:").unwrap();
+        std::os::unix::fs::symlink(world.folder.path().join("archive"), link).unwrap();
+        world.store = Store::open(world.folder.path().join("store")).unwrap();
+        body(&world);
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, "1")
+        .env("VEXP_DEBIAN_MIRROR", format!("file:{}/a", folder.path().display()))
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn an_image_is_built_once_and_found_again() {
+    with_archive("an_image_is_built_once_and_found_again", |world| {
+        let missing = world.build(Locked::Strict).unwrap_err();
+        assert!(matches!(missing, BuildError::Lock(LockError::Missing(_))), "{missing:?}");
+        let images = world.images();
+        assert_eq!(relock(&[tiny()], &images, &world.store, &NoEvents).unwrap(), [tiny()]);
+        assert_eq!(relock(&[tiny()], &images, &world.store, &NoEvents).unwrap(), []);
+        let first = world.build(Locked::Strict).unwrap();
+        let text = std::fs::read_to_string(&first.files.root).unwrap();
+        assert!(text.starts_with("root.squashfs trixie 7\npool/"), "{text}");
+        assert_eq!(first.files.hypervisor, None);
+        assert_eq!(first.deviation, None);
+
+        // With neither scripts that work nor an archive, the image is found all the same.
+        std::fs::remove_dir_all(world.folder.path().join("archive")).unwrap();
+        let time = first.files.root.metadata().unwrap().modified().unwrap();
+        assert_eq!(world.build(Locked::Strict).unwrap(), first);
+        assert_eq!(first.files.root.metadata().unwrap().modified().unwrap(), time);
+        let left = std::fs::read_dir(world.store.root().join("tmp")).unwrap().count();
+        assert_eq!(left, 0, "nothing half-made stays");
+
+        let same = verify(&[tiny()], &images, &world.store, Locked::Strict, &NoEvents).unwrap();
+        assert!(same[0].same(), "{same:?}");
+    });
+}
+
+#[test]
+fn a_flipped_byte_is_found_and_the_image_is_built_anew() {
+    with_archive("a_flipped_byte_is_found_and_the_image_is_built_anew", |world| {
+        relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+        let built = world.build(Locked::Strict).unwrap();
+        let whole = std::fs::read(&built.files.kernel).unwrap();
+        assert_eq!(audit(std::slice::from_ref(&built), &world.store, &NoEvents).unwrap(), []);
+
+        let mut bytes = whole.clone();
+        bytes[3] ^= 1;
+        let before = built.files.kernel.metadata().unwrap().modified().unwrap();
+        std::fs::write(&built.files.kernel, bytes).unwrap();
+        let file = std::fs::File::options().write(true).open(&built.files.kernel).unwrap();
+        file.set_modified(before).unwrap();
+        let damaged = audit(std::slice::from_ref(&built), &world.store, &NoEvents).unwrap();
+        assert_eq!(damaged[0].0, tiny());
+        assert_eq!(damaged[0].1[0].file, "vmlinuz");
+        assert_eq!(world.store.find(Bucket::Images, &built.key), None);
+
+        assert_eq!(world.build(Locked::Strict).unwrap(), built);
+        assert_eq!(std::fs::read(&built.files.kernel).unwrap(), whole);
+
+        // One that anybody wrote to is found without being asked for.
+        std::fs::write(&built.files.root, "x").unwrap();
+        assert_eq!(world.build(Locked::Strict).unwrap(), built);
+        assert!(std::fs::read(&built.files.root).unwrap().len() > 1);
+    });
+}
+
+#[test]
+fn packages_that_are_gone_are_an_error_or_a_deviation() {
+    with_archive("packages_that_are_gone_are_an_error_or_a_deviation", |world| {
+        let path = world.images().join("tiny/image.lock");
+        relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+        let locked = std::fs::read_to_string(&path).unwrap();
+        world.serve("2");
+        match world.build(Locked::Strict).unwrap_err() {
+            BuildError::Gone(packages) => assert_eq!(packages.len(), 2),
+            other => panic!("{other:?}"),
+        }
+        let fresh = world.build(Locked::Refresh).unwrap();
+        let deviation = fresh.deviation.clone().unwrap();
+        assert!(deviation.contains("2 of 2 packages") && deviation.contains("tool 2"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), locked, "the lock stays");
+        let used: Vec<_> = fresh.manifest.lock.packages.iter().map(|p| p.version.as_str()).collect();
+        assert_eq!(used, ["2", "2"]);
+        // The next build takes the same ones, without the archive.
+        std::fs::remove_dir_all(world.folder.path().join("archive")).unwrap();
+        assert_eq!(world.build(Locked::Refresh).unwrap(), fresh);
+    });
+}
+
+#[test]
+fn a_changed_definition_makes_a_lock_stale_and_a_comment_does_not() {
+    with_archive("a_changed_definition_makes_a_lock_stale_and_a_comment_does_not", |world| {
+        relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+        let built = world.build(Locked::Strict).unwrap();
+        let path = world.images().join("tiny/image.ncl");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("# why\n{text}")).unwrap();
+        assert_eq!(world.build(Locked::Strict).unwrap().key, built.key);
+        world.define("tun");
+        let stale = world.build(Locked::Strict).unwrap_err();
+        assert!(matches!(stale, BuildError::Lock(LockError::Stale(_))), "{stale:?}");
+        assert_ne!(world.build(Locked::Refresh).unwrap().key, built.key);
+    });
+}
+
+#[test]
+fn a_failed_step_says_what_it_printed_and_where_the_log_is() {
+    with_archive("a_failed_step_says_what_it_printed_and_where_the_log_is", |world| {
+        world.define("broken");
+        relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+        let error = world.build(Locked::Strict).unwrap_err().to_string();
+        for part in ["build image tiny", "exit status: 3", "no module broken", "build.log"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let left = std::fs::read_dir(world.store.root().join("images-v1")).unwrap().count();
+        assert_eq!(left, 0);
+    });
+}
+
+fn images() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images")
+}
+
+#[test]
+fn the_locks_are_those_of_the_definitions() {
+    for name in vexp_engine::build::names(&images()).unwrap() {
+        let lock = Lock::read(&images().join(name.as_str()).join("image.lock")).unwrap();
+        let definition = vexp_engine::build::evaluate(&images(), &name).unwrap();
+        assert_eq!(lock.definition, definition, "{name}: run `vexp build --relock`");
+    }
+}
+
+/// The real thing, in the store that runs use: quick where it is there already.
+#[test]
+fn the_smallest_real_image_is_built_and_whole() {
+    if !root() {
+        return;
+    }
+    let name = Name::new("linux").unwrap();
+    let store = Store::open_default().unwrap();
+    let built = build(&[name], &images(), &store, Locked::Refresh, &NoEvents).unwrap();
+    assert_eq!(audit(&built, &store, &NoEvents).unwrap(), []);
+    let mut magic = [0; 4];
+    let mut root = std::fs::File::open(&built[0].files.root).unwrap();
+    std::io::Read::read_exact(&mut root, &mut magic).unwrap();
+    assert_eq!(&magic, b"hsqs", "root is a squashfs");
+}
