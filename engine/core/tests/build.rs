@@ -100,8 +100,8 @@ fn tiny() -> Name {
     Name::new("tiny").unwrap()
 }
 
-/// Whether this process is the one that a test runs in. The mirror is a variable of the
-/// environment, which threads of one process share: each test that needs one gets a process.
+/// Runs `body` in a process of its own. The mirror is a variable of the
+/// environment, which threads of one process share.
 fn with_archive(test: &str, body: impl FnOnce(&World)) {
     const CHILD: &str = "VEXP_TEST_WORLD";
     if !root() {
@@ -121,7 +121,10 @@ fn with_archive(test: &str, body: impl FnOnce(&World)) {
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, "1")
-        .env("VEXP_DEBIAN_MIRROR", format!("file:{}/a", folder.path().display()))
+        .env(
+            "VEXP_DEBIAN_MIRROR",
+            format!("file:{}/a", folder.path().display()),
+        )
         .status()
         .unwrap();
     assert!(status.success());
@@ -131,10 +134,20 @@ fn with_archive(test: &str, body: impl FnOnce(&World)) {
 fn an_image_is_built_once_and_found_again() {
     with_archive("an_image_is_built_once_and_found_again", |world| {
         let missing = world.build(Locked::Strict).unwrap_err();
-        assert!(matches!(missing, BuildError::Lock(LockError::Missing(_))), "{missing:?}");
+        assert!(
+            matches!(missing, BuildError::Lock(LockError::Missing(_))),
+            "{missing:?}"
+        );
         let images = world.images();
-        assert_eq!(relock(&[tiny()], &images, &world.store, &NoEvents).unwrap(), [tiny()]);
-        assert_eq!(relock(&[tiny()], &images, &world.store, &NoEvents).unwrap(), []);
+        assert_eq!(
+            relock(&[tiny()], &images, &world.store, &NoEvents).unwrap(),
+            [tiny()]
+        );
+        assert!(
+            relock(&[tiny()], &images, &world.store, &NoEvents)
+                .unwrap()
+                .is_empty()
+        );
         let first = world.build(Locked::Strict).unwrap();
         let text = std::fs::read_to_string(&first.files.root).unwrap();
         assert!(text.starts_with("root.squashfs trixie 7\npool/"), "{text}");
@@ -145,8 +158,13 @@ fn an_image_is_built_once_and_found_again() {
         std::fs::remove_dir_all(world.folder.path().join("archive")).unwrap();
         let time = first.files.root.metadata().unwrap().modified().unwrap();
         assert_eq!(world.build(Locked::Strict).unwrap(), first);
-        assert_eq!(first.files.root.metadata().unwrap().modified().unwrap(), time);
-        let left = std::fs::read_dir(world.store.root().join("tmp")).unwrap().count();
+        assert_eq!(
+            first.files.root.metadata().unwrap().modified().unwrap(),
+            time
+        );
+        let left = std::fs::read_dir(world.store.root().join("tmp"))
+            .unwrap()
+            .count();
         assert_eq!(left, 0, "nothing half-made stays");
 
         let same = verify(&[tiny()], &images, &world.store, Locked::Strict, &NoEvents).unwrap();
@@ -156,84 +174,143 @@ fn an_image_is_built_once_and_found_again() {
 
 #[test]
 fn a_flipped_byte_is_found_and_the_image_is_built_anew() {
-    with_archive("a_flipped_byte_is_found_and_the_image_is_built_anew", |world| {
-        relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
-        let built = world.build(Locked::Strict).unwrap();
-        let whole = std::fs::read(&built.files.kernel).unwrap();
-        assert_eq!(audit(std::slice::from_ref(&built), &world.store, &NoEvents).unwrap(), []);
+    with_archive(
+        "a_flipped_byte_is_found_and_the_image_is_built_anew",
+        |world| {
+            relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+            let built = world.build(Locked::Strict).unwrap();
+            let whole = std::fs::read(&built.files.kernel).unwrap();
+            assert_eq!(
+                audit(std::slice::from_ref(&built), &world.store, &NoEvents).unwrap(),
+                []
+            );
 
-        let mut bytes = whole.clone();
-        bytes[3] ^= 1;
-        let before = built.files.kernel.metadata().unwrap().modified().unwrap();
-        std::fs::write(&built.files.kernel, bytes).unwrap();
-        let file = std::fs::File::options().write(true).open(&built.files.kernel).unwrap();
-        file.set_modified(before).unwrap();
-        let damaged = audit(std::slice::from_ref(&built), &world.store, &NoEvents).unwrap();
-        assert_eq!(damaged[0].0, tiny());
-        assert_eq!(damaged[0].1[0].file, "vmlinuz");
-        assert_eq!(world.store.find(Bucket::Images, &built.key), None);
+            let mut bytes = whole.clone();
+            bytes[3] ^= 1;
+            let before = built.files.kernel.metadata().unwrap().modified().unwrap();
+            std::fs::write(&built.files.kernel, bytes).unwrap();
+            let file = std::fs::File::options()
+                .write(true)
+                .open(&built.files.kernel)
+                .unwrap();
+            file.set_modified(before).unwrap();
+            let damaged = audit(std::slice::from_ref(&built), &world.store, &NoEvents).unwrap();
+            assert_eq!(damaged[0].0, tiny());
+            assert_eq!(damaged[0].1[0].file, "vmlinuz");
+            assert_eq!(world.store.find(Bucket::Images, &built.key), None);
 
-        assert_eq!(world.build(Locked::Strict).unwrap(), built);
-        assert_eq!(std::fs::read(&built.files.kernel).unwrap(), whole);
+            assert_eq!(world.build(Locked::Strict).unwrap(), built);
+            assert_eq!(std::fs::read(&built.files.kernel).unwrap(), whole);
 
-        // One that anybody wrote to is found without being asked for.
-        std::fs::write(&built.files.root, "x").unwrap();
-        assert_eq!(world.build(Locked::Strict).unwrap(), built);
-        assert!(std::fs::read(&built.files.root).unwrap().len() > 1);
-    });
+            // One that anybody wrote to is found without being asked for.
+            std::fs::write(&built.files.root, "x").unwrap();
+            assert_eq!(world.build(Locked::Strict).unwrap(), built);
+            assert!(std::fs::read(&built.files.root).unwrap().len() > 1);
+        },
+    );
 }
 
 #[test]
 fn packages_that_are_gone_are_an_error_or_a_deviation() {
-    with_archive("packages_that_are_gone_are_an_error_or_a_deviation", |world| {
-        let path = world.images().join("tiny/image.lock");
-        relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
-        let locked = std::fs::read_to_string(&path).unwrap();
-        world.serve("2");
-        match world.build(Locked::Strict).unwrap_err() {
-            BuildError::Gone(packages) => assert_eq!(packages.len(), 2),
-            other => panic!("{other:?}"),
-        }
-        let fresh = world.build(Locked::Refresh).unwrap();
-        let deviation = fresh.deviation.clone().unwrap();
-        assert!(deviation.contains("2 of 2 packages") && deviation.contains("tool 2"));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), locked, "the lock stays");
-        let used: Vec<_> = fresh.manifest.lock.packages.iter().map(|p| p.version.as_str()).collect();
-        assert_eq!(used, ["2", "2"]);
-        // The next build takes the same ones, without the archive.
-        std::fs::remove_dir_all(world.folder.path().join("archive")).unwrap();
-        assert_eq!(world.build(Locked::Refresh).unwrap(), fresh);
-    });
+    with_archive(
+        "packages_that_are_gone_are_an_error_or_a_deviation",
+        |world| {
+            let path = world.images().join("tiny/image.lock");
+            relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+            let locked = std::fs::read_to_string(&path).unwrap();
+            world.serve("2");
+            match world.build(Locked::Strict).unwrap_err() {
+                BuildError::Gone(packages) => assert_eq!(packages.len(), 2),
+                other => panic!("{other:?}"),
+            }
+            let fresh = world.build(Locked::Refresh).unwrap();
+            let deviation = fresh.deviation.clone().unwrap();
+            assert!(deviation.contains("2 of 2 packages") && deviation.contains("tool 2"));
+            assert_eq!(
+                std::fs::read_to_string(&path).unwrap(),
+                locked,
+                "the lock stays"
+            );
+            let used: Vec<_> = fresh
+                .manifest
+                .lock
+                .packages
+                .iter()
+                .map(|p| p.version.as_str())
+                .collect();
+            assert_eq!(used, ["2", "2"]);
+            // The next build takes the same ones, without the archive.
+            std::fs::remove_dir_all(world.folder.path().join("archive")).unwrap();
+            assert_eq!(world.build(Locked::Refresh).unwrap(), fresh);
+        },
+    );
 }
 
 #[test]
 fn a_changed_definition_makes_a_lock_stale_and_a_comment_does_not() {
-    with_archive("a_changed_definition_makes_a_lock_stale_and_a_comment_does_not", |world| {
-        relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
-        let built = world.build(Locked::Strict).unwrap();
-        let path = world.images().join("tiny/image.ncl");
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, format!("# why\n{text}")).unwrap();
-        assert_eq!(world.build(Locked::Strict).unwrap().key, built.key);
-        world.define("tun");
-        let stale = world.build(Locked::Strict).unwrap_err();
-        assert!(matches!(stale, BuildError::Lock(LockError::Stale(_))), "{stale:?}");
-        assert_ne!(world.build(Locked::Refresh).unwrap().key, built.key);
-    });
+    with_archive(
+        "a_changed_definition_makes_a_lock_stale_and_a_comment_does_not",
+        |world| {
+            relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+            let built = world.build(Locked::Strict).unwrap();
+            let path = world.images().join("tiny/image.ncl");
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, format!("# why\n{text}")).unwrap();
+            assert_eq!(world.build(Locked::Strict).unwrap().key, built.key);
+            world.define("tun");
+            let stale = world.build(Locked::Strict).unwrap_err();
+            assert!(
+                matches!(stale, BuildError::Lock(LockError::Stale(_))),
+                "{stale:?}"
+            );
+            assert_ne!(world.build(Locked::Refresh).unwrap().key, built.key);
+        },
+    );
 }
 
 #[test]
 fn a_failed_step_says_what_it_printed_and_where_the_log_is() {
-    with_archive("a_failed_step_says_what_it_printed_and_where_the_log_is", |world| {
-        world.define("broken");
-        relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
-        let error = world.build(Locked::Strict).unwrap_err().to_string();
-        for part in ["build image tiny", "exit status: 3", "no module broken", "build.log"] {
-            assert!(error.contains(part), "{part}: {error}");
-        }
-        let left = std::fs::read_dir(world.store.root().join("images-v1")).unwrap().count();
-        assert_eq!(left, 0);
-    });
+    with_archive(
+        "a_failed_step_says_what_it_printed_and_where_the_log_is",
+        |world| {
+            world.define("broken");
+            relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+            let error = world.build(Locked::Strict).unwrap_err().to_string();
+            for part in [
+                "build image tiny",
+                "exit status: 3",
+                "no module broken",
+                "build.log",
+            ] {
+                assert!(error.contains(part), "{part}: {error}");
+            }
+            let left = std::fs::read_dir(world.store.root().join("images-v1"))
+                .unwrap()
+                .count();
+            assert_eq!(left, 0);
+        },
+    );
+}
+
+#[test]
+fn an_image_whose_scripts_were_edited_meanwhile_is_not_kept() {
+    with_archive(
+        "an_image_whose_scripts_were_edited_meanwhile_is_not_kept",
+        |world| {
+            let edit = format!("{BUILD}echo '# edited' >> \"$0\"\n");
+            world.put("images/common/build.sh", edit.as_bytes());
+            relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+            let error = world.build(Locked::Strict).unwrap_err();
+            assert!(
+                matches!(&error, BuildError::Changed(name) if *name == tiny()),
+                "{error:?}"
+            );
+            let left = std::fs::read_dir(world.store.root().join("images-v1"))
+                .unwrap()
+                .count();
+            assert_eq!(left, 0);
+        },
+    );
 }
 
 fn images() -> PathBuf {
@@ -245,7 +322,10 @@ fn the_locks_are_those_of_the_definitions() {
     for name in vexp_engine::build::names(&images()).unwrap() {
         let lock = Lock::read(&images().join(name.as_str()).join("image.lock")).unwrap();
         let definition = vexp_engine::build::evaluate(&images(), &name).unwrap();
-        assert_eq!(lock.definition, definition, "{name}: run `vexp build --relock`");
+        assert_eq!(
+            lock.definition, definition,
+            "{name}: run `vexp build --relock`"
+        );
     }
 }
 

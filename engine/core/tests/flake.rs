@@ -7,7 +7,10 @@ use std::process::Command;
 use vexp_engine::build::{Lock, names};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// Runs nix-instantiate without a store; `None`, visibly, where it is not installed.
@@ -40,13 +43,22 @@ fn the_flake_parses() {
 fn the_flake_has_the_package_and_every_image() {
     let flake = root().join("flake.nix");
     let outputs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flake/outputs.nix");
-    let expression = format!("import {} {{ flake = {}; }}", outputs.display(), flake.display());
+    let expression = format!(
+        "import {} {{ flake = {}; }}",
+        outputs.display(),
+        flake.display()
+    );
     let Some(text) = nix(&["--eval", "--strict", "--json", "--expr", &expression]) else {
         return;
     };
     let outputs: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(outputs["version"], env!("CARGO_PKG_VERSION"));
-    assert!(outputs["shell"].as_array().unwrap().contains(&"mmdebstrap".into()));
+    assert!(
+        outputs["shell"]
+            .as_array()
+            .unwrap()
+            .contains(&"mmdebstrap".into())
+    );
     let packages = outputs["packages"].as_array().unwrap();
     assert!(packages.contains(&"vexp".into()));
 
@@ -59,7 +71,10 @@ fn the_flake_has_the_package_and_every_image() {
         let image = &outputs["images"][format!("image-{}", name.as_str().replace('.', "_"))];
         assert_eq!(image["definition"], name.as_str());
         assert_eq!(image["vm"], true);
-        let (lines, debs) = (image["lock"].as_str().unwrap(), image["debs"].as_str().unwrap());
+        let (lines, debs) = (
+            image["lock"].as_str().unwrap(),
+            image["debs"].as_str().unwrap(),
+        );
         assert_eq!(lines.lines().count(), lock.packages.len());
         for (package, deb) in lock.packages.iter().zip(debs.lines()) {
             let sha256 = package.digest.hex();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use vexp_api::event::{Event, EventSink};
 
 use super::command::{contained, run};
-use super::manifest::{FILE, FORMAT, Inputs, Manifest};
+use super::manifest::{self, FILE, FORMAT, Inputs, Manifest};
 use super::{BuildError, stage};
 use crate::store::{Bucket, Contents, Store, StoreError};
 
@@ -76,6 +76,11 @@ pub(super) fn assemble(
         .logs()
         .join(format!("{}{name}.build.log", circumstances.path));
     run(&format!("build image {name}"), &mut command, &log)?;
+
+    // The scripts are used where they are: were they edited meanwhile, the key would be wrong.
+    if manifest::scripts(images, name)? != inputs.scripts {
+        return Err(BuildError::Changed(name.clone()));
+    }
 
     event("computing digests");
     let names = Manifest::file_names(&inputs.lock);

@@ -55,8 +55,15 @@ pub(super) const PATH: [&str; 6] = [
 /// A program that is killed when this process ends, in whatever way. It must be waited for on the
 /// thread that starts it: to Linux the parent is a thread (prctl(2), `PR_SET_PDEATHSIG`).
 pub(super) fn mortal(program: impl AsRef<OsStr>) -> Command {
+    // The parent may be gone before the signal is asked for: then nothing is started.
+    const IF_PARENT_LIVES: &str = r#"[ "$PPID" = "$1" ] && shift 2 && exec "$@""#;
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .args(["sh", "-c", IF_PARENT_LIVES, "sh"])
+        .arg(std::process::id().to_string())
+        .arg("--")
+        .arg(program);
     quiet(&mut command);
     command
 }
@@ -220,11 +227,27 @@ mod tests {
 
     #[test]
     fn a_program_dies_with_the_thread_that_started_it() {
+        use std::io::BufRead as _;
         // The kernel's notion of a parent is a thread, so that a thread can stand for vexp here.
-        let mut child = std::thread::spawn(|| mortal("sleep").arg("1000").spawn().unwrap())
-            .join()
-            .unwrap();
-        let status = child.wait().unwrap();
-        assert!(!status.success());
+        let start = || {
+            let mut command = contained("sh");
+            command
+                .args(["-c", "echo up; sleep 1000"])
+                .stdout(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut line = String::new();
+            let mut lines = std::io::BufReader::new(child.stdout.take().unwrap());
+            lines.read_line(&mut line).unwrap();
+            (child, lines, line)
+        };
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: namespaces need root");
+            return;
+        }
+        let (mut child, mut lines, line) = std::thread::spawn(start).join().unwrap();
+        assert_eq!(line, "up\n");
+        assert!(!child.wait().unwrap().success());
+        // `sleep` held the pipe: its end shows that the namespace died with its first process.
+        assert_eq!(lines.read_line(&mut String::new()).unwrap(), 0);
     }
 }

@@ -122,7 +122,7 @@ fn fetch_chunk(
             }
             continue;
         }
-        match reasons.get(mirror.join(&package.filename).as_str()) {
+        match reasons.get(&decoded(&mirror.join(&package.filename))) {
             Some(Reason::Gone) => {
                 let name = package.filename.to_string();
                 failures.gone.insert(name, package.clone());
@@ -171,8 +171,29 @@ enum Reason {
     Other,
 }
 
+/// An address without `%xx`: apt writes those into some of its messages and not into others.
+fn decoded(address: &str) -> String {
+    let mut parts = address.split('%');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let byte = part
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match byte.filter(u8::is_ascii) {
+            Some(byte) => text.push(char::from(byte)),
+            None => text.push('%'),
+        }
+        text.push_str(if byte.is_some_and(|b| b.is_ascii()) {
+            &part[2..]
+        } else {
+            part
+        });
+    }
+    text
+}
+
 /// What apt says of each address: `E: Failed to fetch ADDRESS  REASON`.
-fn reasons(text: &str) -> BTreeMap<&str, Reason> {
+fn reasons(text: &str) -> BTreeMap<String, Reason> {
     text.lines()
         .filter_map(|line| line.strip_prefix("E: Failed to fetch ")?.split_once("  "))
         .map(|(address, reason)| {
@@ -184,7 +205,7 @@ fn reasons(text: &str) -> BTreeMap<&str, Reason> {
             } else {
                 Reason::Other
             };
-            (address, kind)
+            (decoded(address), kind)
         })
         .collect()
 }
@@ -193,6 +214,7 @@ fn reasons(text: &str) -> BTreeMap<&str, Reason> {
 mod tests {
     use super::*;
     use crate::build::lockfile::tests::package;
+    use crate::build::mirror::VARIABLE;
     use std::path::PathBuf;
     use vexp_api::event::NoEvents;
 
@@ -256,7 +278,6 @@ mod tests {
         std::fs::remove_dir_all(&world.archive).unwrap();
         world.fetch(&[here]).unwrap();
     }
-    use super::super::mirror::VARIABLE;
 
     #[test]
     fn a_wrong_digest_is_refused() {
@@ -308,7 +329,7 @@ E: Failed to fetch http://a.example/debian/pool/nope.deb  404  Not Found [IP: 20
 E: Failed to fetch http://a.example/debian/pool/b.deb  Hash Sum mismatch
    Hashes of expected file:
 E: Failed to fetch http://a.example/debian/pool/c.deb  Could not connect to a.example:80
-E: Failed to fetch copy:/tmp/nope  Failed to stat - stat (2: No such file or directory)
+E: Failed to fetch copy:/tmp/n%2b%7e100%25  Failed to stat - stat (2: No such file or directory)
 E: Download Failed
 ";
         let reasons = reasons(text);
@@ -319,7 +340,7 @@ E: Download Failed
             Reason::WrongDigest
         );
         assert_eq!(*of("http://a.example/debian/pool/c.deb"), Reason::Other);
-        assert_eq!(*of("copy:/tmp/nope"), Reason::Gone);
+        assert_eq!(*of("copy:/tmp/n+~100%"), Reason::Gone);
         assert_eq!(reasons.len(), 4);
     }
 }

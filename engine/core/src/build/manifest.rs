@@ -168,7 +168,7 @@ mod tests {
         // Changing this value makes every stored image useless: do it on purpose, with FORMAT.
         assert_eq!(
             inputs().key().unwrap().to_string(),
-            "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+            "sha256:306d608376e05d8276a38fb4cf68ab9b1533fc5017fae530d0123a2aa5fc7538"
         );
     }
 

@@ -102,6 +102,11 @@ pub enum BuildError {
         /// Output of the step.
         log: PathBuf,
     },
+    /// The scripts were edited while they ran.
+    #[error(
+        "files of image {0} in the folder of images changed while it was built: build it again"
+    )]
+    Changed(Name),
     /// The store failed.
     #[error("the store of built images failed")]
     Store(#[from] StoreError),
