@@ -1,6 +1,13 @@
 //! `flake.nix` parses and, with a stub for nixpkgs, evaluates to the images of the locks.
 //! Building with Nix is not tested: that needs nixpkgs itself.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -99,7 +99,7 @@ pub(super) fn status(
     step: &str,
     command: &mut Command,
     log: &Path,
-) -> Result<ExitStatus, CommandError> {
+) -> Result<ExitStatus, Box<CommandError>> {
     let mut start = || {
         let file = File::create(log)?;
         let copy = file.try_clone()?;
@@ -109,7 +109,7 @@ pub(super) fn status(
 }
 
 /// Runs a command that must succeed, with its output in `log`.
-pub(super) fn run(step: &str, command: &mut Command, log: &Path) -> Result<(), CommandError> {
+pub(super) fn run(step: &str, command: &mut Command, log: &Path) -> Result<(), Box<CommandError>> {
     let status = status(step, command, log)?;
     match status.success() {
         true => Ok(()),
@@ -122,7 +122,7 @@ pub(super) fn capture(
     step: &str,
     command: &mut Command,
     log: &Path,
-) -> Result<String, CommandError> {
+) -> Result<String, Box<CommandError>> {
     let mut start = || {
         let file = File::create(log)?;
         command.stderr(file).output()
@@ -134,15 +134,20 @@ pub(super) fn capture(
     }
 }
 
-fn not_started(step: &str, command: &Command, log: &Path, source: std::io::Error) -> CommandError {
-    CommandError {
+fn not_started(
+    step: &str,
+    command: &Command,
+    log: &Path,
+    source: std::io::Error,
+) -> Box<CommandError> {
+    Box::new(CommandError {
         step: step.to_owned(),
         command: shown(command),
         end: "could not be started".to_owned(),
         stderr_tail: String::new(),
         log: log.to_owned(),
         source: Some(source),
-    }
+    })
 }
 
 /// The error of a command that ended with `status`.
@@ -151,15 +156,15 @@ pub(super) fn failed(
     command: &Command,
     log: &Path,
     status: ExitStatus,
-) -> CommandError {
-    CommandError {
+) -> Box<CommandError> {
+    Box::new(CommandError {
         step: step.to_owned(),
         command: shown(command),
         end: format!("ended with {status}"),
         stderr_tail: tail(log),
         log: log.to_owned(),
         source: None,
-    }
+    })
 }
 
 /// The command for people, without what [`contained`] and [`mortal`] put before it, and cut where

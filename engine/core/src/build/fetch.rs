@@ -48,7 +48,7 @@ pub(super) fn missing<'a>(
 struct Failures {
     gone: BTreeMap<String, LockedPackage>,
     wrong: Vec<WrongDigest>,
-    other: Option<CommandError>,
+    other: Option<Box<CommandError>>,
 }
 
 /// Gets packages into the store. All that can be got is got, whatever happens to the others.

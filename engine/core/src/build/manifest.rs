@@ -92,12 +92,14 @@ fn collect(
             collect(images, &name, scripts)?;
             continue;
         }
-        // Definitions count by their value, and how packages are resolved only decides locks.
-        if ["ncl", "md"]
+        // Definitions count by their value, and how packages are found only decides locks.
+        let text = ["ncl", "md"]
             .iter()
-            .any(|e| path.extension().is_some_and(|x| x == *e))
-            || name == "common/resolve.sh"
-        {
+            .any(|e| path.extension().is_some_and(|x| x == *e));
+        let finds = ["resolve.sh", "mirror.sh", "fetch.sh"]
+            .iter()
+            .any(|f| path.ends_with(f));
+        if text || finds {
             continue;
         }
         let digest = if metadata.is_symlink() {

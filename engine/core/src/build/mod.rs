@@ -93,7 +93,7 @@ pub enum BuildError {
     },
     /// A build step failed.
     #[error(transparent)]
-    Command(#[from] CommandError),
+    Command(#[from] Box<CommandError>),
     /// A build step succeeded without its output.
     #[error("the build left no {} (log: {})", .path.display(), .log.display())]
     NoOutput {
