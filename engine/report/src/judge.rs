@@ -191,21 +191,17 @@ impl<'a> Lookup<'a> {
         Self { values, frames }
     }
 
-    fn side(&self, of: &MetricRef, times: f64) -> Result<Side, (Side, String)> {
+    /// The side, and why it was not measured if it was not.
+    fn side(&self, of: &MetricRef, times: f64) -> (Side, Option<String>) {
+        let found = self.values.get(of);
         let side = Side {
             of: Some(of.clone()),
             times,
-            value: None,
-            interval: None,
+            value: found.map(|found| found.value * times),
+            interval: found.and_then(|found| Some(scale(found.interval?, times))),
         };
-        match self.values.get(of) {
-            Some(found) => Ok(Side {
-                value: Some(found.value * times),
-                interval: found.interval.map(|interval| scale(interval, times)),
-                ..side
-            }),
-            None => Err((side, self.absence(of))),
-        }
+        let missing = found.is_none().then(|| self.absence(of));
+        (side, missing)
     }
 
     /// Why there is no such metric in this run.
@@ -309,21 +305,23 @@ fn judge_claim(name: &Name, claim: &Claim, lookup: &Lookup<'_>) -> ClaimVerdict 
 }
 
 fn judge_test(test: &Assertion, lookup: &Lookup<'_>) -> Test {
-    let left = lookup.side(&test.left, 1.0);
-    let right = match &test.right {
+    let (left, left_missing) = lookup.side(&test.left, 1.0);
+    let (right, right_missing) = match &test.right {
         Operand::Metric { of, times } => lookup.side(of, *times),
-        Operand::Number(number) => Ok(Side {
-            of: None,
-            times: *number,
-            value: Some(*number),
-            interval: Some(Interval {
+        Operand::Number(number) => {
+            let exactly = Interval {
                 low: *number,
                 high: *number,
-            }),
-        }),
+            };
+            let side = Side {
+                of: None,
+                times: *number,
+                value: Some(*number),
+                interval: Some(exactly),
+            };
+            (side, None)
+        }
     };
-    let (left, left_missing) = split(left);
-    let (right, right_missing) = split(right);
     let outcome = match left_missing.or(right_missing) {
         Some(reason) => TestOutcome::Untested { reason },
         None => match (left.interval, right.interval) {
@@ -338,13 +336,6 @@ fn judge_test(test: &Assertion, lookup: &Lookup<'_>) -> Test {
         right,
         margin: test.margin,
         outcome,
-    }
-}
-
-fn split(side: Result<Side, (Side, String)>) -> (Side, Option<String>) {
-    match side {
-        Ok(side) => (side, None),
-        Err((side, reason)) => (side, Some(reason)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a run directory on disk to verdicts, with fake tools.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 mod fixture;
 
 use std::collections::BTreeMap;

@@ -121,9 +121,12 @@ impl Chart {
             .draw()
             .map_err(text)?;
         for (i, group) in self.groups.iter().enumerate() {
-            let step = 0.84 / group.bars.len().max(1) as f64;
+            let bars = group.bars.len().max(1) as f64;
+            // A few bars alone are not to fill the figure.
+            let step = (0.84 / bars).min(0.1 * width);
+            let first = i as f64 + 0.5 - step * bars / 2.0;
             for (j, bar) in group.bars.iter().enumerate() {
-                let left = i as f64 + 0.08 + step * j as f64;
+                let left = first + step * j as f64;
                 self.bar(&mut chart, bar, left, step)?;
             }
             let at = chart.plotting_area().map_coordinate(&(i as f64 + 0.5, 0.0));

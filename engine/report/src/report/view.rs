@@ -345,7 +345,7 @@ fn test(test: &Test) -> Option<TestRow> {
         None => format::as_printed(test.right.times),
         Some(of) => {
             let times = match test.right.times {
-                times if times == 1.0 => String::new(),
+                1.0 => String::new(),
                 times => format!("{times} × "),
             };
             format!(
