@@ -1,12 +1,19 @@
 //! The build stage from a lock to the store, with scripts that stand for the real ones, and one
 //! real image. Builds need root: without it these tests say that they are skipped.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests"
+)]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use vexp_api::digest::Digest;
 use vexp_api::event::NoEvents;
 use vexp_api::ids::Name;
@@ -313,6 +320,74 @@ fn an_image_whose_scripts_were_edited_meanwhile_is_not_kept() {
             assert_eq!(left, 0);
         },
     );
+}
+
+/// Says that it runs, in a file that it keeps locked for as long as it lives.
+const ENDLESS: &str = "#!/bin/sh
+exec 9> \"$5/held\"
+flock 9
+echo up >&9
+sleep 1000
+";
+
+#[test]
+fn a_killed_build_leaves_no_process() {
+    const NAME: &str = "a_killed_build_leaves_no_process";
+    if std::env::var_os("VEXP_DEBIAN_MIRROR").is_some() {
+        with_archive(NAME, |world| {
+            world.put("images/common/build.sh", ENDLESS.as_bytes());
+            relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+            let ended = world.build(Locked::Strict);
+            panic!("the build must not end: {ended:?}");
+        });
+        return;
+    }
+    if !root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut vexp = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env("VEXP_TEST_WORLD", "1")
+        .env("TMPDIR", folder.path())
+        .env(
+            "VEXP_DEBIAN_MIRROR",
+            format!("file:{}/a", folder.path().display()),
+        )
+        .spawn()
+        .unwrap();
+    let held = loop {
+        let found = find(folder.path(), "held");
+        if let Some(path) = found.filter(|path| path.metadata().is_ok_and(|m| m.len() > 0)) {
+            break path;
+        }
+        assert!(vexp.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    vexp.kill().unwrap();
+    vexp.wait().unwrap();
+    let file = std::fs::File::open(&held).unwrap();
+    let free = || flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !free() {
+        assert!(
+            Instant::now() < deadline,
+            "a process of the build still runs"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+    let paths = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    paths
+        .into_iter()
+        .find_map(|path| match path.is_dir() && !path.is_symlink() {
+            true => find(&path, name),
+            false => path.file_name().is_some_and(|n| n == name).then_some(path),
+        })
 }
 
 fn images() -> PathBuf {
