@@ -166,3 +166,34 @@ fn refuses_what_it_does_not_know() {
         "{text}"
     );
 }
+
+/// Checking and planning stay fast where a matrix is large: 10,000 trials in less than 10 s here,
+/// in a debug build beside other tests. `make bench` measures them in a release build.
+#[test]
+fn ten_thousand_trials() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("large.ncl");
+    let experiments: String = (0..25)
+        .map(|i| {
+            format!(
+                "  experiments.e{i} = {{ title = \"E\", role = \"sender\", traffic.tool = \"iperf3\",\n    \
+                 platforms = [\"xen\", \"kvm\"], vms = [1, 2, 4, 8] }},\n"
+            )
+        })
+        .collect();
+    let text = format!(
+        "let vexp = import \"vexp.ncl\" in\n{{\n  name = \"large\",\n  title = \"Large\",\n  \
+         hardware.laptop = vexp.laptop,\n  platforms = vexp.platform \"laptop\",\n{experiments}  \
+         efforts.full = {{ repetitions = 50, warm_up = \"1s\", window = \"3s\" }},\n  \
+         testbeds.emulated = vexp.stock,\n}}\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let loaded = support::loader()
+        .study(&path, &support::registry())
+        .unwrap();
+    let start = std::time::Instant::now();
+    let checked = vexp_engine::check::check(&loaded, &support::registry()).unwrap();
+    let plan = plan(&checked, &name("emulated"), &name("full"), None).unwrap();
+    assert_eq!(plan.trials().count(), 10_000);
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
