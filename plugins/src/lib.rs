@@ -23,3 +23,6 @@ pub fn registry() -> Registry {
         .measure(monitor::sar::Sar)
 }
 pub mod testbed;
+
+#[cfg(test)]
+mod tests;

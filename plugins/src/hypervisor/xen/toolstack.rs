@@ -163,3 +163,44 @@ fn parse_weight(text: &str) -> Option<u32> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_xl_prints() {
+        let info = parse_info(include_str!("../../../testdata/xl-4.20.4/info.txt")).unwrap();
+        assert_eq!(
+            (info.version.as_str(), info.scheduler.as_str()),
+            ("4.20.4-pre", "credit")
+        );
+        for text in [
+            include_str!("../../../testdata/xl-4.20.4/sched-credit-1-domu.txt"),
+            include_str!("../../../testdata/xl-4.20.4/sched-credit-2-domu.txt"),
+        ] {
+            assert!(parse_weight(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_lacks_something() {
+        assert_eq!(parse_info("xen_scheduler : credit\n"), Err("Xen's version"));
+        let version = "xen_version : 4.20.0\n";
+        assert_eq!(parse_info(version), Err("which scheduler runs"));
+        assert_eq!(
+            parse_info(&format!("{version}xen_scheduler :\n")),
+            Err("which scheduler runs")
+        );
+        let header = "Name ID Weight Cap\n";
+        for bad in [
+            "",
+            header,
+            "Domain-0 0 256 0\n",
+            "Name ID Weight Cap\nvm1 3 256 0\n",
+        ] {
+            assert_eq!(parse_weight(bad), None, "{bad:?}");
+        }
+        assert_eq!(parse_weight(&format!("{header}Domain-0 0 nan 0\n")), None);
+    }
+}

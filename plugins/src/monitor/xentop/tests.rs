@@ -77,8 +77,8 @@ fn each_value_covers_the_time_since_the_iteration_before() {
 
 #[test]
 fn reads_what_xen_4_20_prints() {
-    let text = include_str!("../../../testdata/xen-4.20/xentop.txt");
-    let times = include_str!("../../../testdata/xen-4.20/xentop.txt.times");
+    let text = include_str!("../../../testdata/xentop-4.20.4/loaded-1-domu.txt");
+    let times = include_str!("../../../testdata/xentop-4.20.4/loaded-1-domu.txt.times");
     let samples = parse(&Xentop, &host(&["vm1"]), text.as_bytes(), times).unwrap();
     assert_eq!(samples.len(), 10);
     let cpu = of(&samples, "cpu");
@@ -88,6 +88,23 @@ fn reads_what_xen_4_20_prints() {
     );
     assert!((cpu[0].0 - 2.120_229).abs() < 1e-9 && (cpu[0].1 - 1.375_609).abs() < 1e-6);
     check_every_cut(&Xentop, &host(&["vm1"]), text.as_bytes(), times);
+
+    // Without -f names are cut to ten characters.
+    for text in [
+        include_str!("../../../testdata/xentop-4.20.4/idle-2-domu.txt"),
+        include_str!("../../../testdata/xentop-4.20.4/sending-2-domu.txt"),
+    ] {
+        let guests = host(&["vm1", "a-guest-wi"]);
+        let samples = parse(&Xentop, &guests, text.as_bytes(), "").unwrap();
+        let iterations = text.lines().filter(|line| line.contains("NAME")).count();
+        assert_eq!(samples.len(), 3 * (iterations - 1));
+        check_every_cut(&Xentop, &guests, text.as_bytes(), "");
+        check_damage(&Xentop, &guests, text.as_bytes(), "");
+    }
+    // With -n there are lines about networks, which vexp never asks for.
+    let networks = include_str!("../../../testdata/xentop-4.20.4/full-name-networks-1-domu.txt");
+    let error = parse(&Xentop, &host(&["vm1"]), networks.as_bytes(), "").unwrap_err();
+    assert_eq!(error.line, Some(4));
 }
 
 #[test]

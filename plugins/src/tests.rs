@@ -1,0 +1,132 @@
+//! What holds for all plugins.
+
+use std::path::Path;
+
+use nickel_lang_core::eval::cache::CacheImpl;
+use nickel_lang_core::program::{Program, ProgramBuilder};
+
+use super::registry;
+
+fn accepts(contract: &str, options: &str) -> bool {
+    let text = format!("{options} | (\n{contract}\n)");
+    let program = ProgramBuilder::new().add_source_string(text, "options");
+    let mut program: Program<CacheImpl> = program.build().unwrap();
+    program.eval_full_for_export().is_ok()
+}
+
+#[test]
+fn the_registry_has_them_all() {
+    let registry = registry();
+    let hypervisors: Vec<_> = registry.hypervisors().keys().copied().collect();
+    let measures: Vec<_> = registry.measures().keys().copied().collect();
+    assert_eq!(hypervisors, ["kvm", "linux", "xen"]);
+    assert_eq!(measures, ["iperf3", "ping", "sar", "xentop"]);
+}
+
+/// What a contract accepts its plugin must accept, and the other way round.
+#[test]
+fn contracts_take_right_options_and_refuse_wrong_ones() {
+    let cases: &[(&str, &[&str], &[&str])] = &[
+        (
+            "iperf3",
+            &[
+                "{}",
+                "{ protocol = \"tcp\" }",
+                "{ protocol = 'udp, rate = \"1Gb/s\", length = 64 }",
+                "{ parallel = 4, port = 6000, rate = \"1.5 Mb/s\" }",
+            ],
+            &[
+                "{ protocol = \"sctp\" }",
+                "{ rate = 100 }",
+                "{ rate = \"100\" }",
+                "{ rate = \"fast\" }",
+                "{ parallel = 0 }",
+                "{ parallel = 1.5 }",
+                "{ port = 80 }",
+                "{ lenght = 64 }",
+            ],
+        ),
+        (
+            "ping",
+            &["{}", "{ interval = \"10ms\", size = 64 }"],
+            &[
+                "{ interval = 10 }",
+                "{ interval = \"10\" }",
+                "{ size = 8 }",
+                "{ count = 5 }",
+            ],
+        ),
+        (
+            "xentop",
+            &["{}", "{ interval = \"2s\" }"],
+            &[
+                "{ interval = \"500ms\" }",
+                "{ interval = \"0s\" }",
+                "{ delay = \"1s\" }",
+            ],
+        ),
+        (
+            "sar",
+            &["{}", "{ interval = \"2s\" }"],
+            &["{ interval = 1 }", "{ interval = \"1.5s\" }"],
+        ),
+    ];
+    let registry = registry();
+    for (plugin, good, bad) in cases {
+        let contract = registry.measures()[plugin].contract();
+        for options in *good {
+            assert!(accepts(contract, options), "{plugin}: {options}");
+        }
+        for options in *bad {
+            assert!(!accepts(contract, options), "{plugin}: {options}");
+        }
+    }
+}
+
+/// Arguments stay arguments only as long as no program on the far side reads them as a program.
+#[test]
+fn no_plugin_runs_a_shell() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut programs = Vec::new();
+    for folder in ["hypervisor", "traffic", "monitor"] {
+        commands(&source.join(folder), &mut programs);
+    }
+    programs.sort_unstable();
+    programs.dedup();
+    // `env` and `stdbuf` are followed by fixed words: see their uses.
+    let known = [
+        "cat", "dd", "env", "ip", "iperf3", "kill", "mkdir", "rm", "ss", "stdbuf", "tail", "uname",
+    ];
+    assert_eq!(programs, known);
+}
+
+/// Programs that the files below `folder` run, tests apart.
+fn commands(folder: &Path, out: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            commands(&path, out);
+        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for rest in text.split("Cmd::new(").skip(1) {
+                match rest.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
+                    Some((program, _)) => out.push(program.to_owned()),
+                    // A constant or a toolstack.
+                    None => assert!(
+                        [
+                            "QEMU)",
+                            "self.program())",
+                            "toolstack.program())",
+                            "program)"
+                        ]
+                        .iter()
+                        .any(|known| rest.starts_with(known)),
+                        "{}: {:.40}",
+                        path.display(),
+                        rest
+                    ),
+                }
+            }
+        }
+    }
+}
