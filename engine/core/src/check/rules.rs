@@ -24,9 +24,46 @@ pub(super) fn check(cx: &Cx<'_>, findings: &mut Findings<'_>) {
             machine(cx, experiment, platform, &path, &at, findings);
         }
     }
+    for (name, experiment) in &cx.study.experiments {
+        let path = FieldPath::of(&["experiments", name.as_str()]);
+        monitors(cx, experiment, &path, findings);
+    }
     for (name, overlay) in &cx.study.testbeds {
         let path = FieldPath::of(&["testbeds", name.as_str()]);
         link(cx, overlay, &path, findings);
+    }
+}
+
+/// A monitor that only some hypervisors offer needs a platform with one of them.
+fn monitors(cx: &Cx<'_>, experiment: &Experiment, path: &FieldPath, findings: &mut Findings<'_>) {
+    for (i, used) in experiment.monitors.iter().enumerate() {
+        let offering: Vec<_> = cx
+            .registry
+            .hypervisors()
+            .iter()
+            .filter(|(_, plugin)| plugin.traits().monitors.contains(&used.tool.as_str()))
+            .map(|(name, _)| *name)
+            .collect();
+        let here = |name: &Name| {
+            let platform = cx.study.platforms.get(name);
+            platform.is_none_or(|platform| offering.contains(&platform.hypervisor.as_str()))
+        };
+        if !offering.is_empty() && !experiment.platforms.iter().any(here) {
+            let message = format!(
+                "no platform of the experiment offers monitor `{}`",
+                used.tool
+            );
+            let help = Some(format!("hypervisors that do: {}", offering.join(", ")));
+            let platforms = path.key("platforms");
+            let at = path.key("monitors").index(i).key("tool");
+            findings.rule(
+                "not-offered",
+                &at,
+                message,
+                help,
+                &[(&platforms, "the platforms")],
+            );
+        }
     }
 }
 

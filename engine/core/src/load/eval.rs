@@ -302,3 +302,29 @@ fn quoted(text: &str) -> String {
         .collect();
     format!("\"{escaped}\"")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of the contracts that a library file defines.
+    fn names(text: &str) -> Vec<&str> {
+        text.lines()
+            .filter_map(|line| line.strip_prefix("  "))
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
+            .filter_map(|line| line.split([' ', '\n']).next())
+            .filter(|name| *name != "Array")
+            .collect()
+    }
+
+    #[test]
+    fn both_libraries_have_the_same_names() {
+        assert_eq!(names(STRICT), names(LENIENT));
+        assert!(names(STRICT).contains(&"Study"));
+    }
+
+    #[test]
+    fn text_is_quoted_for_nickel() {
+        assert_eq!(quoted(r#"a"%{b}\c"#), r#""a\"\%{b}\\c""#);
+    }
+}
