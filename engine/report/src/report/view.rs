@@ -511,11 +511,11 @@ impl Results<'_> {
         experiment: &Name,
     ) -> Vec<(&'static str, &'static str, Option<&'static str>)> {
         let here = |metric: &str| {
-            let mut metrics = self
-                .metrics
-                .iter()
-                .filter(|v| v.point.experiment == *experiment);
-            metrics.any(|value| value.metric == metric)
+            self.metrics.iter().any(|value| {
+                value.metric == metric
+                    && value.point.experiment == *experiment
+                    && value.point.vms >= least(metric)
+            })
         };
         COLUMNS
             .into_iter()
@@ -578,15 +578,9 @@ impl Results<'_> {
         platform: &Name,
         vms: u32,
     ) -> Cell {
-        // A share of nothing, and the fairness of one VM to itself, say nothing.
-        let least = match metric {
-            "fair_share" => 1,
-            "jain_throughput" | "jain_cpu" => 2,
-            _ => 0,
-        };
         let found = self
             .find(metric, experiment, platform, vms)
-            .filter(|_| vms >= least);
+            .filter(|_| vms >= least(metric));
         let each = self.metrics.iter().filter(|value| {
             let point = &value.point;
             Some(value.metric) == nodes
@@ -595,7 +589,7 @@ impl Results<'_> {
         let each: Vec<String> = each
             .filter_map(|v| {
                 Some(format!(
-                    "{} {}",
+                    "{}\u{a0}{}",
                     v.node.as_ref()?,
                     format::number(v.value, v.unit)
                 ))
@@ -616,6 +610,16 @@ impl Results<'_> {
             // Elsewhere they are the same samples again.
             outliers: found.filter(|_| nodes.is_some()).map_or(0, |v| v.outliers),
         }
+    }
+}
+
+/// The VM count from which on a metric says something: there is no share of nothing, and one VM is
+/// always fair to itself.
+fn least(metric: &str) -> u32 {
+    match metric {
+        "fair_share" => 1,
+        "jain_throughput" | "jain_cpu" => 2,
+        _ => 0,
     }
 }
 
