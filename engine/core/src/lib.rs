@@ -4,6 +4,6 @@ pub mod run;
 
 pub mod build;
 pub mod check;
-pub mod plan;
 pub mod load;
+pub mod plan;
 pub mod store;
