@@ -1,12 +1,7 @@
 //! The build stage from a lock to the store, with scripts that stand for the real ones, and one
 //! real image. Builds need root: without it these tests say that they are skipped.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "tests"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
