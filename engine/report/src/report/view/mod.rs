@@ -1,0 +1,257 @@
+//! What templates see. All numbers are text already, so that templates only lay out.
+
+mod claims;
+mod results;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use vexp_api::ids::Name;
+use vexp_api::metric::{self, METRICS};
+use vexp_api::plan::{Deviation, Excluded};
+use vexp_api::record::Outcome;
+
+use self::claims::{Claim, Count, claim, counts};
+use self::results::{Experiment, Printed, Results};
+use super::figures::Figure;
+use crate::frame::{Frames, Unusable};
+use crate::judge::Verdicts;
+use crate::metrics::{Basis, ENOUGH_REPETITIONS, MetricValue};
+use crate::{stats, window};
+
+/// The whole of a report.
+#[derive(Debug, Serialize)]
+pub(super) struct View {
+    title: String,
+    paper: Option<Paper>,
+    run: Run,
+    counts: Vec<Count>,
+    trials_measured: usize,
+    trials_planned: usize,
+    claims: Vec<Claim>,
+    experiments: Vec<Experiment>,
+    printed: Vec<Printed>,
+    printed_elsewhere: usize,
+    deviations: Vec<Deviation>,
+    excluded: Vec<Excluded>,
+    unusable: Vec<Unusable>,
+    controller: BTreeMap<String, String>,
+    blocks: Vec<Block>,
+    formulas: Vec<Formula>,
+    method: Method,
+    trials: Vec<Trial>,
+}
+
+#[derive(Debug, Serialize)]
+struct Paper {
+    title: String,
+    authors: String,
+    year: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Run {
+    id: String,
+    started: String,
+    ended: Option<String>,
+    vexp: String,
+    testbed: String,
+    emulated: bool,
+    effort: String,
+    seed: String,
+    study_digest: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Block {
+    id: String,
+    boot_s: String,
+    guests: Vec<String>,
+    site: BTreeMap<String, String>,
+    host: BTreeMap<String, String>,
+    console: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Formula {
+    name: &'static str,
+    unit: &'static str,
+    formula: &'static str,
+    better: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Method {
+    level: String,
+    replicates: usize,
+    enough: usize,
+    inside: String,
+    coverage: String,
+    within_trial: bool,
+    over_repetitions: bool,
+    outliers: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Trial {
+    id: String,
+    outcome: &'static str,
+    record: String,
+    files: Vec<File>,
+}
+
+#[derive(Debug, Serialize)]
+struct File {
+    name: String,
+    href: String,
+    tool: String,
+    node: String,
+}
+
+impl View {
+    pub(super) fn new(
+        frames: &Frames,
+        verdicts: &Verdicts,
+        figures: &BTreeMap<Name, Vec<Figure>>,
+    ) -> Self {
+        let run = &frames.run;
+        let (plan, record, study) = (&run.plan, &run.record, &run.study);
+        let results = Results {
+            frames,
+            metrics: &verdicts.metrics,
+        };
+        let (printed, printed_elsewhere) = results.printed();
+        Self {
+            title: study.title.clone(),
+            paper: study.paper.as_ref().map(|paper| Paper {
+                title: paper.title.clone(),
+                authors: paper.authors.join(", "),
+                year: paper.year,
+            }),
+            run: Run {
+                id: record.id.to_string(),
+                started: record.started.clone(),
+                ended: record.ended.clone(),
+                vexp: record.vexp.clone(),
+                testbed: plan.testbed.to_string(),
+                emulated: plan.testbed == "emulated" || plan.testbed == "virtual",
+                effort: plan.effort.to_string(),
+                seed: plan.seed.to_string(),
+                study_digest: plan.study_digest.to_string(),
+            },
+            counts: counts(&verdicts.claims),
+            trials_measured: frames.trials.len(),
+            trials_planned: plan.trials().count(),
+            claims: verdicts.claims.iter().map(claim).collect(),
+            experiments: results.experiments(figures),
+            printed,
+            printed_elsewhere,
+            deviations: super::deviations(frames),
+            excluded: plan.excluded.clone(),
+            unusable: frames.unusable.clone(),
+            controller: record.controller.clone(),
+            blocks: blocks(frames),
+            formulas: METRICS.iter().map(formula).collect(),
+            method: method(&verdicts.metrics),
+            trials: trials(frames),
+        }
+    }
+}
+
+fn blocks(frames: &Frames) -> Vec<Block> {
+    let blocks = frames.run.blocks.values();
+    blocks
+        .map(|block| Block {
+            id: block.block.to_string(),
+            boot_s: format!("{:.1}", block.boot_s),
+            guests: block
+                .guest_boots
+                .iter()
+                .map(|boot| format!("{} {:.1} s", boot.guest, boot.seconds))
+                .collect(),
+            site: block.site.clone(),
+            host: block.host.clone(),
+            console: format!("../blocks/{}/console.log", block.block),
+        })
+        .collect()
+}
+
+fn formula(metric: &metric::Metric) -> Formula {
+    Formula {
+        name: metric.name,
+        unit: metric.unit.as_str(),
+        formula: metric.formula,
+        better: match metric.better {
+            metric::Better::Higher => "higher",
+            metric::Better::Lower => "lower",
+        },
+    }
+}
+
+fn method(metrics: &[MetricValue]) -> Method {
+    let percent = |part: f64| format!("{:.0} %", part * 100.0);
+    let stands_on = |basis| metrics.iter().any(|value| value.basis == basis);
+    // Every other metric is made of these, and would count the same samples again.
+    let own = |value: &&MetricValue| value.node.is_some();
+    Method {
+        level: percent(stats::LEVEL),
+        replicates: stats::REPLICATES,
+        enough: ENOUGH_REPETITIONS,
+        inside: percent(window::INSIDE),
+        coverage: percent(window::COVERAGE),
+        within_trial: stands_on(Basis::WithinTrial),
+        over_repetitions: stands_on(Basis::Repetitions),
+        outliers: metrics.iter().filter(own).map(|value| value.outliers).sum(),
+    }
+}
+
+fn trials(frames: &Frames) -> Vec<Trial> {
+    let records = frames.run.trials.values();
+    records
+        .map(|record| Trial {
+            id: record.trial.to_string(),
+            outcome: match record.outcome {
+                Outcome::Measured => "measured",
+                Outcome::Invalid { .. } => "invalid",
+                Outcome::Failed { .. } => "failed",
+            },
+            record: format!("../trials/{}/trial.json", record.trial),
+            files: record
+                .artefacts
+                .iter()
+                .map(|artefact| File {
+                    name: artefact.path.clone(),
+                    href: format!("../trials/{}/{}", record.trial, encode(&artefact.path)),
+                    tool: artefact.tool.to_string(),
+                    node: artefact.node.to_string(),
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// Percent-encodes what must not stand in the path of a relative reference (RFC 3986, 3.3).
+fn encode(path: &str) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                encoded.push(char::from(byte));
+            }
+            // Writing to a String cannot fail.
+            other => drop(write!(encoded, "%{other:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_encoded_for_links() {
+        assert_eq!(encode("raw/a b\"?#.json"), "raw/a%20b%22%3F%23.json");
+    }
+}

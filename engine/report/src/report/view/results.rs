@@ -1,0 +1,333 @@
+//! Results as templates see them: a table for each experiment, and the printed values beside ours.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use vexp_api::ids::Name;
+use vexp_api::metric;
+
+use crate::frame::Frames;
+use crate::metrics::MetricValue;
+use crate::report::figures::{Figure, title_of};
+use crate::report::format;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Experiment {
+    name: String,
+    title: String,
+    role: &'static str,
+    traffic: String,
+    of_paper: String,
+    figures: Vec<FigureView>,
+    columns: Vec<Column>,
+    groups: Vec<Group>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct FigureView {
+    file: String,
+    alt: String,
+    svg: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Column {
+    label: &'static str,
+    unit: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Group {
+    label: String,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    platform: String,
+    missing: Option<String>,
+    cells: Vec<Cell>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Cell {
+    label: &'static str,
+    unit: &'static str,
+    value: Option<String>,
+    interval: Option<String>,
+    detail: Option<String>,
+    paper: Option<String>,
+    outliers: usize,
+}
+
+/// A value that the paper prints, beside ours.
+#[derive(Debug, Serialize)]
+pub(super) struct Printed {
+    metric: String,
+    point: String,
+    unit: &'static str,
+    paper: String,
+    place: String,
+    note: Option<String>,
+    ours: Option<String>,
+    interval: Option<String>,
+}
+
+/// Columns of the results, in order: metric, heading, and the metric of single VMs if it is worth
+/// showing beside.
+const COLUMNS: [(&str, &str, Option<&str>); 12] = [
+    ("throughput_aggregate", "Aggregate", None),
+    ("fair_share", "Per VM", Some("throughput")),
+    ("efficiency", "Efficiency", None),
+    ("jain_throughput", "Jain", None),
+    (
+        "packets_per_second",
+        "Packets per VM",
+        Some("packets_per_second"),
+    ),
+    ("latency", "Round trip", Some("latency")),
+    ("loss", "Loss", Some("loss")),
+    ("cpu_host", "CPU host", None),
+    ("cpu_guest", "CPU per VM", Some("cpu_guest")),
+    ("cpu_total", "CPU total", None),
+    ("cpu_per_mbps", "CPU per Mb/s", None),
+    ("jain_cpu", "Jain, CPU", None),
+];
+
+/// Looks metrics up.
+pub(super) struct Results<'a> {
+    pub(super) frames: &'a Frames,
+    pub(super) metrics: &'a [MetricValue],
+}
+
+impl Results<'_> {
+    fn find(
+        &self,
+        metric: &str,
+        experiment: &Name,
+        platform: &Name,
+        vms: u32,
+    ) -> Option<&MetricValue> {
+        self.metrics.iter().find(|value| {
+            let point = &value.point;
+            value.metric == metric
+                && value.node.is_none()
+                && (&point.experiment, &point.platform, point.vms) == (experiment, platform, vms)
+        })
+    }
+
+    /// Published values of points of this run, and how many are about other points.
+    pub(super) fn printed(&self) -> (Vec<Printed>, usize) {
+        let run = &self.frames.run;
+        let all = &run.study.published;
+        let rows: Vec<Printed> = all
+            .iter()
+            .filter(|value| {
+                let of = &value.of;
+                run.plan.trials().any(|trial| {
+                    (&trial.experiment, &trial.platform, trial.vms)
+                        == (&of.experiment, &of.platform, of.vms)
+                })
+            })
+            .map(|value| {
+                let of = &value.of;
+                let ours = self.find(of.metric.as_str(), &of.experiment, &of.platform, of.vms);
+                let vms = match of.vms {
+                    0 => String::new(),
+                    n => format!(", {}", format::vms(n)),
+                };
+                Printed {
+                    metric: of.metric.to_string(),
+                    point: format!(
+                        "{}{vms}, {}",
+                        title_of(self.frames, &of.platform),
+                        of.experiment
+                    ),
+                    unit: value.unit.as_str(),
+                    paper: format::as_printed(value.value),
+                    place: value.place.clone(),
+                    note: value.note.clone(),
+                    ours: ours.map(|ours| format::number(ours.value, ours.unit)),
+                    interval: ours.and_then(|v| Some(format::interval(v.interval?, v.unit))),
+                }
+            })
+            .collect();
+        let elsewhere = all.len() - rows.len();
+        (rows, elsewhere)
+    }
+
+    pub(super) fn experiments(&self, figures: &BTreeMap<Name, Vec<Figure>>) -> Vec<Experiment> {
+        let study = &self.frames.run.study;
+        let mut planned: Vec<&Name> = study
+            .experiments
+            .keys()
+            .filter(|name| {
+                self.frames
+                    .run
+                    .plan
+                    .trials()
+                    .any(|trial| trial.experiment == **name)
+            })
+            .collect();
+        // Throughput first, sending before receiving before forwarding.
+        planned.sort_by_key(|name| {
+            let mut metrics = self.metrics.iter().filter(|v| v.point.experiment == **name);
+            let slow = !metrics.any(|value| value.metric == "throughput_aggregate");
+            (
+                slow,
+                study
+                    .experiments
+                    .get(*name)
+                    .map(|experiment| experiment.role),
+            )
+        });
+        planned
+            .into_iter()
+            .filter_map(|name| {
+                let experiment = study.experiments.get(name)?;
+                let columns = self.columns(name);
+                let unit = |metric| metric::find(metric).map_or("", |metric| metric.unit.as_str());
+                let figures = figures.get(name).map(Vec::as_slice).unwrap_or_default();
+                Some(Experiment {
+                    name: name.to_string(),
+                    title: experiment.title.clone(),
+                    role: experiment.role.as_str(),
+                    traffic: experiment.traffic.tool.to_string(),
+                    of_paper: experiment.figures.join(", "),
+                    figures: figures
+                        .iter()
+                        .map(|figure| FigureView {
+                            file: figure.file.clone(),
+                            alt: figure.alt.clone(),
+                            svg: figure.svg.clone(),
+                        })
+                        .collect(),
+                    groups: self.groups(name, &experiment.platforms, &columns),
+                    columns: columns
+                        .iter()
+                        .map(|(metric, label, _)| Column {
+                            label,
+                            unit: unit(metric),
+                        })
+                        .collect(),
+                })
+            })
+            .collect()
+    }
+
+    fn columns(
+        &self,
+        experiment: &Name,
+    ) -> Vec<(&'static str, &'static str, Option<&'static str>)> {
+        let here = |metric: &str| {
+            self.metrics.iter().any(|value| {
+                value.metric == metric
+                    && value.point.experiment == *experiment
+                    && value.point.vms >= least(metric)
+            })
+        };
+        COLUMNS
+            .into_iter()
+            .filter(|(metric, ..)| here(metric))
+            .collect()
+    }
+
+    fn groups(
+        &self,
+        experiment: &Name,
+        platforms: &[Name],
+        columns: &[(&'static str, &'static str, Option<&'static str>)],
+    ) -> Vec<Group> {
+        let trials = || {
+            self.frames
+                .run
+                .plan
+                .trials()
+                .filter(|t| t.experiment == *experiment)
+        };
+        let mut counts: Vec<u32> = trials().map(|trial| trial.vms).collect();
+        counts.sort_unstable();
+        counts.dedup();
+        counts
+            .into_iter()
+            .map(|vms| Group {
+                label: format::vms(vms),
+                rows: platforms
+                    .iter()
+                    .filter(|platform| trials().any(|t| t.platform == **platform && t.vms == vms))
+                    .map(|platform| Row {
+                        platform: title_of(self.frames, platform),
+                        missing: self.missing(experiment, platform, vms),
+                        cells: columns
+                            .iter()
+                            .map(|column| self.cell(*column, experiment, platform, vms))
+                            .collect(),
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// Why a point has no value at all.
+    fn missing(&self, experiment: &Name, platform: &Name, vms: u32) -> Option<String> {
+        let measured = self.frames.trials.iter().any(|frame| {
+            let trial = &frame.trial;
+            (&trial.experiment, &trial.platform, trial.vms) == (experiment, platform, vms)
+        });
+        let mut lost = self.frames.unusable.iter().filter(|trial| {
+            (&trial.experiment, &trial.platform, trial.vms) == (experiment, platform, vms)
+        });
+        (!measured).then(|| lost.next().map(|trial| trial.kind.to_owned()))?
+    }
+
+    fn cell(
+        &self,
+        (metric, label, nodes): (&'static str, &'static str, Option<&'static str>),
+        experiment: &Name,
+        platform: &Name,
+        vms: u32,
+    ) -> Cell {
+        let found = self
+            .find(metric, experiment, platform, vms)
+            .filter(|_| vms >= least(metric));
+        let each = self.metrics.iter().filter(|value| {
+            let point = &value.point;
+            Some(value.metric) == nodes
+                && (&point.experiment, &point.platform, point.vms) == (experiment, platform, vms)
+        });
+        let each: Vec<String> = each
+            .filter_map(|v| {
+                Some(format!(
+                    "{}\u{a0}{}",
+                    v.node.as_ref()?,
+                    format::number(v.value, v.unit)
+                ))
+            })
+            .collect();
+        let published = self.frames.run.study.published.iter().find(|value| {
+            let of = &value.of;
+            (of.metric.as_str(), &of.experiment, &of.platform, of.vms)
+                == (metric, experiment, platform, vms)
+        });
+        Cell {
+            label,
+            unit: metric::find(metric).map_or("", |metric| metric.unit.as_str()),
+            value: found.map(|v| format::number(v.value, v.unit)),
+            interval: found.and_then(|v| Some(format::interval(v.interval?, v.unit))),
+            detail: (vms > 1 && !each.is_empty()).then(|| each.join(" · ")),
+            paper: published.map(|value| format::as_printed(value.value)),
+            // Elsewhere they are the same samples again.
+            outliers: found.filter(|_| nodes.is_some()).map_or(0, |v| v.outliers),
+        }
+    }
+}
+
+/// The VM count from which on a metric says something: there is no share of nothing, and one VM is
+/// always fair to itself.
+fn least(metric: &str) -> u32 {
+    match metric {
+        "fair_share" => 1,
+        "jain_throughput" | "jain_cpu" => 2,
+        _ => 0,
+    }
+}
