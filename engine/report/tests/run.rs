@@ -1,6 +1,6 @@
 //! From a run directory on disk to verdicts, with fake tools.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod fixture;
 
@@ -253,7 +253,7 @@ fn three_repetitions_give_intervals_over_repetitions() {
 
 /// Otherwise the committed directory and the code that claims to have made it drift apart.
 #[test]
-fn the_committed_run_is_what_the_helper_writes() {
+fn the_committed_run_is_what_the_fixture_writes() {
     fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut found = BTreeMap::new();
         let mut open = vec![dir.to_owned()];
@@ -374,4 +374,32 @@ fn own_templates_replace_the_built_in_ones_and_are_bounded() {
         Some(Path::new("/nowhere")),
     );
     assert!(nowhere.unwrap_err().to_string().contains("/nowhere"));
+}
+
+#[test]
+fn samples_of_single_files_come_in_every_format() {
+    use vexp_api::sample::{NodeRole, Sample, Unit};
+    let sample = Sample {
+        node: fixture::name("vm1"),
+        role: NodeRole::Guest,
+        metric: fixture::name("rtt"),
+        unit: Unit::Ms,
+        t: 1.5,
+        dt: 0.0,
+        value: 0.25,
+    };
+    let files = [("a,b.txt".to_owned(), vec![sample])];
+    let text = |format| {
+        let bytes = vexp_report::samples_to(&files, format).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    assert_eq!(
+        text(Format::Csv),
+        "file,node,role,metric,unit,t,value,dt\n\"a,b.txt\",vm1,guest,rtt,ms,1.5,0.25,0.0\n"
+    );
+    assert_eq!(
+        text(Format::Jsonl),
+        "{\"file\":\"a,b.txt\",\"node\":\"vm1\",\"role\":\"guest\",\"metric\":\"rtt\",\"unit\":\"ms\",\"t\":1.5,\"value\":0.25,\"dt\":0.0}\n"
+    );
+    assert!(text(Format::Parquet).starts_with("PAR1"));
 }
