@@ -92,7 +92,7 @@ fn twice(names: &[Name], args: &ImageArgs, progress: &Progress) -> Result<Exit, 
         .map_err(|e| failed(&e))?;
     let mut exit = Exit::Fine;
     for image in verified {
-        if image.identical() {
+        if image.same() {
             render::out(&format!("{:10} identical in all builds\n", image.name));
         } else {
             exit = Exit::Build;

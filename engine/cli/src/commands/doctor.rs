@@ -49,7 +49,7 @@ pub(super) fn run() -> Result<Exit, Failure> {
         "tools that build images",
         &missing
             .iter()
-            .map(ToString::to_string)
+            .map(|tool| format!("{}: apt install {}", tool.tool, tool.package))
             .collect::<Vec<_>>()
             .join("; "),
     );

@@ -7,7 +7,7 @@ use vexp_api::plan::Plan;
 use vexp_api::registry::Registry;
 use vexp_engine::check::{CheckedStudy, check};
 use vexp_engine::load::{LoadError, Loaded, Loader};
-use vexp_engine::plan::{Request, plan};
+use vexp_engine::plan::plan;
 
 use crate::args::StudyArgs;
 use crate::error::{Failure, OrExit as _};
@@ -49,10 +49,5 @@ pub(super) fn checked(file: &Path, registry: &Registry) -> Result<(CheckedStudy,
 
 /// Plans a checked study as the command line says.
 pub(super) fn planned(study: &CheckedStudy, args: &StudyArgs) -> Result<Plan, Failure> {
-    let request = Request {
-        testbed: args.testbed.clone(),
-        effort: args.effort.clone(),
-        only: args.only.clone(),
-    };
-    plan(study, &request).or_exit(Exit::Usage)
+    plan(study, &args.testbed, &args.effort, args.only.as_deref()).or_exit(Exit::Usage)
 }
