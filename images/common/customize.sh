@@ -23,12 +23,19 @@ done
 
 # --- vexp's files
 cp -R "$VEXP_COMMON/root/." "$root/"
+case $(basename "$VEXP_IMAGE") in
+    xen-*)
+        cp -R "$VEXP_COMMON/xen/." "$root/"
+        chmod 755 "$root"/etc/xen/scripts/*-vexp
+        ;;
+esac
 [ ! -d "$VEXP_IMAGE/root" ] || cp -R "$VEXP_IMAGE/root/." "$root/"
 chmod -R u=rwX,go=rX "$root/usr/lib/vexp"
 chmod 755 "$root/usr/lib/vexp/setup" "$root/usr/lib/vexp/ready"
 basename "$VEXP_IMAGE" > "$root/usr/lib/vexp/image"
-for applet in init poweroff reboot halt modprobe lsmod; do
-    [ -e "$root/usr/sbin/$applet" ] || ln -s ../bin/busybox "$root/usr/sbin/$applet"
+# Programs that the packages do not bring (bookworm's essential set has no mount) come from busybox.
+for applet in init poweroff reboot halt modprobe lsmod mount umount; do
+    [ -e "$root/usr/sbin/$applet" ] || [ -e "$root/usr/bin/$applet" ] || ln -s ../bin/busybox "$root/usr/sbin/$applet"
 done
 sed -i 's|^\(root:.*\):[^:]*$|\1:/bin/sh|' "$root/etc/passwd"
 sed -i 's|^ENABLED=.*|ENABLED="false"|' "$root/etc/default/sysstat" 2> /dev/null || :
