@@ -26,6 +26,8 @@ pub(crate) struct Job {
     /// File name's ending: `json`, `txt`.
     pub(crate) extension: &'static str,
     pub(crate) flow: Option<Name>,
+    /// Part of the test that is not measured.
+    pub(crate) warm_up: Duration,
     pub(crate) about: BTreeMap<Name, NodeRole>,
 }
 
@@ -75,13 +77,18 @@ impl Batch {
             .collect()
     }
 
-    /// Waits for all of them.
+    /// Waits for all of them; those that can be stopped are.
     pub(crate) async fn collect(
         &self,
         launched: Vec<Launched>,
     ) -> Result<Vec<Captured>, PluginError> {
         let ended = together(launched, |one| async {
-            (one.job, one.process.wait().await)
+            let result = if one.job.cmd.stoppable {
+                one.process.stop().await
+            } else {
+                one.process.wait().await
+            };
+            (one.job, result)
         })
         .await?;
         ended
@@ -131,6 +138,7 @@ impl Batch {
             truncated: output.truncated,
             started_s: seconds(output.started),
             ended_s: seconds(output.ended),
+            warm_up_s: job.warm_up.as_secs_f64(),
             options: self.request.options.clone(),
             about: job.about.clone(),
         };

@@ -35,6 +35,7 @@ pub(crate) fn artefact(tool: &str, stream: &str, node: (&str, NodeRole)) -> Arte
         truncated: false,
         started_s: 10.0,
         ended_s: 20.0,
+        warm_up_s: 0.0,
         options: json!({}).as_object().unwrap().clone(),
         about: BTreeMap::new(),
     }

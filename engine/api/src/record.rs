@@ -167,6 +167,10 @@ pub struct Artefact {
     pub started_s: f64,
     /// When it had ended.
     pub ended_s: f64,
+    /// Seconds at the beginning of the test that are not measured: parsers leave out what began in
+    /// them. Counted from the test's first packet, not from `started_s`.
+    #[serde(default)]
+    pub warm_up_s: f64,
     /// Options of the measure.
     pub options: Options,
     /// Roles of nodes by name that the tool may report on: `xentop` reports on guests.

@@ -1,5 +1,6 @@
-//! Monitors. Both run for a bounded number of samples that covers the warm-up, the window and a
-//! margin on either side, so that they end by themselves.
+//! Monitors. Both are told to take enough samples for the warm-up, the window and what surrounds
+//! them, so that they end by themselves if nobody ends them; they are ended when the traffic is
+//! over.
 
 pub mod sar;
 pub mod xentop;
@@ -68,10 +69,11 @@ async fn start(
         .collect();
     let job = Job {
         node: request.host.clone(),
-        cmd: command(seconds, samples).deadline(deadline),
+        cmd: command(seconds, samples).deadline(deadline).stoppable(),
         stream: "stdout",
         extension: "txt",
         flow: None,
+        warm_up: Duration::ZERO,
         about,
     };
     let batch = Batch::new(tool, request);

@@ -98,6 +98,7 @@ fn artefact(
         truncated: false,
         started_s: 0.0,
         ended_s: 0.0,
+        warm_up_s: 0.0,
         options: serde_json::Map::new(),
         about: std::collections::BTreeMap::new(),
     })

@@ -179,9 +179,10 @@ fn row(
     let idle = value("%idle")? + value("%iowait")? + value("%steal")?;
     let guest = value("%guest")? + value("%gnice")?;
     // All columns share out the time: anything else is damage, or a processor that is switched
-    // off, which sar prints as zeros.
+    // off, which sar prints as zeros. The kernel books guest time twice (as user and as guest time)
+    // and sar takes the one from the other, which on a loaded KVM host was seen to miss 0.6 %.
     let sum: f64 = values.values().sum();
-    if (sum - 100.0).abs() > 0.5 {
+    if (sum - 100.0).abs() > 2.0 {
         let message = format!("the shares add up to {sum:.2} %, not 100 %");
         return Err(at(raw, line.number, message));
     }

@@ -110,6 +110,7 @@ impl Measure for Iperf3 {
             stream,
             extension: "json",
             flow: Some(flow.subject.clone()),
+            warm_up: request.warm_up,
             about: subject_role(flow, request),
         };
 
@@ -123,7 +124,7 @@ impl Measure for Iperf3 {
         let clients = flows
             .iter()
             .map(|(flow, port)| {
-                let cmd = options.client(flow.to, *port, warm_up, window);
+                let cmd = options.client(flow.to, *port, warm_up + window);
                 job(flow, cmd, "client")
             })
             .collect();

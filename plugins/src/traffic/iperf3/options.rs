@@ -70,11 +70,14 @@ impl Iperf3Options {
             .args(["--idle-timeout", &idle.to_string(), "--json-stream"])
     }
 
-    /// A client. `-t` doesn't include the time that `-O` leaves out.
-    pub(super) fn client(&self, to: IpAddr, port: u16, warm_up: u64, window: u64) -> Cmd {
+    /// A client that sends for so many seconds. The warm-up is among them and is left out by the
+    /// parser: iperf3's own `-O` restarts its clock in the middle of an interval, so that the
+    /// first measured interval's bounds contradict its length (seen with 3.18 by up to half a
+    /// second on a loaded machine).
+    pub(super) fn client(&self, to: IpAddr, port: u16, seconds: u64) -> Cmd {
         let mut cmd = Cmd::new("iperf3")
             .args(["-c", &to.to_string(), "-p", &port.to_string()])
-            .args(["-O", &warm_up.to_string(), "-t", &window.to_string()])
+            .args(["-t", &seconds.to_string()])
             .args(["-i", "1", "--json-stream"]);
         if self.protocol == Protocol::Udp {
             cmd = cmd.arg("-u");

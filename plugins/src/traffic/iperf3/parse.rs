@@ -364,6 +364,15 @@ fn samples(raw: &Raw<'_>, test: &Test) -> Result<Vec<Sample>, ParseError> {
         .reduce(f64::min)
         .unwrap_or(raw.artefact.ended_s - last.sum.end);
 
+    // What began in the warm-up is not measured; a late line must not cost a whole interval.
+    let begins = raw.artefact.warm_up_s - 0.1 * nominal;
+    measured.retain(|seen| seen.sum.start >= begins);
+    let seconds: f64 = measured.iter().map(|seen| seen.sum.seconds).sum();
+    let (Some(first), Some(last)) = (measured.first(), measured.last()) else {
+        let message = "the test was over before its warm-up was";
+        return Err(at(raw, test.last_line, message));
+    };
+
     let maker = Maker::of_subject(raw);
     let mut out = Vec::new();
     for seen in &measured {
@@ -389,7 +398,7 @@ fn samples(raw: &Raw<'_>, test: &Test) -> Result<Vec<Sample>, ParseError> {
             return Err(at(raw, last.line, message));
         }
         let percent = 100.0 * lost as f64 / packets as f64;
-        out.push(maker.sample(last.line, LOSS, (base, seconds), percent)?);
+        out.push(maker.sample(last.line, LOSS, (base + first.sum.start, seconds), percent)?);
     }
     Ok(out)
 }

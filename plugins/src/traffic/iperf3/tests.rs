@@ -341,8 +341,8 @@ fn command_lines() {
     let to: IpAddr = "198.18.0.9".parse().unwrap();
     let tcp = options(json!({}));
     assert_eq!(
-        tcp.client(to, 5201, 1, 3).to_string(),
-        "iperf3 -c 198.18.0.9 -p 5201 -O 1 -t 3 -i 1 --json-stream"
+        tcp.client(to, 5201, 4).to_string(),
+        "iperf3 -c 198.18.0.9 -p 5201 -t 4 -i 1 --json-stream"
     );
     assert_eq!(
         tcp.server(5201, 30).to_string(),
@@ -351,8 +351,8 @@ fn command_lines() {
     let udp = options(json!({"protocol": "udp", "rate": "100Mb/s", "parallel": 4, "length": 64}));
     assert_eq!(udp.protocol, Protocol::Udp);
     assert_eq!(
-        udp.client(to, 5202, 0, 3).to_string(),
-        "iperf3 -c 198.18.0.9 -p 5202 -O 0 -t 3 -i 1 --json-stream -u -b 25000000 -l 64 -P 4"
+        udp.client(to, 5202, 3).to_string(),
+        "iperf3 -c 198.18.0.9 -p 5202 -t 3 -i 1 --json-stream -u -b 25000000 -l 64 -P 4"
     );
 }
 
@@ -404,7 +404,7 @@ mod start {
         let listens = format!("{LOOK}LISTEN 0      4096         *:5201       *:*\n");
         // The port is taken at first, and the server takes a moment to listen.
         let sink = format!("{listens}{LOOK}{SERVER}{text}{LOOK}{listens}");
-        let client = "$ iperf3 -c 198.18.0.2 -p 5201 -O 2 -t 4 -i 1 --json-stream\n";
+        let client = "$ iperf3 -c 198.18.0.2 -p 5201 -t 6 -i 1 --json-stream\n";
         let sink = FakeShell::replay(name("peer1"), &sink);
         let source = FakeShell::replay(name("vm1"), &format!("{client}{sent}"));
         let mut request = request(Role::Sender, vec![flow(&source, &sink)]);
@@ -450,4 +450,24 @@ mod start {
         let error = Iperf3.start(&request, &context()).await.err().unwrap();
         assert!(error.to_string().contains("start iperf3 on vm1"), "{error}");
     }
+}
+
+#[test]
+fn what_began_in_the_warm_up_is_left_out() {
+    let (text, times) = (
+        recorded!("tcp.server.json"),
+        recorded!("tcp.server.json.times"),
+    );
+    let all = parse(&Iperf3, &server(), text.as_bytes(), times).unwrap();
+    let warmed = |warm_up_s| {
+        let server = Artefact {
+            warm_up_s,
+            ..server()
+        };
+        parse(&Iperf3, &server, text.as_bytes(), times)
+    };
+    let kept = warmed(1.0).unwrap();
+    assert_eq!(of(&kept, "throughput"), of(&all, "throughput")[1..]);
+    let error = warmed(60.0).unwrap_err();
+    assert!(error.message.contains("before its warm-up"), "{error}");
 }

@@ -124,6 +124,8 @@ impl Measure for Ping {
                     stream,
                     extension: "txt",
                     flow: Some(flow.subject.clone()),
+                    // Probes of the warm-up go to a file of their own.
+                    warm_up: Duration::ZERO,
                     about: subject_role(flow, request),
                 })
                 .collect()
