@@ -1,0 +1,40 @@
+# What needs root runs through sudo unless you are root: apt-get, and vexp where it builds images and runs labs.
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test bench lint packages test-packages
+
+EFFORT ?= quick
+STUDY ?= experiments/paper.ncl
+
+# Programs that cargo starts, as root. What a user may have set for vexp goes with it.
+KEPT := VEXP_STORE,VEXP_RUNS,VEXP_IMAGES,VEXP_DEBIAN_MIRROR,NO_COLOR,http_proxy,https_proxy,no_proxy
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),--config 'target."cfg(all())".runner = ["sudo", "--preserve-env=$(KEPT)"]')
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
+
+# 1 and 5 are verdicts on the paper's claims, not failures of the run.
+reproduce: packages ## Rerun the paper: install what is missing, build, measure, report (EFFORT=quick)
+	cargo build --release --locked
+	@cargo run --release --locked --quiet $(AS_ROOT) -- reproduce $(STUDY) --effort $(EFFORT); \
+	code=$$?; case $$code in 0 | 1 | 5) ;; *) exit $$code ;; esac
+
+# Tests that boot machines are marked `ignore`, so that `cargo test` alone needs neither root nor QEMU. They measure:
+# they run after the others and one at a time.
+test: test-packages lint ## Every test, with the end-to-end runs on real hypervisors
+	cargo test --workspace --locked
+	cargo test --package vexp --locked --test 'e2e*' $(AS_ROOT) -- --ignored --test-threads=1
+
+lint: ## Formatting, clippy; licences and spelling where cargo-deny and typos are installed
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	@if command -v cargo-deny > /dev/null; then cargo deny check; else echo 'skipped: cargo-deny is not installed'; fi
+	@if command -v typos > /dev/null; then typos; else echo 'skipped: typos is not installed'; fi
+
+bench: packages ## Times of check, plan and warm build, and from start to the first packet
+	cargo bench --locked --package vexp $(AS_ROOT)
+
+packages: ## Install what `make reproduce` needs
+	@scripts/install-packages run
+
+test-packages: ## Install what `make test` needs
+	@scripts/install-packages test
