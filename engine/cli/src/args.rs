@@ -107,7 +107,11 @@ pub(crate) enum Verb {
         format: Format,
     },
     /// Say what this machine can do, and what it lacks
-    Doctor,
+    Doctor {
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// Evaluates a spec in a bounded child.
     #[command(hide = true)]
     EvalSpec,

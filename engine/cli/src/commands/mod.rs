@@ -49,7 +49,7 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
             format,
         } => report::run(&run, templates.as_deref(), format, registry),
         Verb::Runs { runs, format } => runs::run(&runs, format),
-        Verb::Doctor => doctor::run(),
+        Verb::Doctor { format } => doctor::run(format),
         Verb::EvalSpec => {
             vexp_engine::load::child_main(&mut std::io::stdin(), &mut std::io::stdout())
                 .or_exit(Exit::Usage)?;

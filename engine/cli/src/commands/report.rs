@@ -35,7 +35,7 @@ pub(super) fn claims(
     registry: &Registry,
 ) -> Result<Exit, Failure> {
     let summary = made(run, templates, registry)?;
-    render::out(&render::verdicts::text(&summary.claims, render::colour()));
+    render::out(&render::verdicts::text(&summary.claims));
     render::out("\n");
     render::out(&render::plan::deviations(&summary.deviations));
     let trials = summary.trials_measured + summary.trials_not_measured;

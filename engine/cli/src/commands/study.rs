@@ -7,10 +7,10 @@ use vexp_api::plan::Plan;
 use vexp_api::registry::Registry;
 use vexp_engine::check::{CheckedStudy, check};
 use vexp_engine::load::{LoadError, Loaded, Loader};
-use vexp_engine::plan::plan;
+use vexp_engine::plan::{PlanError, plan};
 
 use crate::args::StudyArgs;
-use crate::error::{Failure, OrExit as _};
+use crate::error::Failure;
 use crate::render;
 
 /// Loads and checks a study. Findings are printed; warnings let it pass.
@@ -49,5 +49,21 @@ pub(super) fn checked(file: &Path, registry: &Registry) -> Result<(CheckedStudy,
 
 /// Plans a checked study as the command line says.
 pub(super) fn planned(study: &CheckedStudy, args: &StudyArgs) -> Result<Plan, Failure> {
-    plan(study, &args.testbed, &args.effort, args.only.as_deref()).or_exit(Exit::Usage)
+    plan(study, &args.testbed, &args.effort, args.only.as_deref()).map_err(|error| {
+        let failure = Failure::of(Exit::Usage, &error);
+        match &error {
+            PlanError::BadGlob { .. } => {
+                failure.hint("--only takes a pattern such as 'send-tcp.xen-*'")
+            }
+            PlanError::Nothing(_) if args.only.is_some() => failure.hint(format!(
+                "--only is matched against whole ids; `vexp plan {}` lists them",
+                args.file.display()
+            )),
+            // These say what there is.
+            PlanError::NoEffort(..)
+            | PlanError::NoTestbed(..)
+            | PlanError::Nothing(_)
+            | PlanError::Id(_) => failure,
+        }
+    })
 }

@@ -18,12 +18,8 @@ pub(crate) fn text(
     } else {
         GraphicalTheme::unicode_nocolor()
     };
-    let width = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|c| c.parse().ok())
-        .unwrap_or(100);
     let handler = GraphicalReportHandler::new_themed(theme)
-        .with_width(width)
+        .with_width(super::width())
         .with_context_lines(0);
     let mut text = String::new();
     for finding in findings {

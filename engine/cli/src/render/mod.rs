@@ -6,15 +6,41 @@ pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod verdicts;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal, Write as _};
 
 use crate::error::Failure;
 
+/// Columns where there is no terminal to ask.
+const WIDTH: usize = 100;
+/// Fewer columns than this are no help to anyone.
+const LEAST_WIDTH: usize = 40;
+
 /// Whether colours may be used on standard error (see no-color.org).
 pub(crate) fn colour() -> bool {
-    std::io::stderr().is_terminal()
+    colour_on(&std::io::stderr())
+}
+
+/// Whether colours may be used on standard output.
+pub(crate) fn colour_out() -> bool {
+    colour_on(&std::io::stdout())
+}
+
+fn colour_on(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Columns to fill: `COLUMNS` if it is set, else the terminal's, else 100.
+pub(crate) fn width() -> usize {
+    let set = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let terminal = || {
+        // Either stream may be in a pipe while the other is looked at.
+        terminal_size::terminal_size_of(std::io::stdout())
+            .or_else(|| terminal_size::terminal_size_of(std::io::stderr()))
+            .map(|(width, _)| usize::from(width.0))
+    };
+    set.or_else(terminal).unwrap_or(WIDTH).max(LEAST_WIDTH)
 }
 
 /// Prints to standard output. A reader that has gone away is no error of ours.

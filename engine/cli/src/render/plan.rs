@@ -69,32 +69,121 @@ pub(crate) fn text(plan: &Plan) -> String {
                 .as_ref()
                 .map(|p| format!(" on {p}"))
                 .unwrap_or_default();
-            let _ = writeln!(
-                text,
-                "  {}{platform}: {}",
-                excluded.experiment, excluded.reason
-            );
+            text.push_str(&wrapped(
+                &format!("{}{platform}: {}", excluded.experiment, excluded.reason),
+                "  ",
+                "      ",
+            ));
         }
     }
     text
 }
 
-/// The table of deviations, or a sentence that there are none.
+/// Deviations, each reason once, or a sentence that there are none.
 pub(crate) fn deviations(deviations: &[Deviation]) -> String {
     if deviations.is_empty() {
         return "No deviations: the testbed is what the study asks for.\n".to_owned();
     }
-    let rows = deviations.iter().map(|d| {
-        vec![
-            d.subject.clone(),
-            d.property.clone(),
-            d.asked.clone(),
-            d.used.clone(),
-            d.reason.clone(),
-        ]
+    let mut text = "Deviations from what the study asks:\n".to_owned();
+    for (reason, lines) in by_reason(deviations) {
+        text.push('\n');
+        for (change, subjects) in lines {
+            text.push_str(&wrapped(
+                &format!("{change}: {}", together(&subjects)),
+                "  ",
+                "      ",
+            ));
+        }
+        text.push_str(&wrapped(&format!("because {reason}"), "    ", "    "));
+    }
+    text
+}
+
+/// Reasons, and for each what is changed and for whom, in the order of their first deviations.
+type ByReason<'a> = Vec<(&'a str, Vec<(String, Vec<&'a str>)>)>;
+
+fn by_reason(deviations: &[Deviation]) -> ByReason<'_> {
+    let mut reasons: ByReason<'_> = Vec::new();
+    for deviation in deviations {
+        let change = format!(
+            "{} {} → {}",
+            deviation.property, deviation.asked, deviation.used
+        );
+        let lines = entry(&mut reasons, deviation.reason.as_str());
+        entry(lines, change).push(&deviation.subject);
+    }
+    reasons
+}
+
+/// The value of a key, made if it is new; keys stay in the order in which they came.
+fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
+    let i = list.iter().position(|(k, _)| *k == key);
+    let i = i.unwrap_or_else(|| {
+        list.push((key, V::default()));
+        list.len() - 1
     });
-    format!(
-        "Deviations from what the study asks:\n{}",
-        table(&["where", "what", "asked", "used", "why"], rows)
-    )
+    &mut list[i].1
+}
+
+/// `platform a`, `platform b` as `platform a, b`.
+fn together(subjects: &[&str]) -> String {
+    let mut text = String::new();
+    let mut before = "";
+    for subject in subjects {
+        let (kind, name) = subject.split_once(' ').unwrap_or((subject, ""));
+        let same = !text.is_empty() && kind == before && !name.is_empty();
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(if same { name } else { subject });
+        before = kind;
+    }
+    text
+}
+
+fn wrapped(text: &str, first: &str, rest: &str) -> String {
+    let options = textwrap::Options::new(super::width())
+        .initial_indent(first)
+        .subsequent_indent(rest)
+        .break_words(false)
+        // `xen-3.1` is one word.
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .word_separator(textwrap::WordSeparator::AsciiSpace);
+    format!("{}\n", textwrap::fill(text, options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_as_people_say_them() {
+        let said = |seconds| span(Duration::from_secs(seconds));
+        assert_eq!(said(0), "0 s");
+        assert_eq!(said(119), "119 s");
+        assert_eq!(said(150), "3 min");
+        assert_eq!(said(7_260), "2 h 01 min");
+    }
+
+    #[test]
+    fn a_reason_is_given_once_and_the_same_change_once() {
+        let deviation = |subject: &str, property: &str, reason: &str| Deviation {
+            subject: subject.to_owned(),
+            property: property.to_owned(),
+            asked: "1".to_owned(),
+            used: "2".to_owned(),
+            reason: reason.to_owned(),
+        };
+        let text = deviations(&[
+            deviation("hardware a", "link rate", "slow"),
+            deviation("hardware a", "memory", "small"),
+            deviation("hardware b", "link rate", "slow"),
+            deviation("platform b", "link rate", "slow"),
+        ]);
+        let expected = "Deviations from what the study asks:\n\n  \
+            link rate 1 → 2: hardware a, b, platform b\n    because slow\n\n  \
+            memory 1 → 2: hardware a\n    because small\n";
+        assert_eq!(text, expected);
+        assert!(deviations(&[]).starts_with("No deviations"));
+    }
 }

@@ -2,22 +2,21 @@
 
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 
-/// A table with a header; cells wrap where the terminal is narrow. Without a terminal, lines are as
-/// long as their content.
-pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+/// A table with a header; cells wrap where it would be wider than the terminal.
+pub(crate) fn table<C: Into<Cell>>(
+    header: &[&str],
+    rows: impl IntoIterator<Item = Vec<C>>,
+) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    if !super::colour() {
-        table.force_no_tty();
+    if super::colour_out() {
+        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        table.enforce_styling();
+    } else {
         table.load_preset(presets::NOTHING);
+        table.force_no_tty();
     }
-    if let Some(columns) = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-    {
-        table.set_width(columns);
-    }
+    table.set_width(super::width().try_into().unwrap_or(u16::MAX));
     table.set_header(
         header
             .iter()

@@ -2,20 +2,21 @@
 
 use std::fmt::Write as _;
 
+use comfy_table::{Attribute, Cell, Color};
 use vexp_report::{ClaimVerdict, Verdict};
 
 use super::table::table;
 
 /// Claims with their verdicts, and how many there are of each.
-pub(crate) fn text(claims: &[ClaimVerdict], colour: bool) -> String {
+pub(crate) fn text(claims: &[ClaimVerdict]) -> String {
     let mut text = table(
         &["claim", "verdict", "statement", "what decided"],
         claims.iter().map(|c| {
             vec![
-                c.claim.to_string(),
-                painted(c.verdict, colour),
-                c.statement.clone(),
-                c.reason.clone(),
+                Cell::new(&c.claim),
+                painted(c.verdict),
+                Cell::new(&c.statement),
+                Cell::new(&c.reason),
             ]
         }),
     );
@@ -42,16 +43,12 @@ const ALL: [Verdict; 4] = [
     Verdict::NotTested,
 ];
 
-fn painted(verdict: Verdict, colour: bool) -> String {
-    let code = match verdict {
-        Verdict::Reproduced => "32",
-        Verdict::NotReproduced => "31",
-        Verdict::Inconclusive => "33",
-        Verdict::NotTested => "2",
-    };
-    if colour {
-        format!("\x1b[{code}m{verdict}\x1b[0m")
-    } else {
-        verdict.to_string()
+fn painted(verdict: Verdict) -> Cell {
+    let cell = Cell::new(verdict);
+    match verdict {
+        Verdict::Reproduced => cell.fg(Color::DarkGreen),
+        Verdict::NotReproduced => cell.fg(Color::DarkRed),
+        Verdict::Inconclusive => cell.fg(Color::DarkYellow),
+        Verdict::NotTested => cell.add_attribute(Attribute::Dim),
     }
 }

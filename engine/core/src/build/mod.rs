@@ -35,7 +35,7 @@ pub use definition::{
 };
 pub use lockfile::{Architecture, Lock, LockError, LockedPackage, PoolPath, Use, Version};
 pub use manifest::{Manifest, Script};
-pub use tools::{Missing, missing as missing_tools};
+pub use tools::{Missing, NEEDED as NEEDED_TOOLS};
 pub use verify::{Verification, verify};
 
 /// Why an image could not be built.

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use super::{BuildError, command};
 
-/// (program, Debian package). `apt-helper` has no place on the path.
-const NEEDED: [(&str, &str); 14] = [
+/// Programs and files that builds need, each with its Debian package. `apt-helper` has no place on
+/// the path.
+pub const NEEDED: [(&str, &str); 14] = [
     ("mmdebstrap", "mmdebstrap"),
     ("mksquashfs", "squashfs-tools"),
     ("apt-get", "apt"),
@@ -48,7 +49,7 @@ pub struct Missing {
 }
 
 /// Which of the programs that builds need are missing on this host.
-pub fn missing() -> Vec<Missing> {
+fn missing() -> Vec<Missing> {
     let folders = command::PATH.map(Path::new);
     let there = |tool: &str| folders.iter().any(|folder| folder.join(tool).exists());
     (NEEDED.iter())
