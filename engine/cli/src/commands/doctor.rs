@@ -27,9 +27,9 @@ const LAB_TOOLS: &[(&str, &str)] = &[
 /// File systems of the peers' roots.
 const FILE_SYSTEMS: &[&str] = &["squashfs", "overlay"];
 
-/// Free space below which an effort `quick` with built images may not end well, bytes.
+/// Disk for packages, images and raw data of the paper, bytes.
 const LEAST_DISK: u64 = 3 << 30;
-/// Memory that the emulated machine and its emulator take, bytes.
+/// Memory for a machine of 4 GiB and its emulator, bytes.
 const LEAST_MEMORY: u64 = 5 << 30;
 
 /// Something that was looked at.
@@ -106,18 +106,19 @@ pub(super) fn run(format: Format) -> Result<Exit, Failure> {
 }
 
 fn text(checks: &[Check]) -> String {
-    render::table::table(
-        &["", "for", "what", "package", "note"],
-        checks.iter().map(|check| {
-            vec![
-                if check.ok { "ok" } else { "LACKS" }.to_owned(),
-                check.area.to_owned(),
-                check.what.clone(),
-                check.package.unwrap_or_default().to_owned(),
-                check.note.clone(),
-            ]
-        }),
-    )
+    let mut text = String::new();
+    for check in checks {
+        let state = if check.ok { "ok" } else { "LACKS" };
+        let package = check.package.unwrap_or_default();
+        let rest = match check.note.as_str() {
+            "" => package,
+            note => note,
+        };
+        let line = format!("{state:5}  {:7}  {:20}  {rest}", check.area, check.what);
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 fn machine() -> Vec<Check> {
@@ -127,12 +128,12 @@ fn machine() -> Vec<Check> {
         Check::new(
             "root",
             root,
-            "run and reproduce need it: namespaces, taps, mounts, owners of files in images",
+            "run and reproduce need it, for namespaces, taps, mounts and files' owners: use sudo",
         ),
         Check::new(
-            format!("2 processors (has {processors})"),
+            "processors",
             processors >= 2,
-            "emulated machines have two",
+            "there is one; emulated machines have two",
         ),
         Check::new(
             "/dev/net/tun",
@@ -146,28 +147,21 @@ fn machine() -> Vec<Check> {
         ),
     ];
     checks.extend(FILE_SYSTEMS.iter().map(|name| {
-        let what = format!("file system {name}");
-        Check::new(what, file_system(name), format!("modprobe {name}"))
+        let module = format!("modprobe {name}: the kernel must have this file system");
+        Check::new(*name, file_system(name), module)
     }));
-    if let Some(bytes) = memory() {
-        checks.push(Check::new(
-            format!("5 GiB of memory (has {})", gib(bytes)),
-            bytes >= LEAST_MEMORY,
-            "the paper's emulated machines have 4 GiB",
-        ));
-    }
-    if let Some((folder, bytes)) = disk() {
-        checks.push(Check::new(
-            format!("3 GiB of disk in {folder} (has {})", gib(bytes)),
-            bytes >= LEAST_DISK,
-            "images, packages and raw data; VEXP_STORE names another folder",
-        ));
-    }
-    if Path::new("/dev/kvm").exists() {
-        let mut check = Check::new("/dev/kvm", true, "");
-        check.note = "not used by this version: machines are emulated (TCG)".to_owned();
-        checks.push(check);
-    }
+    checks.extend(memory().map(|bytes| Check {
+        note: format!("{} GiB; the paper's machines take 5", gib(bytes)),
+        ..Check::new("memory", bytes >= LEAST_MEMORY, "")
+    }));
+    checks.extend(disk().map(|(folder, bytes)| Check {
+        note: format!("{} GiB in {folder}; images take 3", gib(bytes)),
+        ..Check::new("disk", bytes >= LEAST_DISK, "")
+    }));
+    checks.extend(Path::new("/dev/kvm").exists().then(|| Check {
+        note: "not used by this version: machines are emulated (TCG)".to_owned(),
+        ..Check::new("/dev/kvm", true, "")
+    }));
     checks
 }
 

@@ -77,7 +77,7 @@ fn listed(path: &Path) -> Result<Listed, Failure> {
             measured += usize::from(trial.outcome == Outcome::Measured);
         }
     }
-    let report = path.join("report/index.html");
+    let report = path.join("report/report.html");
     Ok(Listed {
         run: record.id.to_string(),
         started: record.started,

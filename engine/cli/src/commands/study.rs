@@ -1,7 +1,9 @@
 //! From the command line to a checked study and a plan.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use vexp_api::diagnostic::Diagnostic;
 use vexp_api::exit::Exit;
 use vexp_api::plan::Plan;
 use vexp_api::registry::Registry;
@@ -15,14 +17,15 @@ use crate::render;
 
 /// Loads and checks a study. Findings are printed; warnings let it pass.
 pub(super) fn checked(file: &Path, registry: &Registry) -> Result<(CheckedStudy, Loaded), Failure> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let say = |findings: &[Diagnostic], sources: &BTreeMap<String, String>| {
+        let text = render::findings::text(findings, sources, folder, render::colour());
+        render::say(&text);
+    };
     let loaded = match Loader::new(crate::executable()).study(file, registry) {
         Ok(loaded) => loaded,
         Err(LoadError::Findings(_, found)) => {
-            render::say(&render::findings::text(
-                &found.findings,
-                &found.sources,
-                render::colour(),
-            ));
+            say(&found.findings, &found.sources);
             return Err(Failure::said(Exit::Usage));
         }
         Err(error) => return Err(Failure::of(Exit::Usage, &error)),
@@ -30,18 +33,12 @@ pub(super) fn checked(file: &Path, registry: &Registry) -> Result<(CheckedStudy,
     match check(&loaded, registry) {
         Ok(study) => {
             if !study.warnings().is_empty() {
-                let text =
-                    render::findings::text(study.warnings(), &loaded.sources, render::colour());
-                render::say(&text);
+                say(study.warnings(), &loaded.sources);
             }
             Ok((study, loaded))
         }
         Err(findings) => {
-            render::say(&render::findings::text(
-                &findings,
-                &loaded.sources,
-                render::colour(),
-            ));
+            say(&findings, &loaded.sources);
             Err(Failure::said(Exit::Usage))
         }
     }

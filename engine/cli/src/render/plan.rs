@@ -94,7 +94,7 @@ pub(crate) fn deviations(deviations: &[Deviation]) -> String {
                 "      ",
             ));
         }
-        text.push_str(&wrapped(&format!("because {reason}"), "    ", "    "));
+        text.push_str(&wrapped(&format!("why: {reason}"), "    ", "    "));
     }
     text
 }
@@ -181,8 +181,8 @@ mod tests {
             deviation("platform b", "link rate", "slow"),
         ]);
         let expected = "Deviations from what the study asks:\n\n  \
-            link rate 1 → 2: hardware a, b, platform b\n    because slow\n\n  \
-            memory 1 → 2: hardware a\n    because small\n";
+            link rate 1 → 2: hardware a, b, platform b\n    why: slow\n\n  \
+            memory 1 → 2: hardware a\n    why: small\n";
         assert_eq!(text, expected);
         assert!(deviations(&[]).starts_with("No deviations"));
     }
