@@ -16,8 +16,14 @@ use vexp_api::ids::Name;
     vexp check experiments/paper.ncl\n  \
     vexp plan experiments/paper.ncl --effort quick\n  \
     sudo vexp reproduce experiments/paper.ncl --effort quick\n\n\
-    Exit codes: 0 fine; 1 a claim not reproduced; 2 bad spec or usage; 3 image build failed;\n\
-    4 testbed or infrastructure failed; 5 inconclusive or incomplete; 130 interrupted.")]
+    Exit codes:\n    \
+      0  fine\n    \
+      1  a claim was not reproduced\n    \
+      2  bad spec or usage\n    \
+      3  image build failed\n    \
+      4  testbed or infrastructure failed\n    \
+      5  inconclusive or incomplete\n  \
+    130  interrupted")]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -146,7 +152,7 @@ pub(crate) struct ImageArgs {
     /// Folder with the image definitions
     #[arg(long, env = "VEXP_IMAGES", default_value = "images")]
     pub(crate) images: PathBuf,
-    /// Image store
+    /// Image store; by default /var/cache/vexp for root, else below ~/.cache
     #[arg(long, env = "VEXP_STORE")]
     pub(crate) store: Option<PathBuf>,
     /// Fail if a locked package is no longer to be had, instead of using today's and saying so

@@ -22,6 +22,7 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let (checked, _) = study::checked(&study_args.file, registry)?;
     let plan = study::planned(&checked, study_args)?;
+    defined(images)?;
     let progress = Progress::new();
     let result = if relock {
         locks(&plan.images, images, &progress)
@@ -40,7 +41,20 @@ pub(super) fn images(
     args: &ImageArgs,
     events: &dyn EventSink,
 ) -> Result<Vec<BuiltImage>, Failure> {
+    defined(args)?;
     build::build(names, &args.images, &store(args)?, policy(args), events).map_err(|e| failed(&e))
+}
+
+/// Fails with a hint where the default of `--images` can't work, which is anywhere but in a checkout.
+fn defined(args: &ImageArgs) -> Result<(), Failure> {
+    if args.images.is_dir() {
+        return Ok(());
+    }
+    let message = format!("there is no folder {}", args.images.display());
+    Err(Failure::new(Exit::Usage, message).hint(
+        "--images or VEXP_IMAGES names the folder with the image definitions: `images` of vexp's \
+         own repository",
+    ))
 }
 
 fn policy(args: &ImageArgs) -> Locked {

@@ -52,6 +52,10 @@ fn made(
     templates: Option<&Path>,
     registry: &Registry,
 ) -> Result<ReportSummary, Failure> {
+    if !run.join("run.json").exists() {
+        let message = format!("{} is not a run: it has no run.json", run.display());
+        return Err(Failure::new(Exit::Usage, message).hint("`vexp runs` lists runs"));
+    }
     report(run, registry, templates).or_exit(Exit::Incomplete)
 }
 

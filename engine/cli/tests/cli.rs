@@ -1,0 +1,295 @@
+//! The real binary: what it prints, where, and with which exit code.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use serde_json::Value;
+use support::{command, root, said, vexp};
+
+const PAPER: &str = "experiments/paper.ncl";
+const MANY: &str = "engine/core/tests/bad/many.ncl";
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn help_of_every_verb() {
+    let mut text = vexp(&["--help"]).out;
+    for verb in [
+        "check",
+        "plan",
+        "build",
+        "run",
+        "parse",
+        "report",
+        "reproduce",
+        "runs",
+        "doctor",
+    ] {
+        let help = vexp(&[verb, "--help"]);
+        assert_eq!((help.code, help.err.as_str()), (0, ""));
+        text.push_str(&format!("\n=== vexp {verb} ===\n\n{}", help.out));
+    }
+    insta::assert_snapshot!("help", text);
+}
+
+#[test]
+fn usage_errors_end_with_2_and_say_what_there_is() {
+    for (args, words) in [
+        (&["frobnicate"][..], "unrecognized subcommand"),
+        (&["chek", PAPER], "'check'"),
+        (
+            &["plan", PAPER, "--effort", "fast"],
+            "full, quick, standard",
+        ),
+        (&["plan", PAPER, "--testbed", "hosts"], "it has: emulated"),
+        (
+            &["plan", PAPER, "--only", "[x"],
+            "hint: --only takes a pattern",
+        ),
+        (&["plan", PAPER, "--only", "send"], "hint: --only"),
+        (
+            &["parse", "--tool", "iperf4", "Makefile"],
+            "hint: known tools: iperf3, ping, sar, xentop",
+        ),
+        (&["parse", "--tool", "ping", "missing.txt"], "missing.txt"),
+        (&["check", "missing.ncl"], "missing.ncl"),
+        (&["report", "engine"], "hint: `vexp runs`"),
+        (
+            &["build", PAPER, "--images", "missing"],
+            "hint: --images or VEXP_IMAGES",
+        ),
+    ] {
+        let said = vexp(args);
+        assert_eq!(said.code, 2, "{args:?}: {}", said.err);
+        assert!(said.err.contains(words), "{args:?}: {}", said.err);
+        assert_eq!(said.out, "", "{args:?}");
+    }
+}
+
+#[test]
+fn good_studies_pass() {
+    for study in [PAPER, "experiments/examples/hello.ncl"] {
+        let good = vexp(&["check", study]);
+        assert_eq!((good.code, good.err.as_str()), (0, ""), "{study}");
+        assert!(good.out.ends_with("no errors\n"), "{}", good.out);
+    }
+}
+
+#[test]
+fn findings_are_for_people_on_any_terminal() {
+    let bad = said(command(&["check", MANY]).env("COLUMNS", "60"));
+    assert_eq!((bad.code, bad.out.as_str()), (2, ""));
+    insta::assert_snapshot!("findings_in_60_columns", bad.err);
+    assert!(!bad.err.contains('\x1b'), "a pipe gets no escape codes");
+}
+
+#[test]
+fn findings_are_for_programs_as_json() {
+    let bad = vexp(&["check", MANY, "--format", "json"]);
+    assert_eq!((bad.code, bad.err.as_str()), (2, ""));
+    let findings = json(&bad.out);
+    assert_eq!(findings.as_array().unwrap().len(), 12);
+    let weight = &findings[3];
+    assert_eq!(weight["code"], "range");
+    assert_eq!(weight["severity"], "error");
+    assert_eq!(weight["field"], "platforms.xen.dom0_weight");
+    let place = &weight["labels"][0]["place"];
+    assert_eq!((&place["line"], &place["column"]), (&7.into(), &35.into()));
+
+    let good = vexp(&["check", PAPER, "--format", "json"]);
+    assert_eq!((good.code, json(&good.out)), (0, json("[]")));
+}
+
+/// script(1) gives the program a terminal.
+fn on_a_terminal(columns: u16, no_color: bool) -> String {
+    let vexp = env!("CARGO_BIN_EXE_vexp");
+    let line = format!("stty rows 24 cols {columns}; '{vexp}' check {MANY}");
+    let mut script = std::process::Command::new("script");
+    script
+        .args(["--quiet", "--command", &line, "/dev/null"])
+        .current_dir(root())
+        .env("TERM", "xterm")
+        .env_remove("COLUMNS");
+    if no_color {
+        script.env("NO_COLOR", "1");
+    } else {
+        script.env_remove("NO_COLOR");
+    }
+    said(&mut script).out
+}
+
+#[test]
+fn colours_are_for_terminals_without_no_color() {
+    assert!(on_a_terminal(80, false).contains("\x1b["));
+    let plain = on_a_terminal(80, true);
+    assert!(plain.contains("there is no platform `xne`"), "{plain}");
+    assert!(!plain.contains('\x1b'), "{plain}");
+}
+
+#[test]
+fn help_texts_wrap_where_the_terminal_ends() {
+    let helps = |columns| {
+        let text = on_a_terminal(columns, true);
+        let mut help = false;
+        (text.lines().map(str::trim_end))
+            .filter(|line| {
+                help = line.contains("help:") || (help && line.starts_with("        "));
+                help
+            })
+            .map(|line| line.chars().count())
+            .max()
+            .unwrap()
+    };
+    assert!((41..=60).contains(&helps(60)), "{}", helps(60));
+    assert!((61..=120).contains(&helps(120)), "{}", helps(120));
+}
+
+#[test]
+fn a_plan_for_people() {
+    let plan = vexp(&["plan", PAPER, "--only", "send-tcp.*"]);
+    assert_eq!((plan.code, plan.err.as_str()), (0, ""));
+    // The estimate's constants may be improved without anyone being asked here.
+    insta::with_settings!({ filters => [("(?m)^about .* \\(estimates\\)$", "about … (estimates)")] }, {
+        insta::assert_snapshot!("plan_in_80_columns", plan.out);
+    });
+    let widest = plan.out.lines().map(|line| line.chars().count()).max();
+    assert!(widest.unwrap() <= 92, "the summary is the widest line");
+}
+
+#[test]
+fn a_plan_for_programs_is_the_same_everywhere() {
+    let args = ["plan", PAPER, "--format", "json"];
+    let first = vexp(&args);
+    assert_eq!((first.code, first.err.as_str()), (0, ""));
+    assert_eq!(json(&first.out)["format"], 1);
+    assert_eq!(vexp(&args).out, first.out);
+    let there = said(
+        command(&["plan", "paper.ncl", "--format", "json"])
+            .current_dir(root().join("experiments"))
+            .env("TZ", "Asia/Kathmandu")
+            .env("LC_ALL", "C"),
+    );
+    assert_eq!(there.out, first.out);
+}
+
+#[test]
+fn only_selects_trials_and_leaves_their_ids_alone() {
+    let ids = |args: &[&str]| -> Vec<String> {
+        let plan = json(&vexp(args).out);
+        let blocks = plan["blocks"].as_array().unwrap().clone();
+        let trials = blocks
+            .iter()
+            .flat_map(|b| b["trials"].as_array().unwrap().clone());
+        trials
+            .map(|t| t["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let all = ids(&["plan", PAPER, "--format", "json"]);
+    let some = ids(&["plan", PAPER, "--format", "json", "--only", "*.kvm-*.v1.*"]);
+    let expected: Vec<_> = (all.iter())
+        .filter(|id| id.contains(".kvm-") && id.contains(".v1."))
+        .cloned()
+        .collect();
+    assert_eq!(some.len(), 6);
+    assert_eq!(some, expected);
+}
+
+#[test]
+fn raw_output_becomes_samples() {
+    let parse = |tool, format, file: &str| {
+        let file = format!("plugins/testdata/{file}");
+        vexp(&["parse", "--tool", tool, "--format", format, &file])
+    };
+    let csv = parse("iperf3", "csv", "iperf3-3.18/tcp.client.json");
+    assert_eq!((csv.code, csv.err.as_str()), (0, ""));
+    let mut lines = csv.out.lines();
+    let header = lines.next().unwrap();
+    assert_eq!(header, "file,node,role,metric,unit,t,value,dt");
+    let columns = header.split(',').count();
+    assert!(csv.out.contains(",throughput_sent,Mb/s,"), "{}", csv.out);
+    assert!(lines.all(|line| line.split(',').count() == columns));
+
+    let jsonl = parse("xentop", "jsonl", "xentop-4.20.4/loaded-1-domu.txt");
+    assert_eq!((jsonl.code, jsonl.err.as_str()), (0, ""));
+    let samples: Vec<Value> = jsonl.out.lines().map(json).collect();
+    let of = |node: &str| {
+        let of = samples
+            .iter()
+            .find(|s| s["node"] == node && s["metric"] == "cpu");
+        of.unwrap()["value"].as_f64().unwrap()
+    };
+    // As it stands in the recorded file.
+    assert_eq!((of("host"), of("vm1")), (67.6, 60.7));
+
+    let refused = parse("iperf3", "csv", "iperf3-3.18/refused.client.json");
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""));
+    assert!(
+        refused
+            .err
+            .contains("refused.client.json:1: iperf3 reports an error")
+    );
+}
+
+#[test]
+fn parquet_is_parquet() {
+    let output = command(&[
+        "parse",
+        "--tool=ping",
+        "--format=parquet",
+        "plugins/testdata/iputils-20240905/ok.txt",
+    ])
+    .output()
+    .unwrap();
+    let bytes = output.stdout;
+    assert!(output.status.success());
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+}
+
+#[test]
+fn a_folder_without_runs_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let none = vexp(&["runs", "--runs", path]);
+    assert_eq!((none.code, none.out.as_str()), (0, ""));
+    assert!(none.err.starts_with("no runs in "), "{}", none.err);
+    let none = vexp(&["runs", "--runs", path, "--format", "json"]);
+    assert_eq!((none.code, none.out.as_str()), (0, "[]\n"));
+}
+
+#[test]
+fn a_run_is_listed_with_its_report() {
+    let runs = tempfile::tempdir().unwrap();
+    let run = runs.path().join("run");
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(root().join("engine/report/tests/data/run"))
+        .arg(&run)
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let report = vexp(&["report", run.to_str().unwrap()]);
+    // Its trials are of tools that this binary does not have: no claim can be tested.
+    assert_eq!(report.code, 5, "{}", report.err);
+    let html = run.join("report/report.html");
+    assert!(
+        report
+            .out
+            .ends_with(&format!("report: {}\n", html.display()))
+    );
+    assert!(!report.out.contains('\x1b'));
+    let listed = json(
+        &vexp(&[
+            "runs",
+            "--runs",
+            runs.path().to_str().unwrap(),
+            "--format",
+            "json",
+        ])
+        .out,
+    );
+    assert_eq!(listed[0]["report"], html.to_str().unwrap());
+    assert_eq!(listed[0]["trials"], 23);
+}

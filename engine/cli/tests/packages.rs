@@ -1,0 +1,78 @@
+//! The packages that `vexp doctor` looks for are those that the Makefile installs and the README
+//! names.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use support::{Said, command, root, said, vexp};
+
+/// Beside those of `doctor`: for building vexp and for its tests.
+const BUILD: [&str; 2] = ["gcc", "libc6-dev"];
+const TEST: [&str; 1] = ["nix-bin"];
+/// On every Debian, and not to be named: dpkg would refuse to remove it.
+const ESSENTIAL: [&str; 1] = ["coreutils"];
+
+fn doctors() -> BTreeSet<String> {
+    let checks: Value = serde_json::from_str(&vexp(&["doctor", "--format", "json"]).out).unwrap();
+    (checks.as_array().unwrap().iter())
+        .filter_map(|check| Some(check["package"].as_str()?.to_owned()))
+        .filter(|package| !ESSENTIAL.contains(&package.as_str()))
+        .collect()
+}
+
+/// The names in one of the script's two lists.
+fn scripts(list: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(root().join("scripts/install-packages")).unwrap();
+    let (_, rest) = text.split_once(&format!("\n{list}=(\n")).unwrap();
+    let (lines, _) = rest.split_once("\n)").unwrap();
+    lines
+        .lines()
+        .map(|line| {
+            let (package, why) = line.trim().trim_matches('\'').split_once('|').unwrap();
+            assert!(!why.is_empty(), "{package}");
+            package.to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn the_script_installs_what_doctor_looks_for() {
+    let mut run = scripts("run");
+    for package in BUILD {
+        assert!(run.remove(package), "{package}");
+    }
+    assert_eq!(run, doctors());
+    assert_eq!(scripts("test"), TEST.map(str::to_owned).into());
+}
+
+#[test]
+fn the_readme_names_them() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    for package in scripts("run").union(&scripts("test")) {
+        assert!(readme.contains(&format!("`{package}`")), "{package}");
+    }
+}
+
+#[test]
+fn doctor_prints_every_check_and_what_to_install() {
+    let empty = tempfile::tempdir().unwrap();
+    let Said { code, out, err } = said(command(&["doctor"]).env("PATH", empty.path()));
+    assert_eq!(code, 4, "{err}");
+    // It is in no folder that doctor looks at beside PATH.
+    assert!(
+        out.contains("LACKS  lab      qemu-system-x86_64    apt install qemu-system-x86\n"),
+        "{out}"
+    );
+    assert!(err.contains("this machine lacks "), "{err}");
+    assert!(
+        err.contains("hint: apt install ") && err.contains(" qemu-system-x86"),
+        "{err}"
+    );
+    let json = said(command(&["doctor", "--format", "json"]).env("PATH", empty.path()));
+    let checks: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(checks.as_array().unwrap().len(), out.lines().count());
+}
