@@ -124,7 +124,8 @@ impl Hypervisor for Xen {
         let ramdisk = files::initramfs(host, guest, &step).await?;
         let folder = files::folder(guest);
         let path = format!("{folder}/config");
-        let config = toolstack.config(&guest.node.name, shape, &ramdisk, &nics);
+        let scripts = toolstack.scripts(host, &step).await?;
+        let config = toolstack.config(&guest.node.name, shape, &ramdisk, &nics, scripts);
         host.shell
             .put(&path, config.into_bytes())
             .await

@@ -96,11 +96,15 @@ async fn xm_speaks_its_own_language() {
 
 /// What a guest's life looks like to the host's shell.
 fn life(program: &str) -> String {
+    let scripts = match program {
+        "xl" => "$ test -x /etc/xen/scripts/vif-vexp\n! 1 \n",
+        _ => "",
+    };
     format!(
         "$ mkdir -p -m 0700 -- /run/vexp/guests/vm1\n\
          $ dd if=/srv/guest/boot/initramfs.img of=/run/vexp/guests/vm1/initramfs bs=1M status=none\n\
          $ dd of=/run/vexp/guests/vm1/initramfs oflag=append conv=notrunc status=none\n\
-         > /run/vexp/guests/vm1/config\n\
+         {scripts}> /run/vexp/guests/vm1/config\n\
          $ {program} create /run/vexp/guests/vm1/config\n\
          Parsing config from /run/vexp/guests/vm1/config\n\
          $ tail -c 4000 -- /var/log/xen/console/guest-vm1.log\n\
@@ -145,6 +149,22 @@ async fn a_guest_of_xl() {
          on_reboot = \"destroy\"\n\
          on_crash = \"destroy\"\n"
     );
+}
+
+#[tokio::test]
+async fn a_guest_of_xl_on_an_image_of_vexp() {
+    let there = life("xl").replace("! 1 \n", "");
+    let shell = FakeShell::replay(name("host"), &there);
+    let (_folder, slot) = slot();
+    Xen.boot(&host(&shell), &slot, &xen(), &context())
+        .await
+        .unwrap();
+    let config = shell.file("/run/vexp/guests/vm1/config").unwrap();
+    let config = String::from_utf8(config).unwrap();
+    assert!(config.contains(
+        "disk = [\"format=raw,vdev=xvda,access=r,script=block-vexp,target=/dev/vdb\"]\n\
+         vif = [\"mac=52:54:00:01:00:01,bridge=ctlbr,script=vif-vexp\", "
+    ));
 }
 
 #[tokio::test]

@@ -27,7 +27,35 @@ pub(super) struct XenInfo {
     pub(super) scheduler: String,
 }
 
+/// The scripts that attach a guest's devices. libxl gives up on one after ten seconds, which Xen's
+/// own, with some fifty processes each, need on an emulated and loaded machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scripts {
+    /// Xen's own.
+    Xen,
+    /// Those of vexp's host images, which know one read-only disk and plain bridges.
+    Vexp,
+}
+
+/// Where vexp's host images keep theirs.
+const VEXP_SCRIPT: &str = "/etc/xen/scripts/vif-vexp";
+
 impl Toolstack {
+    /// Which scripts the host has. `xm` knows only Xen's own.
+    pub(super) async fn scripts(self, host: &Node, step: &str) -> Result<Scripts, PluginError> {
+        if self == Self::Xm {
+            return Ok(Scripts::Xen);
+        }
+        let look = Cmd::new("test").args(["-x", VEXP_SCRIPT]);
+        let seen = host.shell.run(look).await;
+        let seen = seen.map_err(|error| PluginError::shell(step, &host.name, error))?;
+        Ok(if seen.ok() {
+            Scripts::Vexp
+        } else {
+            Scripts::Xen
+        })
+    }
+
     /// The one that the plan says; `xl` if it says none.
     pub(super) fn of(host: &Node, machine: &Machine) -> Result<Self, PluginError> {
         match machine.toolstack.as_ref().map(Name::as_str) {
@@ -93,6 +121,7 @@ impl Toolstack {
         shape: GuestShape,
         ramdisk: &str,
         nics: &[(Mac, &str)],
+        scripts: Scripts,
     ) -> String {
         let mut text = String::new();
         let mut set = |key: &str, value: String| {
@@ -113,10 +142,17 @@ impl Toolstack {
         );
         set("memory", shape.memory.mib().to_string());
         set("vcpus", shape.vcpus.to_string());
-        set("disk", format!("[\"phy:{ROOT},xvda,r\"]"));
+        let (disk, script) = match scripts {
+            Scripts::Xen => (format!("phy:{ROOT},xvda,r"), ""),
+            Scripts::Vexp => (
+                format!("format=raw,vdev=xvda,access=r,script=block-vexp,target={ROOT}"),
+                ",script=vif-vexp",
+            ),
+        };
+        set("disk", format!("[{}]", quoted(&disk)));
         let vifs: Vec<String> = nics
             .iter()
-            .map(|(mac, bridge)| quoted(&format!("mac={},bridge={bridge}", mac.as_str())))
+            .map(|(mac, bridge)| quoted(&format!("mac={},bridge={bridge}{script}", mac.as_str())))
             .collect();
         set("vif", format!("[{}]", vifs.join(", ")));
         for event in ["on_poweroff", "on_reboot", "on_crash"] {

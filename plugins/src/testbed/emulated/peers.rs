@@ -10,8 +10,6 @@ use super::seed::Identity;
 
 /// Devices that sshd and the tools need.
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
-/// Where an image keeps sshd's configuration.
-const SSHD_CONFIG: &str = "/usr/lib/vexp/sshd_config";
 
 /// Mounts the guest image's root once, read-only.
 pub(super) fn mount_image(image: &Path, lab: &Path) -> Result<PathBuf, LabError> {
@@ -80,8 +78,6 @@ pub(super) fn start(
             "/usr/sbin/sshd",
             "-D",
             "-e",
-            "-f",
-            SSHD_CONFIG,
         ])
         .env_clear()
         .env(
