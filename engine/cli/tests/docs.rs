@@ -1,5 +1,4 @@
-//! The packages that `vexp doctor` looks for are those that the Makefile installs and the README
-//! names.
+//! What the README says, and what the Makefile installs, is what the binary says.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -75,4 +74,43 @@ fn doctor_prints_every_check_and_what_to_install() {
     let json = said(command(&["doctor", "--format", "json"]).env("PATH", empty.path()));
     let checks: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(checks.as_array().unwrap().len(), out.lines().count());
+}
+
+#[test]
+fn the_readmes_study_checks_and_its_findings_are_as_printed() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```nickel\n").unwrap();
+    let (study, rest) = rest.split_once("```").unwrap();
+    let (_, rest) = rest.split_once("```text\n").unwrap();
+    let (findings, _) = rest.split_once("```").unwrap();
+    assert_eq!(study.lines().count(), 5);
+
+    let folder = tempfile::tempdir().unwrap();
+    let check = |study: &str| {
+        std::fs::write(folder.path().join("hello.ncl"), study).unwrap();
+        said(
+            command(&["check", "hello.ncl"])
+                .current_dir(folder.path())
+                .env("COLUMNS", "100"),
+        )
+    };
+    let good = check(study);
+    assert_eq!((good.code, good.err.as_str()), (0, ""));
+    let bad = check(&study.replace("\"xen\"", "\"xne\"").replace("\"3s\"", "3"));
+    assert_eq!((bad.code, bad.err.as_str()), (2, findings));
+}
+
+#[test]
+fn the_readme_names_every_verb_and_no_other() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let table: BTreeSet<&str> = (readme.lines())
+        .filter_map(|line| line.strip_prefix("| `vexp ")?.split([' ', '`']).next())
+        .collect();
+    let help = vexp(&["-h"]).out;
+    let (_, verbs) = help.split_once("Commands:\n").unwrap();
+    let verbs: BTreeSet<&str> = (verbs.lines())
+        .map_while(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|verb| *verb != "help")
+        .collect();
+    assert_eq!(table, verbs);
 }
