@@ -7,7 +7,9 @@ STUDY ?= experiments/paper.ncl
 
 # Programs that cargo starts, as root. What a user may have set for vexp goes with it.
 KEPT := VEXP_STORE,VEXP_RUNS,VEXP_IMAGES,VEXP_DEBIAN_MIRROR,NO_COLOR,http_proxy,https_proxy,no_proxy
-AS_ROOT := $(if $(filter-out 0,$(shell id -u)),--config 'target."cfg(all())".runner = ["sudo", "--preserve-env=$(KEPT)"]')
+ifneq ($(shell id -u),0)
+AS_ROOT := --config 'target."cfg(all())".runner = ["sudo", "--preserve-env=$(KEPT)"]'
+endif
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
