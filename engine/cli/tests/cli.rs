@@ -274,11 +274,11 @@ fn a_run_is_listed_with_its_report() {
     // Its trials are of tools that this binary does not have: no claim can be tested.
     assert_eq!(report.code, 5, "{}", report.err);
     let html = run.join("report/report.html");
-    assert!(
-        report
-            .out
-            .ends_with(&format!("report: {}\n", html.display()))
+    let end = format!(
+        "\n0 of 23 trials measured\n6 claims: 6 not tested\nreport: {}\n",
+        html.display()
     );
+    assert!(report.out.ends_with(&end), "{}", report.out);
     assert!(!report.out.contains('\x1b'));
     let listed = json(
         &vexp(&[

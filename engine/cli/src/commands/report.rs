@@ -35,14 +35,17 @@ pub(super) fn claims(
     registry: &Registry,
 ) -> Result<Exit, Failure> {
     let summary = made(run, templates, registry)?;
-    render::out(&render::verdicts::text(&summary.claims));
-    render::out("\n");
+    if !summary.claims.is_empty() {
+        render::out(&render::verdicts::text(&summary.claims));
+        render::out("\n");
+    }
     render::out(&render::plan::deviations(&summary.deviations));
     let trials = summary.trials_measured + summary.trials_not_measured;
     render::out(&format!(
         "\n{} of {trials} trials measured\n",
         summary.trials_measured
     ));
+    render::out(&render::verdicts::counts(&summary.claims));
     render::out(&format!("report: {}\n", summary.html.display()));
     Ok(exit(&summary.claims))
 }
