@@ -149,7 +149,7 @@ fn help_texts_wrap_where_the_terminal_ends() {
 
 #[test]
 fn a_plan_for_people() {
-    let plan = vexp(&["plan", PAPER, "--only", "send-tcp.*"]);
+    let plan = vexp(&["plan", "engine/cli/tests/data/plan.ncl"]);
     assert_eq!((plan.code, plan.err.as_str()), (0, ""));
     // The estimate's constants may be improved without anyone being asked here.
     insta::with_settings!({ filters => [("(?m)^about .* \\(estimates\\)$", "about … (estimates)")] }, {

@@ -133,7 +133,7 @@ fn machine() -> Vec<Check> {
         Check::new(
             "processors",
             processors >= 2,
-            "there is one; emulated machines have two",
+            "there is one; an emulated machine and its traffic peers need one each",
         ),
         Check::new(
             "/dev/net/tun",

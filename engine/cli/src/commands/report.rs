@@ -59,7 +59,15 @@ fn made(
         let message = format!("{} is not a run: it has no run.json", run.display());
         return Err(Failure::new(Exit::Usage, message).hint("`vexp runs` lists runs"));
     }
-    report(run, registry, templates).or_exit(Exit::Incomplete)
+    report(run, registry, templates).map_err(|error| {
+        let failure = Failure::of(Exit::Incomplete, &error);
+        let denied = (failure.messages.iter()).any(|text| text.contains("Permission denied"));
+        if denied {
+            failure.hint("a run under sudo belongs to root: use sudo, or give a copy of its folder")
+        } else {
+            failure
+        }
+    })
 }
 
 fn exit(claims: &[ClaimVerdict]) -> Exit {

@@ -44,7 +44,10 @@ pub(crate) fn text(plan: &Plan) -> String {
             vec![
                 trial.id.to_string(),
                 block.machine.image.to_string(),
-                trial.traffic.tool.to_string(),
+                match &trial.load {
+                    Some(load) => format!("{} under {}", trial.traffic.tool, load.tool),
+                    None => trial.traffic.tool.to_string(),
+                },
                 trial
                     .monitors
                     .iter()
@@ -63,17 +66,16 @@ pub(crate) fn text(plan: &Plan) -> String {
     text.push_str(&deviations(&plan.deviations));
     if !plan.excluded.is_empty() {
         text.push_str("\nNot run:\n");
-        for excluded in &plan.excluded {
-            let platform = excluded
-                .platform
-                .as_ref()
-                .map(|p| format!(" on {p}"))
-                .unwrap_or_default();
-            text.push_str(&wrapped(
-                &format!("{}{platform}: {}", excluded.experiment, excluded.reason),
-                "  ",
-                "      ",
-            ));
+        let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+        for point in &plan.excluded {
+            let platform = point.platform.as_ref();
+            let on = platform.map_or_else(String::new, |p| format!(" on {p}"));
+            entry(&mut reasons, point.reason.as_str()).push(format!("{}{on}", point.experiment));
+        }
+        for (reason, points) in reasons {
+            text.push('\n');
+            text.push_str(&wrapped(&points.join(", "), "  ", "      "));
+            text.push_str(&wrapped(&format!("why: {reason}"), "    ", "    "));
         }
     }
     text
