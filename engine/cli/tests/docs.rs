@@ -114,3 +114,31 @@ fn the_readme_names_every_verb_and_no_other() {
         .collect();
     assert_eq!(table, verbs);
 }
+
+#[test]
+fn files_that_the_documents_name_are_there() {
+    let folders = [
+        "docs/",
+        "engine/",
+        "experiments/",
+        "images/",
+        "plugins/",
+        "reports/",
+        "scripts/",
+    ];
+    let mut named = BTreeSet::new();
+    for document in ["README.md", "ARCHITECTURE.md"] {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        named.extend(
+            text.split(['`', '(', ')'])
+                .filter(|word| folders.iter().any(|folder| word.starts_with(folder)))
+                .filter(|word| !word.contains([' ', '*', '\n']) && !word.contains("NAME"))
+                .map(str::to_owned),
+        );
+    }
+    assert!(named.len() > 30, "{named:?}");
+    let missing: Vec<_> = (named.iter())
+        .filter(|path| !root().join(path).exists())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

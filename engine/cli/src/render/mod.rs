@@ -43,6 +43,18 @@ pub(crate) fn width() -> usize {
     set.or_else(terminal).unwrap_or(WIDTH).max(LEAST_WIDTH)
 }
 
+/// A line broken where the terminal ends, with what its first and its other lines begin with.
+pub(crate) fn wrapped(text: &str, first: &str, rest: &str) -> String {
+    let options = textwrap::Options::new(width())
+        .initial_indent(first)
+        .subsequent_indent(rest)
+        .break_words(false)
+        // `xen-3.1` is one word.
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .word_separator(textwrap::WordSeparator::AsciiSpace);
+    format!("{}\n", textwrap::fill(text, options))
+}
+
 /// Prints to standard output. A reader that has gone away is no error of ours.
 pub(crate) fn out(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());

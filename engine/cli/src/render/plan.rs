@@ -6,6 +6,7 @@ use std::time::Duration;
 use vexp_api::plan::{Deviation, Plan};
 
 use super::table::table;
+use super::wrapped;
 
 /// A length of time as people say it: `45 s`, `7 min`, `3 h 20 min`.
 pub(crate) fn span(time: Duration) -> String {
@@ -141,17 +142,6 @@ fn together(subjects: &[&str]) -> String {
         before = kind;
     }
     text
-}
-
-fn wrapped(text: &str, first: &str, rest: &str) -> String {
-    let options = textwrap::Options::new(super::width())
-        .initial_indent(first)
-        .subsequent_indent(rest)
-        .break_words(false)
-        // `xen-3.1` is one word.
-        .word_splitter(textwrap::WordSplitter::NoHyphenation)
-        .word_separator(textwrap::WordSeparator::AsciiSpace);
-    format!("{}\n", textwrap::fill(text, options))
 }
 
 #[cfg(test)]

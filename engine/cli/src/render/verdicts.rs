@@ -1,25 +1,37 @@
 //! The claims table that ends a run.
 
-use comfy_table::{Attribute, Cell, Color};
+use comfy_table::{Cell, Color};
 use vexp_report::{ClaimVerdict, Verdict};
 
 use super::table::table;
+use super::wrapped;
 
-/// Claims with their verdicts, those that were tested first.
+/// Claims with their verdicts. Those that were not tested are many where little was run: they are
+/// named only, and the report has their reasons.
 pub(crate) fn text(claims: &[ClaimVerdict]) -> String {
-    let mut claims: Vec<&ClaimVerdict> = claims.iter().collect();
-    claims.sort_by_key(|c| c.verdict);
-    table(
-        &["claim", "verdict", "statement", "what decided"],
-        claims.iter().map(|c| {
-            vec![
-                Cell::new(&c.claim),
-                painted(c.verdict),
-                Cell::new(&c.statement),
-                Cell::new(&c.reason),
-            ]
-        }),
-    )
+    let (not_tested, mut tested): (Vec<_>, Vec<_>) =
+        (claims.iter()).partition(|c| c.verdict == Verdict::NotTested);
+    tested.sort_by_key(|c| c.verdict);
+    let mut text = String::new();
+    if !tested.is_empty() {
+        text = table(
+            &["claim", "verdict", "statement", "what decided"],
+            tested.iter().map(|c| {
+                vec![
+                    Cell::new(&c.claim),
+                    painted(c.verdict),
+                    Cell::new(&c.statement),
+                    Cell::new(&c.reason),
+                ]
+            }),
+        );
+    }
+    if !not_tested.is_empty() {
+        let names: Vec<&str> = not_tested.iter().map(|c| c.claim.as_str()).collect();
+        let names = format!("not tested (the report says why): {}", names.join(", "));
+        text.push_str(&wrapped(&names, " ", "     "));
+    }
+    text
 }
 
 /// How many claims there are of each verdict.
@@ -52,7 +64,7 @@ fn painted(verdict: Verdict) -> Cell {
         Verdict::Reproduced => cell.fg(Color::DarkGreen),
         Verdict::NotReproduced => cell.fg(Color::DarkRed),
         Verdict::Inconclusive => cell.fg(Color::DarkYellow),
-        Verdict::NotTested => cell.add_attribute(Attribute::Dim),
+        Verdict::NotTested => cell,
     }
 }
 
@@ -61,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_tested_comes_first_and_everything_is_counted() {
+    fn what_was_tested_is_shown_best_first_and_everything_is_counted() {
         let claim = |name: &str, verdict| ClaimVerdict {
             claim: name.parse().unwrap(),
             statement: "It is so.".to_owned(),
@@ -79,10 +91,13 @@ mod tests {
             claim("d", Verdict::Reproduced),
         ];
         let text = text(&claims);
-        let names: Vec<&str> = (text.lines().skip(1))
-            .filter_map(|line| line.split_whitespace().next())
-            .collect();
-        assert_eq!(names, ["d", "b", "a", "c"]);
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(
+            lines[0].starts_with(" d ") && lines[1].starts_with(" b "),
+            "{text}"
+        );
+        assert_eq!(lines[2], " not tested (the report says why): a, c");
         let expected = "4 claims: 1 reproduced, 1 inconclusive, 2 not tested\n";
         assert_eq!(counts(&claims), expected);
         assert_eq!(counts(&[]), "no claims\n");
