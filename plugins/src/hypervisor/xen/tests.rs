@@ -163,7 +163,7 @@ async fn a_guest_of_xl_on_an_image_of_vexp() {
     let config = String::from_utf8(config).unwrap();
     assert!(config.contains(
         "disk = [\"format=raw,vdev=xvda,access=r,script=block-vexp,target=/dev/vdb\"]\n\
-         vif = [\"mac=52:54:00:01:00:01,bridge=ctlbr,script=vif-vexp\", "
+         vif = [\"mac=52:54:00:01:00:01,bridge=ctlbr,vifname=vm1.0,script=vif-vexp\", "
     ));
 }
 

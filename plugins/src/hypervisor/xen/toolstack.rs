@@ -142,17 +142,23 @@ impl Toolstack {
         );
         set("memory", shape.memory.mib().to_string());
         set("vcpus", shape.vcpus.to_string());
-        let (disk, script) = match scripts {
-            Scripts::Xen => (format!("phy:{ROOT},xvda,r"), ""),
-            Scripts::Vexp => (
-                format!("format=raw,vdev=xvda,access=r,script=block-vexp,target={ROOT}"),
-                ",script=vif-vexp",
-            ),
+        let disk = match scripts {
+            Scripts::Xen => format!("phy:{ROOT},xvda,r"),
+            Scripts::Vexp => {
+                format!("format=raw,vdev=xvda,access=r,script=block-vexp,target={ROOT}")
+            }
         };
         set("disk", format!("[{}]", quoted(&disk)));
         let vifs: Vec<String> = nics
             .iter()
-            .map(|(mac, bridge)| quoted(&format!("mac={},bridge={bridge}{script}", mac.as_str())))
+            .enumerate()
+            .map(|(index, (mac, bridge))| {
+                let script = match scripts {
+                    Scripts::Xen => String::new(),
+                    Scripts::Vexp => format!(",vifname={name}.{index},script=vif-vexp"),
+                };
+                quoted(&format!("mac={},bridge={bridge}{script}", mac.as_str()))
+            })
             .collect();
         set("vif", format!("[{}]", vifs.join(", ")));
         for event in ["on_poweroff", "on_reboot", "on_crash"] {

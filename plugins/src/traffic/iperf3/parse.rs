@@ -352,8 +352,10 @@ fn samples(raw: &Raw<'_>, test: &Test) -> Result<Vec<Sample>, ParseError> {
         let message = "not one byte was transferred: see whether source and sink reach each other";
         return Err(at(raw, last.line, message));
     }
+    // What was still on its way when the last interval ended is in the summary only, and on slow
+    // guests that is much.
     if let Some(total) = test.total.filter(|_| server)
-        && total.abs_diff(bytes) as f64 > 0.05 * bytes as f64
+        && (total as f64) < 0.95 * bytes as f64
     {
         let message = format!("intervals add up to {bytes} B, but the summary says {total} B");
         return Err(at(raw, last.line, message));

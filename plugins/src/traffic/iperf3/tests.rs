@@ -260,7 +260,7 @@ fn refuses_what_is_doubtful_and_says_where() {
             "total differs",
             changed(
                 "\"sum_received\":{\"start\":0,\"end\":4.005355,\"seconds\":4.005355,\"bytes\":95813632",
-                "\"sum_received\":{\"start\":0,\"end\":4.005355,\"seconds\":4.005355,\"bytes\":195813632",
+                "\"sum_received\":{\"start\":0,\"end\":4.005355,\"seconds\":4.005355,\"bytes\":15813632",
             ),
             Some(7),
             "add up",
