@@ -16,8 +16,8 @@ help: ## This list
 
 # 1 and 5 are verdicts on the paper's claims, not failures of the run.
 reproduce: packages ## Rerun the paper: install what is missing, build, measure, report (EFFORT=quick)
-	cargo build --release --locked
-	@cargo run --release --locked --quiet $(AS_ROOT) -- reproduce $(STUDY) --effort $(EFFORT); \
+	cargo build --locked
+	@cargo run --locked --quiet $(AS_ROOT) -- reproduce $(STUDY) --effort $(EFFORT); \
 	code=$$?; case $$code in 0 | 1 | 5) ;; *) exit $$code ;; esac
 
 # Tests that boot machines are marked `ignore`, so that `cargo test` alone needs neither root nor QEMU. They measure:
