@@ -35,7 +35,7 @@ impl Hypervisor for Linux {
             toolstacks: &[],
             schedulers: &[],
             weighted: &[],
-            monitors: &[],
+            monitors: &["sar"],
             host_memory: ByteSize::new(256 << 20),
         }
     }
