@@ -12,6 +12,7 @@
 //! RUN/trials/TRIAL/trial.json      TrialRecord; its presence means that the trial has ended
 //! RUN/trials/TRIAL/raw/*           raw artefacts as they came, and FILE.times beside FILE: see
 //!                                  write_line_times
+//! RUN/failed/ATTEMPT/TRIAL/        trials that failed and were tried again, as they were recorded
 //! RUN/frames/*.parquet RUN/frames/*.json  derived; may be deleted and made again
 //! RUN/report/                      derived as well
 //! ```

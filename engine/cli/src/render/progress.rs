@@ -1,5 +1,6 @@
 //! Progress of builds and runs: a bar on a terminal, a line a trial elsewhere.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +23,8 @@ pub(crate) struct Progress {
 struct Run {
     started: Option<Instant>,
     trials: usize,
-    done: usize,
+    /// Trials that have ended, each once however often it was tried.
+    done: BTreeSet<String>,
     estimate: Duration,
 }
 
@@ -30,9 +32,9 @@ impl Run {
     /// Time that is left: the estimate at first, what was seen later on.
     fn left(&self) -> Option<Duration> {
         let elapsed = self.started?.elapsed().as_secs_f64();
-        let share = self.done as f64 / self.trials.max(1) as f64;
+        let share = self.done.len() as f64 / self.trials.max(1) as f64;
         let estimate = self.estimate.as_secs_f64();
-        let seen = if self.done == 0 {
+        let seen = if self.done.is_empty() {
             estimate
         } else {
             elapsed / share
@@ -94,8 +96,8 @@ impl Progress {
     fn trial_ended(&self, trial: &str, outcome: &Outcome, seconds: f64, summary: &str) {
         let (done, trials, left) = {
             let mut run = self.run();
-            run.done += 1;
-            (run.done, run.trials, run.left())
+            run.done.insert(trial.to_owned());
+            (run.done.len(), run.trials, run.left())
         };
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
@@ -156,7 +158,7 @@ impl EventSink for Progress {
                 *self.run() = Run {
                     started: Some(Instant::now()),
                     trials: *trials,
-                    done: 0,
+                    done: BTreeSet::new(),
                     estimate,
                 };
                 if let Some(bar) = &self.bar {
@@ -205,10 +207,10 @@ mod tests {
         assert!(run.left().is_none());
         run.started = Instant::now().checked_sub(Duration::from_secs(10));
         assert_eq!(run.left().unwrap().as_secs_f64().round(), 90.0);
-        run.done = 2;
+        run.done.extend(["a", "b"].map(str::to_owned));
         // Half seen at 5 s a trial: 0.5 * 20 + 0.5 * 100 - 10.
         assert_eq!(run.left().unwrap().as_secs_f64().round(), 50.0);
-        run.done = 4;
+        run.done.extend(["c", "d"].map(str::to_owned));
         assert_eq!(run.left().unwrap_or_default().as_secs_f64().round(), 0.0);
     }
 }

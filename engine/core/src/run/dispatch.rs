@@ -21,6 +21,9 @@ use super::manifest::{self, Manifest};
 use super::ssh::chain;
 use super::worker;
 
+/// How often a block's failed trials are tried.
+const ATTEMPTS: u32 = 2;
+
 /// Why a run could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -77,17 +80,9 @@ pub async fn run(request: &RunRequest<'_>) -> Result<RunSummary, RunError> {
         if missing.trials.is_empty() {
             continue;
         }
-        let done = tokio::select! {
-            done = run_block(request, &missing, &events) => done,
+        tokio::select! {
+            done = run_with_another_try(request, block, missing, &events) => done?,
             _ = cancel.wait_for(|stop| *stop) => return Err(RunError::Interrupted),
-        };
-        if let Err(error) = done {
-            let error = chain(&*error);
-            worker::fail_rest(request.run, block, &error)?;
-            events.event(&Event::BlockFailed {
-                block: block.id.clone(),
-                error,
-            });
         }
     }
     let summary = count(request.run, request.plan)?;
@@ -106,6 +101,61 @@ fn missing(run: &Path, block: &Block) -> Block {
         .trials
         .retain(|trial| !files::trial_dir(run, &trial.id).join("trial.json").exists());
     block
+}
+
+/// Runs a block. If its machine could not be had, or was lost, what failed is tried once more on a
+/// new machine: an emulated machine that dies is the testbed's failure and no result. Trials that
+/// were measured, whatever they gave, are never run again.
+async fn run_with_another_try(
+    request: &RunRequest<'_>,
+    block: &Block,
+    mut missing: Block,
+    events: &Arc<dyn EventSink>,
+) -> Result<(), RunError> {
+    for attempt in 1..=ATTEMPTS {
+        let done = run_block(request, &missing, events).await;
+        if let Err(error) = done {
+            let error = chain(&*error);
+            worker::fail_rest(request.run, &missing, &error)?;
+            events.event(&Event::BlockFailed {
+                block: block.id.clone(),
+                error,
+            });
+        }
+        if attempt == ATTEMPTS || !set_failed_aside(request.run, &missing, attempt)? {
+            break;
+        }
+        missing = self::missing(request.run, block);
+        let text = format!(
+            "{}: what failed is tried once more on a new machine ({} of {} trials)",
+            block.id,
+            missing.trials.len(),
+            block.trials.len()
+        );
+        events.event(&Event::Note { text });
+    }
+    Ok(())
+}
+
+/// Moves the records of failed trials to `failed/ATTEMPT/`, where they are kept. Says whether there
+/// were any.
+fn set_failed_aside(run: &Path, block: &Block, attempt: u32) -> Result<bool, FileError> {
+    let mut any = false;
+    for trial in &block.trials {
+        let from = files::trial_dir(run, &trial.id);
+        let path = from.join("trial.json");
+        if !path.exists() {
+            continue;
+        }
+        let record: TrialRecord = files::read_json(&path)?;
+        if matches!(record.outcome, Outcome::Failed { .. }) {
+            let folder = run.join("failed").join(attempt.to_string());
+            files::create_dir(&folder)?;
+            files::rename(&from, &folder.join(trial.id.as_str()))?;
+            any = true;
+        }
+    }
+    Ok(any)
 }
 
 type BlockError = Box<dyn std::error::Error + Send + Sync>;

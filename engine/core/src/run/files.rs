@@ -133,10 +133,13 @@ pub fn write_trial(
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(temp.path(), mode).map_err(io("write", temp.path()))?;
     sync_dir(&temp.path().join("raw"))?;
-    let target = trial_dir(run, &record.trial);
-    let temp = temp.keep();
-    fs::rename(&temp, &target).map_err(io("rename to", &target))?;
-    sync_dir(&parent)
+    rename(&temp.keep(), &trial_dir(run, &record.trial))
+}
+
+/// Moves a file or folder within a file system, for good.
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(io("rename to", to))?;
+    sync_dir(to.parent().unwrap_or(Path::new(".")))
 }
 
 #[cfg(test)]

@@ -22,15 +22,16 @@ const KILL_AFTER: &str = "2";
 /// How much longer than the far side this side waits before it gives the connection up.
 const GRACE: Duration = Duration::from_secs(8);
 /// A constant script: runs its arguments until they end, or until standard input does. openssh
-/// sends no signals, and the end of input also tells that the connection was lost.
+/// sends no signals, and the end of input also tells that the connection was lost. The watcher's
+/// status says whether it was what ended them: once input has ended, it can't be ended itself.
 const STOPPABLE: &str = r#"exec 3<&0
 "$@" 3<&- &
 child=$!
-{ read -r _ <&3; kill "$child"; } >/dev/null 2>&1 &
+{ read -r _ <&3; trap '' TERM; kill "$child"; } >/dev/null 2>&1 &
 wait "$child"
 status=$?
 kill "$!" 2>/dev/null
-[ "$status" = 143 ] && exit 0
+wait "$!" 2>/dev/null && exit 0
 exit "$status""#;
 /// How long output may stay open after the program has ended: a child that it left behind may
 /// hold the pipe.
@@ -163,6 +164,7 @@ impl Shell for SshShell {
         let stderr = Reader::new(child.stderr().take(), STDERR_CAP);
         Ok(Box::new(SshProcess {
             node: self.node.clone(),
+            session: Arc::clone(&self.session),
             shown,
             deadline: cmd.deadline,
             started,
@@ -229,8 +231,16 @@ async fn read(mut pipe: impl AsyncRead + Unpin, cap: usize, stream: &Mutex<Strea
     }
 }
 
+/// Whether the far side still runs programs.
+async fn answers(session: &Session) -> bool {
+    let mut probe = session.command("true");
+    let status = tokio::time::timeout(GRACE, probe.status()).await;
+    matches!(status, Ok(Ok(status)) if status.success())
+}
+
 struct SshProcess {
     node: Name,
+    session: Arc<Session>,
     shown: String,
     deadline: Duration,
     started: Instant,
@@ -255,20 +265,28 @@ impl Process for SshProcess {
             command: self.shown.clone(),
             reason,
         };
-        let status = match tokio::time::timeout(left, &mut self.wait).await {
-            Err(_) => None,
+        let result = tokio::time::timeout(left, &mut self.wait).await;
+        let ended = Instant::now();
+        // Whether it ended, and if so with which status; a signal leaves none.
+        let (gone, code) = match result {
+            Err(_) => (false, None),
             Ok(Err(join)) => return Err(lost(join.to_string())),
+            Ok(Ok(Ok(status))) => (true, status.code()),
+            // openssh's word for status 127; `timeout` has it for a program that is not there.
+            Ok(Ok(Err(openssh::Error::Remote(_)))) => (true, Some(127)),
             // openssh has this for a far program that a signal ended as well as for a lost
             // connection; a connection that still answers tells them apart.
+            Ok(Ok(Err(openssh::Error::RemoteProcessTerminated)))
+                if answers(&self.session).await =>
+            {
+                (true, None)
+            }
             Ok(Ok(Err(error))) => return Err(lost(chain(&error))),
-            Ok(Ok(Ok(status))) => Some(status),
         };
-        let ended = Instant::now();
         let (stdout, stderr) = (self.stdout.finish().await, self.stderr.finish().await);
-        let code = status.and_then(|s| s.code());
-        // `timeout` ends with 124, or with 137 where it had to use SIGKILL.
-        let timed_out = status.is_none()
-            || (matches!(code, Some(124 | 137)) && ended >= self.started + self.deadline);
+        // `timeout` ends with 124, or where it had to use SIGKILL with 137 or by that signal.
+        let timed_out = !gone
+            || (matches!(code, Some(124 | 137) | None) && ended >= self.started + self.deadline);
         Ok(Output {
             status: if timed_out { None } else { code },
             stdout: stdout.bytes,

@@ -16,9 +16,10 @@ use vexp_api::site::{DataAddress, GuestNic, GuestSlot, NodeInfo, Site, SshTarget
 
 use super::address::{MOST, Who, cidr, control_cidr};
 use super::keys::{self, KeyPair};
+use super::probe::Accelerator;
 use super::run::{LabError, run};
 use super::seed::{Identity, NetLine};
-use super::{network, peers, qemu};
+use super::{network, peers, probe, qemu};
 
 /// The lab's own folder, on a tmpfs that only the lab sees.
 const LAB: &str = "/run/vexp";
@@ -37,6 +38,8 @@ pub struct LabRequest {
     pub image: ImageFiles,
     /// Guest image, and the peers' root.
     pub guest_image: ImageFiles,
+    /// What to run it with; probed if it is not known yet.
+    pub accelerator: Option<Accelerator>,
     /// Folder for logs, outside the lab.
     pub logs: PathBuf,
 }
@@ -135,7 +138,8 @@ fn set_up(request: &LabRequest, children: &mut Vec<Child>) -> Result<Site, LabEr
     };
 
     let (host, seed) = nodes.host()?;
-    let accelerator = "tcg";
+    let accelerator =
+        (request.accelerator.clone()).unwrap_or_else(|| probe::probe(&request.guest_image, lab));
     let start = qemu::Start {
         machine,
         image: &request.image,
@@ -143,7 +147,7 @@ fn set_up(request: &LabRequest, children: &mut Vec<Child>) -> Result<Site, LabEr
         seed: &seed,
         lab,
         logs: &request.logs,
-        accelerator,
+        accelerator: &accelerator.name,
     };
     let booting = Instant::now();
     let mut qemu = start.spawn()?;
@@ -169,7 +173,7 @@ fn set_up(request: &LabRequest, children: &mut Vec<Child>) -> Result<Site, LabEr
         guests,
         peers: data_networks(machine).map(|_| peer_infos.clone()).collect(),
         scratch: sockets,
-        facts: facts(accelerator)?,
+        facts: facts(&accelerator, machine)?,
     })
 }
 
@@ -350,16 +354,20 @@ fn await_ready(
     }
 }
 
-fn facts(accelerator: &str) -> Result<BTreeMap<String, String>, LabError> {
+fn facts(
+    accelerator: &Accelerator,
+    machine: &Machine,
+) -> Result<BTreeMap<String, String>, LabError> {
     let output = Command::new(qemu::PROGRAM).arg("--version").output();
     let output = output.map_err(LabError::io("ask QEMU for its version"))?;
     let version = String::from_utf8_lossy(&output.stdout);
     let version = version.lines().next().unwrap_or_default();
     Ok([
         ("emulator", version),
-        ("accelerator", accelerator),
-        ("cpu", qemu::CPU),
+        ("accelerator", &accelerator.name),
+        ("accelerator_why", &accelerator.why),
+        ("cpu", &qemu::cpu(machine, &accelerator.name)),
     ]
-    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into())
 }

@@ -12,6 +12,7 @@ use vexp_api::plugin::{Context, Lease, MachineRequest, PluginError};
 use vexp_api::site::Site;
 
 use super::lab::{LabAnswer, LabRequest};
+use super::probe::Accelerator;
 
 /// Longer than any deadline inside the lab: past it, the lab itself hangs.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(180);
@@ -33,6 +34,7 @@ impl LabLease {
     pub(super) async fn acquire(
         executable: &Path,
         request: &MachineRequest,
+        accelerator: Option<Accelerator>,
         cx: &Context,
     ) -> Result<Self, PluginError> {
         if !rustix::process::geteuid().is_root() {
@@ -77,6 +79,7 @@ impl LabLease {
             machine: request.machine.clone(),
             image: request.image.clone(),
             guest_image: request.guest_image.clone(),
+            accelerator,
             logs: cx.logs.clone(),
         };
         let asked = ask(&mut child, lifeline.as_mut(), &request);

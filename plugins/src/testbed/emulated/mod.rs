@@ -21,25 +21,41 @@ pub mod lab;
 mod lease;
 mod network;
 mod peers;
+mod probe;
 mod qemu;
 mod run;
 mod seed;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use lease::LabLease;
+pub use probe::Accelerator;
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
 
 /// The testbed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Emulated {
     executable: PathBuf,
+    /// What the first lab's probe said: this computer does not change while we run.
+    accelerator: Mutex<Option<Accelerator>>,
 }
 
 impl Emulated {
     /// A testbed whose labs are started by `executable lab`, a program that calls [`lab::main`].
     pub fn new(executable: PathBuf) -> Self {
-        Self { executable }
+        Self {
+            executable,
+            accelerator: Mutex::new(None),
+        }
+    }
+}
+
+impl Emulated {
+    fn known(&self) -> Option<Accelerator> {
+        let known = self.accelerator.lock();
+        known.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -60,8 +76,15 @@ impl Testbed for Emulated {
         request: &MachineRequest,
         cx: &Context,
     ) -> Result<Box<dyn Lease>, PluginError> {
-        Ok(Box::new(
-            lease::LabLease::acquire(&self.executable, request, cx).await?,
-        ))
+        let known = self.known();
+        let lease = LabLease::acquire(&self.executable, request, known, cx).await?;
+        let fact = |key: &str| lease.site().facts.get(key).cloned();
+        if let (Some(name), Some(why)) = (fact("accelerator"), fact("accelerator_why")) {
+            *self
+                .accelerator
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(Accelerator { name, why });
+        }
+        Ok(Box::new(lease))
     }
 }

@@ -16,7 +16,7 @@ use super::run::LabError;
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 /// Emulated processor. `max` corrupts SSE and AVX state of Xen's PV guests under TCG, which shows
 /// as broken SSH packets and aborts in malloc; this one has no AVX.
-pub(super) const CPU: &str = "Opteron_G3";
+const CPU: &str = "Opteron_G3";
 /// Most memory for dom0: what eight guests' back ends and toolstack were seen to need.
 const DOM0_MIB: u64 = 1536;
 /// Xen's own heap, page tables and frame table.
@@ -92,7 +92,7 @@ impl Start<'_> {
         };
         add("-accel", format!("{}{tcg}", self.accelerator));
         add("-machine", "pc".to_owned());
-        add("-cpu", self.cpu());
+        add("-cpu", cpu(self.machine, self.accelerator));
         add("-smp", machine.cpus.to_string());
         add("-m", format!("{}M", machine.memory.mib()));
         add("-serial", format!("file:{}", option(&self.console())));
@@ -157,16 +157,6 @@ impl Start<'_> {
         args
     }
 
-    fn cpu(&self) -> String {
-        if self.accelerator == "kvm" {
-            "host".to_owned()
-        } else if self.machine.hypervisor == *"kvm" {
-            format!("{CPU},+svm,+npt")
-        } else {
-            CPU.to_owned()
-        }
-    }
-
     fn xen_line(&self) -> String {
         let machine = self.machine;
         let guests = machine.guest.map_or(0, |g| g.memory.mib()) * u64::from(machine.max_vms);
@@ -184,12 +174,23 @@ impl Start<'_> {
     }
 }
 
+/// QEMU's processor model for a machine.
+pub(super) fn cpu(machine: &Machine, accelerator: &str) -> String {
+    if accelerator == "kvm" {
+        "host".to_owned()
+    } else if machine.hypervisor == *"kvm" {
+        format!("{CPU},+svm,+npt")
+    } else {
+        CPU.to_owned()
+    }
+}
+
 /// Linux's command line, for hosts and dom0: nothing random, nothing that is no part of the study.
 const KERNEL_LINE: &str =
     "quiet panic=-1 nokaslr net.ifnames=0 mitigations=off random.trust_cpu=on";
 
 /// A path inside an option of QEMU, where a comma separates and two stand for one.
-fn option(path: &Path) -> String {
+pub(super) fn option(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
