@@ -49,7 +49,7 @@ pub(super) fn probe(guest: &ImageFiles, lab: &Path) -> Accelerator {
     let nested = |path: &&str| {
         std::fs::read_to_string(path).is_ok_and(|text| matches!(text.trim(), "1" | "Y"))
     };
-    if !NESTED.iter().any(|path| nested(path)) {
+    if !NESTED.iter().any(nested) {
         return Accelerator::tcg("nested virtualization, which KVM platforms need, is off");
     }
     let console = lab.join("probe.log");
