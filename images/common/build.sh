@@ -1,7 +1,7 @@
 #!/bin/sh
 # build.sh IMAGE_DIR LOCK CACHE WORK OUT
 #
-# Builds one image from exactly the packages of LOCK, found in CACHE (see fetch.sh), offline.
+# Builds one image from exactly the packages of LOCK, found in CACHE, offline.
 # WORK is a scratch folder that must not exist; OUT receives root.squashfs, vmlinuz, initramfs.img and, for Xen, xen.
 # The result depends on IMAGE_DIR, images/common, LOCK and the versions of mmdebstrap, dpkg and mksquashfs, and on nothing else.
 set -eu

@@ -91,6 +91,20 @@ fn raw_files_are_those_of_the_tools(run: &Path) {
     assert!(raw("latency.kvm-fv.v1.r1", "vm1.ping.stdout.txt").contains("bytes from 198.18.0."));
 }
 
+#[test]
+#[ignore = "builds every image twice: needs root, and minutes"]
+fn images_are_the_same_in_every_build() {
+    let said = vexp(&["build", "experiments/paper.ncl", "--verify"]);
+    assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+    for image in ["guest", "kvm", "linux", "xen-4.17", "xen-4.20"] {
+        let line = said.out.lines().find(|line| line.starts_with(image));
+        assert!(
+            line.is_some_and(|line| line.contains("identical")),
+            "{line:?}"
+        );
+    }
+}
+
 /// `vexp run` on classical Linux only, which boots soonest.
 fn start(runs: &Path, more: &[&str]) -> Child {
     let folder = runs.to_str().unwrap();

@@ -96,7 +96,7 @@ fn collect(
         let text = ["ncl", "md"]
             .iter()
             .any(|e| path.extension().is_some_and(|x| x == *e));
-        let finds = ["resolve.sh", "mirror.sh", "fetch.sh"]
+        let finds = ["resolve.sh", "mirror.sh"]
             .iter()
             .any(|f| path.ends_with(f));
         if text || finds {
