@@ -102,7 +102,7 @@ pub struct Output {
     pub stderr: Vec<u8>,
     /// Whether it was ended because its deadline had passed; what it printed is kept.
     pub timed_out: bool,
-    /// Whether either was longer than the cap.
+    /// Whether either was longer than the cap, or its end was not seen.
     pub truncated: bool,
     /// When each line of standard output was complete here, one entry a newline.
     pub line_times: Vec<Instant>,

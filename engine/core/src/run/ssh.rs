@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use openssh::{ChildStdin, KnownHosts, Session, SessionBuilder, Stdio};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use vexp_api::ids::Name;
 use vexp_api::shell::{Cmd, Output, Process, Shell, ShellError};
@@ -28,19 +29,21 @@ const STOPPABLE: &str = r#"exec 3<&0
 "$@" 3<&- &
 child=$!
 { read -r _ <&3; trap '' TERM; kill "$child"; } >/dev/null 2>&1 &
-wait "$child"
+wait "$child" 2>/dev/null
 status=$?
 kill "$!" 2>/dev/null
 wait "$!" 2>/dev/null && exit 0
 exit "$status""#;
-/// How long output may stay open after the program has ended: a child that it left behind may
-/// hold the pipe.
-const LEAK: Duration = Duration::from_millis(500);
+
+/// Commands that may be starting at a time: ssh keeps at most 64 waiting for its control socket,
+/// and refuses more.
+const STARTING: usize = 32;
 
 /// A node reached through one SSH connection that all its commands share.
 pub struct SshShell {
     node: Name,
     session: Arc<Session>,
+    starting: Semaphore,
 }
 
 impl std::fmt::Debug for SshShell {
@@ -82,6 +85,7 @@ impl SshShell {
         Ok(Self {
             node: node.clone(),
             session: Arc::new(session),
+            starting: Semaphore::new(STARTING),
         })
     }
 
@@ -145,12 +149,15 @@ impl Shell for SshShell {
         let input = cmd.stoppable || !cmd.stdin.is_empty();
         command.stdin(if input { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // The semaphore is never closed.
+        let place = self.starting.acquire().await.ok();
         let started = Instant::now();
         let mut child = command.spawn().await.map_err(|error| ShellError::Lost {
             node: self.node.clone(),
             command: shown.clone(),
             reason: chain(&error),
         })?;
+        drop(place);
         let mut lifeline = child.stdin().take();
         if let Some(mut stdin) = lifeline.take_if(|_| !cmd.stoppable) {
             let bytes = cmd.stdin;
@@ -160,8 +167,29 @@ impl Shell for SshShell {
                 let _ = stdin.shutdown().await;
             });
         }
-        let stdout = Reader::new(child.stdout().take(), STDOUT_CAP);
-        let stderr = Reader::new(child.stderr().take(), STDERR_CAP);
+        let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
+        let limit = cmd.deadline + GRACE;
+        // A task of its own: the program goes on when the handle is dropped.
+        let end = tokio::spawn(async move {
+            let (mut out, mut err) = (Stream::default(), Stream::default());
+            let both = async {
+                tokio::join!(
+                    read(stdout, STDOUT_CAP, &mut out),
+                    read(stderr, STDERR_CAP, &mut err)
+                )
+            };
+            let whole = tokio::time::timeout(limit, both).await.is_ok();
+            // Only now: with the status, openssh gives the session up, and ssh throws away what
+            // the program printed and is still on its way.
+            let status = tokio::time::timeout(GRACE, child.wait()).await.ok();
+            End {
+                out,
+                err,
+                whole,
+                status,
+                at: Instant::now(),
+            }
+        });
         Ok(Box::new(SshProcess {
             node: self.node.clone(),
             session: Arc::clone(&self.session),
@@ -169,14 +197,12 @@ impl Shell for SshShell {
             deadline: cmd.deadline,
             started,
             lifeline,
-            wait: tokio::spawn(child.wait()),
-            stdout,
-            stderr,
+            end,
         }))
     }
 }
 
-/// What was read so far; shared, so that nothing is lost when a reader must be given up.
+/// What a program printed.
 #[derive(Default)]
 struct Stream {
     bytes: Vec<u8>,
@@ -184,51 +210,37 @@ struct Stream {
     truncated: bool,
 }
 
-struct Reader {
-    stream: Arc<Mutex<Stream>>,
-    task: JoinHandle<()>,
-}
-
-impl Reader {
-    fn new(pipe: Option<impl AsyncRead + Unpin + Send + 'static>, cap: usize) -> Self {
-        let stream = Arc::new(Mutex::new(Stream::default()));
-        let shared = Arc::clone(&stream);
-        let task = tokio::spawn(async move {
-            if let Some(pipe) = pipe {
-                read(pipe, cap, &shared).await;
-            }
-        });
-        Self { stream, task }
-    }
-
-    /// What was read, after waiting a little for the end of the pipe.
-    async fn finish(mut self) -> Stream {
-        if tokio::time::timeout(LEAK, &mut self.task).await.is_err() {
-            self.task.abort();
-        }
-        std::mem::take(&mut *lock(&self.stream))
-    }
-}
-
-/// A panic while the lock was held leaves plain data behind, which is still what was read.
-fn lock(stream: &Mutex<Stream>) -> std::sync::MutexGuard<'_, Stream> {
-    stream
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 /// Reads to the end. Past the cap, bytes are thrown away, so that the program is never blocked.
-async fn read(mut pipe: impl AsyncRead + Unpin, cap: usize, stream: &Mutex<Stream>) {
+async fn read(pipe: Option<impl AsyncRead + Unpin>, cap: usize, stream: &mut Stream) {
+    let Some(mut pipe) = pipe else { return };
     let mut buffer = vec![0; 64 << 10];
-    while let Ok(n @ 1..) = pipe.read(&mut buffer).await {
+    loop {
+        let n = match pipe.read(&mut buffer).await {
+            Ok(0) => return,
+            Ok(n) => n,
+            Err(_) => {
+                stream.truncated = true;
+                return;
+            }
+        };
         let now = Instant::now();
-        let mut stream = lock(stream);
         let keep = n.min(cap.saturating_sub(stream.bytes.len()));
         stream.truncated |= keep < n;
         let lines = buffer[..keep].iter().filter(|b| **b == b'\n').count();
         stream.line_times.extend(std::iter::repeat_n(now, lines));
         stream.bytes.extend_from_slice(&buffer[..keep]);
     }
+}
+
+/// How a program ended.
+struct End {
+    out: Stream,
+    err: Stream,
+    /// Whether both streams were read to their ends: a child that was left behind may hold them.
+    whole: bool,
+    /// `None` if it has none although it should long have ended.
+    status: Option<Result<ExitStatus, openssh::Error>>,
+    at: Instant,
 }
 
 /// Whether the far side still runs programs.
@@ -246,9 +258,7 @@ struct SshProcess {
     started: Instant,
     /// Standard input of a stoppable program.
     lifeline: Option<ChildStdin>,
-    wait: JoinHandle<Result<ExitStatus, openssh::Error>>,
-    stdout: Reader,
-    stderr: Reader,
+    end: JoinHandle<End>,
 }
 
 #[async_trait]
@@ -259,43 +269,40 @@ impl Process for SshProcess {
     }
 
     async fn wait(mut self: Box<Self>) -> Result<Output, ShellError> {
-        let left = (self.started + self.deadline + GRACE).saturating_duration_since(Instant::now());
         let lost = |reason: String| ShellError::Lost {
             node: self.node.clone(),
             command: self.shown.clone(),
             reason,
         };
-        let result = tokio::time::timeout(left, &mut self.wait).await;
-        let ended = Instant::now();
+        let end = match self.end.await {
+            Ok(end) => end,
+            Err(error) => return Err(lost(error.to_string())),
+        };
         // Whether it ended, and if so with which status; a signal leaves none.
-        let (gone, code) = match result {
-            Err(_) => (false, None),
-            Ok(Err(join)) => return Err(lost(join.to_string())),
-            Ok(Ok(Ok(status))) => (true, status.code()),
+        let (gone, code) = match end.status {
+            None => (false, None),
+            Some(Ok(status)) => (true, status.code()),
             // openssh's word for status 127; `timeout` has it for a program that is not there.
-            Ok(Ok(Err(openssh::Error::Remote(_)))) => (true, Some(127)),
+            Some(Err(openssh::Error::Remote(_))) => (true, Some(127)),
             // openssh has this for a far program that a signal ended as well as for a lost
             // connection; a connection that still answers tells them apart.
-            Ok(Ok(Err(openssh::Error::RemoteProcessTerminated)))
-                if answers(&self.session).await =>
-            {
+            Some(Err(openssh::Error::RemoteProcessTerminated)) if answers(&self.session).await => {
                 (true, None)
             }
-            Ok(Ok(Err(error))) => return Err(lost(chain(&error))),
+            Some(Err(error)) => return Err(lost(chain(&error))),
         };
-        let (stdout, stderr) = (self.stdout.finish().await, self.stderr.finish().await);
         // `timeout` ends with 124, or where it had to use SIGKILL with 137 or by that signal.
         let timed_out = !gone
-            || (matches!(code, Some(124 | 137) | None) && ended >= self.started + self.deadline);
+            || (matches!(code, Some(124 | 137) | None) && end.at >= self.started + self.deadline);
         Ok(Output {
             status: if timed_out { None } else { code },
-            stdout: stdout.bytes,
-            stderr: stderr.bytes,
+            stdout: end.out.bytes,
+            stderr: end.err.bytes,
             timed_out,
-            truncated: stdout.truncated || stderr.truncated,
-            line_times: stdout.line_times,
+            truncated: end.out.truncated || end.err.truncated || !end.whole,
+            line_times: end.out.line_times,
             started: self.started,
-            ended,
+            ended: end.at,
         })
     }
 }
