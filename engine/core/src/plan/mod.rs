@@ -181,13 +181,14 @@ impl Cx<'_> {
                     excluded.insert(exclude(Some(platform_name), reason));
                     continue;
                 }
-                let counts = self.counts(experiment, platform);
-                if experiment.load.is_some() && counts.iter().any(|vms| *vms < 2) {
-                    let reason = "with fewer than two guests there is no other one to load";
-                    excluded.insert(exclude(Some(platform_name), reason.to_owned()));
-                }
-                for vms in counts {
+                for vms in self.counts(experiment, platform) {
                     if experiment.load.is_some() && vms < 2 {
+                        // Only this point: with more VMs it is run.
+                        let reason = match vms {
+                            0 => "without guests there is none to load",
+                            _ => "with 1 VM: there is no other guest to load",
+                        };
+                        excluded.insert(exclude(Some(platform_name), reason.to_owned()));
                         continue;
                     }
                     for repetition in 1..=self.effort.repetitions {
