@@ -90,8 +90,21 @@ pub(super) fn from_nickel(
         message,
         field: String::new(),
         labels,
-        help: (!notes.is_empty()).then(|| notes.join("; ")),
+        help: (!notes.is_empty()).then(|| sentences(&notes)),
     }
+}
+
+/// Notes one after the other; some are sentences with a full stop, others are not.
+fn sentences(notes: &[String]) -> String {
+    let mut text = String::new();
+    for note in notes {
+        if !text.is_empty() {
+            let ended = text.ends_with(['.', '!', '?']);
+            text.push_str(if ended { " " } else { "; " });
+        }
+        text.push_str(note);
+    }
+    text
 }
 
 /// Messages of Nickel have line breaks and indentation for a terminal.
@@ -102,6 +115,16 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_are_joined_as_sentences() {
+        let joined = |notes: &[&str]| {
+            let notes: Vec<_> = notes.iter().map(|note| (*note).to_owned()).collect();
+            sentences(&notes)
+        };
+        assert_eq!(joined(&["One.", "Two", "three"]), "One. Two; three");
+        assert_eq!(joined(&["alone"]), "alone");
+    }
 
     #[test]
     fn counts_lines_and_characters_from_one() {
