@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vexp_api::digest::{Digest, canonical_json};
 use vexp_api::plugin::Captured;
-use vexp_api::record::TrialRecord;
+use vexp_api::record::{TrialRecord, write_line_times};
 
 /// A file that could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -118,11 +118,7 @@ pub fn write_trial(
         let path = temp.path().join(&item.artefact.path);
         write_atomic(&path, &item.bytes)?;
         if !item.line_times.is_empty() {
-            let times: String = item
-                .line_times
-                .iter()
-                .map(|t| format!("{t:.6}\n"))
-                .collect();
+            let times = write_line_times(&item.line_times);
             let name = format!("{}.times", item.artefact.path);
             write_atomic(&temp.path().join(name), times.as_bytes())?;
         }
