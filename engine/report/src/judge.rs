@@ -424,31 +424,16 @@ mod tests {
             (R::GreaterThan, 'f', 'f', 'o', 'f', 'h'),
             (R::LessThan, 'h', 'o', 'o', 'f', 'f'),
         ] {
-            assert_eq!(
-                told((50.0, 80.0), relation, right, 0.1),
-                below,
-                "{relation:?} below"
-            );
-            assert_eq!(
-                told((80.0, 95.0), relation, right, 0.1),
-                touching,
-                "{relation:?} touching"
-            );
-            assert_eq!(
-                told((80.0, 120.0), relation, right, 0.1),
-                across,
-                "{relation:?} across"
-            );
-            assert_eq!(
-                told((100.0, 100.0), relation, right, 0.1),
-                equal,
-                "{relation:?} equal"
-            );
-            assert_eq!(
-                told((120.0, 130.0), relation, right, 0.1),
-                above,
-                "{relation:?} above"
-            );
+            for (left, wanted) in [
+                ((50.0, 80.0), below),
+                ((80.0, 95.0), touching),
+                ((80.0, 120.0), across),
+                ((100.0, 100.0), equal),
+                ((120.0, 130.0), above),
+            ] {
+                let found = told(left, relation, right, 0.1);
+                assert_eq!(found, wanted, "{left:?} {relation:?}");
+            }
         }
     }
 

@@ -88,25 +88,13 @@ pub(super) async fn kernel(host: &Node) -> Result<String, PluginError> {
 
 #[cfg(test)]
 mod tests {
-    use vexp_testkit::{FakeShell, context};
-
     use super::*;
-    use crate::hypervisor::testing::{host, machine};
-    use crate::testing::name;
+    use crate::hypervisor::testing::{self, machine};
 
     const PREPARE: &str = include_str!("../../testdata/transcripts/linux-prepare.txt");
 
     async fn prepare(transcript: &str, version: &str) -> Result<BTreeMap<String, String>, String> {
-        let shell = FakeShell::replay(name("host"), transcript);
-        let machine = machine("linux", version);
-        let result = Linux
-            .prepare(&host(&shell), &[name("data0")], &machine, &context())
-            .await
-            .map_err(|error| error.to_string());
-        if result.is_ok() {
-            shell.finish().unwrap();
-        }
-        result
+        testing::prepare(&Linux, transcript, &machine("linux", version)).await
     }
 
     #[tokio::test]

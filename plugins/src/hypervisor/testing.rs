@@ -1,13 +1,14 @@
 //! What tests of hypervisors share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vexp_api::plan::{Link, Machine};
-use vexp_api::plugin::Node;
+use vexp_api::plugin::{Hypervisor, Node};
 use vexp_api::sample::NodeRole;
 use vexp_api::site::{DataAddress, GuestNic, GuestSlot, NodeInfo, SshTarget};
 use vexp_api::spec::GuestShape;
-use vexp_testkit::FakeShell;
+use vexp_testkit::{FakeShell, context};
 
 use crate::testing::name;
 
@@ -49,6 +50,23 @@ pub(super) fn machine(hypervisor: &str, version: &str) -> Machine {
         peers: 1,
         options: serde_json::Map::new(),
     }
+}
+
+/// Prepares a host that answers as in the transcript; all of it must have been used if that works.
+pub(super) async fn prepare(
+    plugin: &dyn Hypervisor,
+    transcript: &str,
+    machine: &Machine,
+) -> Result<BTreeMap<String, String>, String> {
+    let shell = FakeShell::replay(name("host"), transcript);
+    let result = plugin
+        .prepare(&host(&shell), &[name("data0")], machine, &context())
+        .await
+        .map_err(|error| error.to_string());
+    if result.is_ok() {
+        shell.finish().unwrap();
+    }
+    result
 }
 
 /// A guest whose seed is the bytes `seed`, in a folder that goes when it is dropped.

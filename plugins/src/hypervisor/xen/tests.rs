@@ -2,7 +2,7 @@ use vexp_api::plugin::Hypervisor as _;
 use vexp_testkit::{FakeShell, context};
 
 use super::*;
-use crate::hypervisor::testing::{host, machine, slot};
+use crate::hypervisor::testing::{self, host, machine, slot};
 use crate::testing::name;
 
 const PREPARE: &str = include_str!("../../../testdata/transcripts/xl-prepare.txt");
@@ -17,15 +17,7 @@ fn xen() -> Machine {
 }
 
 async fn prepare(transcript: &str, machine: &Machine) -> Result<BTreeMap<String, String>, String> {
-    let shell = FakeShell::replay(name("host"), transcript);
-    let result = Xen
-        .prepare(&host(&shell), &[name("data0")], machine, &context())
-        .await
-        .map_err(|error| error.to_string());
-    if result.is_ok() {
-        shell.finish().unwrap();
-    }
-    result
+    testing::prepare(&Xen, transcript, machine).await
 }
 
 #[tokio::test]
