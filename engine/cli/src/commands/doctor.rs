@@ -159,7 +159,7 @@ fn machine() -> Vec<Check> {
         ..Check::new("disk", bytes >= LEAST_DISK, "")
     }));
     checks.extend(Path::new("/dev/kvm").exists().then(|| Check {
-        note: "not used by this version: machines are emulated (TCG)".to_owned(),
+        note: "used if a probe guest boots under it; else emulation (TCG)".to_owned(),
         ..Check::new("/dev/kvm", true, "")
     }));
     checks

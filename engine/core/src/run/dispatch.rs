@@ -343,3 +343,72 @@ impl EventSink for Log {
 pub fn now_rfc3339() -> String {
     format!("{:.3}", jiff::Timestamp::now())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vexp_api::record;
+
+    fn put(run: &Path, trial: &Name, outcome: Outcome) {
+        let record = TrialRecord {
+            format: record::FORMAT,
+            trial: trial.clone(),
+            block: Name::new("b").unwrap(),
+            outcome,
+            epoch: now_rfc3339(),
+            window: None,
+            ended_s: 0.0,
+            artefacts: Vec::new(),
+        };
+        files::write_trial(run, &record, Vec::new()).unwrap();
+    }
+
+    fn block(ids: &[&Name]) -> Block {
+        let trials: Vec<_> = ids.iter().map(|id| trial(id)).collect();
+        serde_json::from_value(serde_json::json!({
+            "id": "b", "repetition": 1, "trials": trials,
+            "machine": {
+                "platform": "p", "hardware": "h", "cpus": 1, "memory": "2GiB", "nics": [],
+                "image": "linux", "guest_image": "guest", "hypervisor": "linux",
+                "version": "6.12", "toolstack": null, "scheduler": null, "dom0_weight": null,
+                "nic": null, "guest": null, "max_vms": 0, "peers": 1, "options": {},
+            },
+        }))
+        .unwrap()
+    }
+
+    fn trial(id: &Name) -> serde_json::Value {
+        serde_json::json!({
+            "id": id, "experiment": "e", "platform": "p", "role": "sender", "vms": 0,
+            "repetition": 1, "traffic": {"tool": "ping"}, "load": null, "monitors": [],
+            "warm_up": "1s", "window": "3s",
+        })
+    }
+
+    #[test]
+    fn only_what_failed_is_tried_again_and_its_record_is_kept() {
+        let run = tempfile::tempdir().unwrap();
+        let [good, odd, lost] = ["good", "odd", "lost"].map(|id| Name::new(id).unwrap());
+        put(run.path(), &good, Outcome::Measured);
+        let reason = "unreadable".to_owned();
+        put(run.path(), &odd, Outcome::Invalid { reason });
+        let block = block(&[&good, &odd, &lost]);
+        assert!(!set_failed_aside(run.path(), &block, 1).unwrap());
+        let failed = worker::fail_rest(run.path(), &block, "the machine died").unwrap();
+        assert_eq!(failed, 1);
+        assert!(missing(run.path(), &block).trials.is_empty());
+
+        assert!(set_failed_aside(run.path(), &block, 1).unwrap());
+        let again = missing(run.path(), &block);
+        assert_eq!(again.trials.len(), 1);
+        assert_eq!(again.trials[0].id, lost);
+        assert!(run.path().join("failed/1/lost/trial.json").exists());
+    }
+
+    #[test]
+    fn a_run_without_records_counts_nothing_as_measured() {
+        let run = tempfile::tempdir().unwrap();
+        let block = block(&[&Name::new("lost").unwrap()]);
+        assert_eq!(missing(run.path(), &block), block);
+    }
+}

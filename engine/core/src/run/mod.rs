@@ -3,7 +3,6 @@
 //! [`dispatch`] takes machines from a testbed and starts one worker for each block; [`worker`]
 //! stands inside the machines' network and runs the block's trials through the plugins.
 
-pub mod cleanup;
 pub mod dispatch;
 pub mod environment;
 pub mod files;
