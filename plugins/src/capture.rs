@@ -41,7 +41,7 @@ pub(crate) struct Batch {
 /// A job that was started.
 pub(crate) struct Launched {
     job: Job,
-    process: Box<dyn Process>,
+    pub(crate) process: Box<dyn Process>,
 }
 
 impl Job {

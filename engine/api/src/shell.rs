@@ -238,6 +238,12 @@ pub trait Shell: Send + Sync + std::fmt::Debug {
 /// A program that was started.
 #[async_trait]
 pub trait Process: Send {
+    /// Waits until it has printed so many lines; false if it ended before or the time is over.
+    /// One that can't be watched is taken at its word.
+    async fn printed(&mut self, _lines: usize, _within: Duration) -> bool {
+        true
+    }
+
     /// Waits for its end.
     async fn wait(self: Box<Self>) -> Result<Output, ShellError>;
 

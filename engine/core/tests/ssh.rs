@@ -282,6 +282,22 @@ async fn stop_ends_a_stoppable_program_with_status_0() {
 }
 
 #[tokio::test]
+async fn lines_can_be_waited_for() {
+    let Some((_sshd, shell)) = connected().await else {
+        return;
+    };
+    let cmd = sh("echo one; exec sleep 60").stoppable();
+    let mut process = shell.start(cmd).await.unwrap();
+    assert!(process.printed(1, Duration::from_secs(20)).await);
+    assert!(!process.printed(2, Duration::from_millis(100)).await);
+    assert_eq!(process.stop().await.unwrap().text(), "one\n");
+    // One that ends without them is not waited for any longer.
+    let mut process = shell.start(sh("echo one")).await.unwrap();
+    assert!(!process.printed(2, Duration::from_secs(20)).await);
+    assert!(process.wait().await.unwrap().ok());
+}
+
+#[tokio::test]
 async fn stop_leaves_what_has_ended_its_own_status() {
     let Some((sshd, shell)) = connected().await else {
         return;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use openssh::{ChildStdin, KnownHosts, Session, SessionBuilder, Stdio};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use vexp_api::ids::Name;
 use vexp_api::shell::{Cmd, Output, Process, Shell, ShellError};
@@ -169,13 +169,14 @@ impl Shell for SshShell {
         }
         let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
         let limit = cmd.deadline + GRACE;
+        let (lines, seen) = watch::channel(0);
         // A task of its own: the program goes on when the handle is dropped.
         let end = tokio::spawn(async move {
             let (mut out, mut err) = (Stream::default(), Stream::default());
             let both = async {
                 tokio::join!(
-                    read(stdout, STDOUT_CAP, &mut out),
-                    read(stderr, STDERR_CAP, &mut err)
+                    read(stdout, STDOUT_CAP, &mut out, Some(&lines)),
+                    read(stderr, STDERR_CAP, &mut err, None)
                 )
             };
             let whole = tokio::time::timeout(limit, both).await.is_ok();
@@ -197,6 +198,7 @@ impl Shell for SshShell {
             deadline: cmd.deadline,
             started,
             lifeline,
+            seen,
             end,
         }))
     }
@@ -211,7 +213,13 @@ struct Stream {
 }
 
 /// Reads to the end. Past the cap, bytes are thrown away, so that the program is never blocked.
-async fn read(pipe: Option<impl AsyncRead + Unpin>, cap: usize, stream: &mut Stream) {
+/// The number of lines so far is told to `seen`.
+async fn read(
+    pipe: Option<impl AsyncRead + Unpin>,
+    cap: usize,
+    stream: &mut Stream,
+    seen: Option<&watch::Sender<usize>>,
+) {
     let Some(mut pipe) = pipe else { return };
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -229,6 +237,9 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, cap: usize, stream: &mut Str
         let lines = buffer[..keep].iter().filter(|b| **b == b'\n').count();
         stream.line_times.extend(std::iter::repeat_n(now, lines));
         stream.bytes.extend_from_slice(&buffer[..keep]);
+        if let Some(seen) = seen {
+            seen.send_replace(stream.line_times.len());
+        }
     }
 }
 
@@ -258,11 +269,18 @@ struct SshProcess {
     started: Instant,
     /// Standard input of a stoppable program.
     lifeline: Option<ChildStdin>,
+    /// Lines of standard output so far.
+    seen: watch::Receiver<usize>,
     end: JoinHandle<End>,
 }
 
 #[async_trait]
 impl Process for SshProcess {
+    async fn printed(&mut self, lines: usize, within: Duration) -> bool {
+        let enough = self.seen.wait_for(|seen| *seen >= lines);
+        matches!(tokio::time::timeout(within, enough).await, Ok(Ok(_)))
+    }
+
     async fn stop(mut self: Box<Self>) -> Result<Output, ShellError> {
         drop(self.lifeline.take());
         self.wait().await

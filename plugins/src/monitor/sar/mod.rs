@@ -10,7 +10,6 @@ use vexp_api::plugin::{
     Raw, Running,
 };
 use vexp_api::sample::{Sample, Unit};
-use vexp_api::shell::Cmd;
 
 pub(crate) const CPU: MetricInfo = MetricInfo {
     name: "cpu",
@@ -54,7 +53,7 @@ impl Measure for Sar {
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
         super::start("sar", request, |seconds, samples| {
-            Cmd::new("env")
+            super::first("env")
                 .args([
                     "LC_ALL=C",
                     "S_TIME_FORMAT=ISO",

@@ -10,7 +10,6 @@ use vexp_api::plugin::{
     Raw, Running,
 };
 use vexp_api::sample::{Sample, Unit};
-use vexp_api::shell::Cmd;
 
 pub(crate) const CPU: MetricInfo = MetricInfo {
     name: "cpu",
@@ -49,11 +48,13 @@ impl Measure for Xentop {
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
         super::start("xentop", request, |seconds, samples| {
-            // xentop 4.20 flushes after each iteration; stdbuf makes sure of it for others, as the
-            // lines' times count.
-            Cmd::new("stdbuf")
-                .args(["-oL", "xentop", "-b", "-f"])
-                .args(["-d", &seconds.to_string(), "-i", &samples.to_string()])
+            // xentop 4.17 and 4.20 flush after each iteration, which lines' times rely on.
+            super::first("xentop").args(["-b", "-f"]).args([
+                "-d",
+                &seconds.to_string(),
+                "-i",
+                &samples.to_string(),
+            ])
         })
         .await
     }
