@@ -77,24 +77,26 @@ pub(super) fn run(
     progress.finish();
     let summary = ended?;
     run.end()?;
-    match then {
+    let verdicts = match then {
         Then::Stop => {
             render::out(&format!("{}\n", run.path.display()));
             render::say(&format!("next: vexp report {}", run.path.display()));
-            Ok(if summary.not_measured > 0 {
-                Exit::Infrastructure
-            } else {
-                Exit::Fine
-            })
+            Exit::Fine
         }
-        Then::Report => {
-            let exit = report::claims(&run.path, None, registry)?;
-            Ok(if summary.not_measured > 0 {
-                Exit::Infrastructure
-            } else {
-                exit
-            })
+        Then::Report => report::claims(&run.path, None, registry)?,
+    };
+    Ok(exit(summary, verdicts))
+}
+
+/// Nothing measured is the testbed's failure; something that is missing makes the run incomplete,
+/// unless the verdicts say worse.
+fn exit(summary: RunSummary, verdicts: Exit) -> Exit {
+    match summary {
+        RunSummary { measured: 0, .. } => Exit::Infrastructure,
+        RunSummary { not_measured, .. } if not_measured > 0 && verdicts == Exit::Fine => {
+            Exit::Incomplete
         }
+        _ => verdicts,
     }
 }
 
@@ -295,4 +297,24 @@ fn controller() -> BTreeMap<String, String> {
     );
     add("memory", field(&read("/proc/meminfo"), "MemTotal"));
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_measured_shows_in_the_exit_code() {
+        let of = |measured, not_measured, verdicts| {
+            let summary = RunSummary {
+                measured,
+                not_measured,
+            };
+            exit(summary, verdicts)
+        };
+        assert_eq!(of(3, 0, Exit::Fine), Exit::Fine);
+        assert_eq!(of(3, 1, Exit::Fine), Exit::Incomplete);
+        assert_eq!(of(3, 1, Exit::Refuted), Exit::Refuted);
+        assert_eq!(of(0, 4, Exit::Incomplete), Exit::Infrastructure);
+    }
 }
