@@ -115,7 +115,8 @@ fn test(test: &Test) -> Option<TestRow> {
         Some(of) => {
             let times = match test.right.times {
                 1.0 => String::new(),
-                times => format!("{times} × "),
+                // Factors may be ratios; the product beside it was made with all of their digits.
+                times => format!("{} × ", (times * 1e4).round() / 1e4),
             };
             format!(
                 "{times}{} = {}",
