@@ -5,7 +5,7 @@ use std::path::Path;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_engine::check::check;
-use vexp_engine::load::{LoadError, Loader};
+use vexp_engine::load::LoadError;
 
 use super::study;
 use crate::args::Format;
@@ -34,7 +34,7 @@ fn text(file: &Path, registry: &Registry) -> Result<Exit, Failure> {
 }
 
 fn json(file: &Path, registry: &Registry) -> Result<Exit, Failure> {
-    let (findings, exit) = match Loader::new(crate::executable()).study(file, registry) {
+    let (findings, exit) = match study::loader().study(file, registry) {
         Ok(loaded) => match check(&loaded, registry) {
             Ok(study) => (study.warnings().to_vec(), Exit::Fine),
             Err(findings) => (findings, Exit::Usage),

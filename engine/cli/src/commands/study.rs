@@ -15,6 +15,12 @@ use crate::args::StudyArgs;
 use crate::error::Failure;
 use crate::render;
 
+/// Evaluates studies, and keeps what came of it beside the images.
+pub(super) fn loader() -> Loader {
+    let root = vexp_engine::store::Store::default_root().ok();
+    Loader::new(crate::executable()).cached(root.map(|root| root.join("specs-v1")))
+}
+
 /// Loads and checks a study. Findings are printed; warnings let it pass.
 pub(super) fn checked(file: &Path, registry: &Registry) -> Result<(CheckedStudy, Loaded), Failure> {
     let folder = file.parent().unwrap_or(Path::new(""));
@@ -22,7 +28,7 @@ pub(super) fn checked(file: &Path, registry: &Registry) -> Result<(CheckedStudy,
         let text = render::findings::text(findings, sources, folder, render::colour());
         render::say(&text);
     };
-    let loaded = match Loader::new(crate::executable()).study(file, registry) {
+    let loaded = match loader().study(file, registry) {
         Ok(loaded) => loaded,
         Err(LoadError::Findings(_, found)) => {
             say(&found.findings, &found.sources);

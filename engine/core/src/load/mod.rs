@@ -5,6 +5,7 @@
 //! (`import "vexp.ncl"`, always the one in this crate's `contracts/`), and after reading can open
 //! no file at all.
 
+mod cache;
 mod child;
 mod convert;
 mod eval;
@@ -36,6 +37,8 @@ pub struct Loader {
     pub executable: PathBuf,
     /// What the child may use.
     pub limits: Limits,
+    /// A folder for replies whose inputs have not changed; private to this user.
+    pub cache: Option<PathBuf>,
 }
 
 impl Loader {
@@ -44,7 +47,15 @@ impl Loader {
         Self {
             executable: executable.into(),
             limits: Limits::default(),
+            cache: None,
         }
+    }
+
+    /// Keeps replies in `folder`, and evaluates nothing again whose inputs have not changed.
+    #[must_use]
+    pub fn cached(mut self, folder: Option<PathBuf>) -> Self {
+        self.cache = folder;
+        self
     }
 
     /// Evaluates a study. Whatever its contracts find is in the result for [`crate::check`].

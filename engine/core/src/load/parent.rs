@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use vexp_api::diagnostic::{Diagnostic, Severity};
 
+use super::cache;
 use super::protocol::{Contracts, Limits, Reply, Request};
 use super::{Findings, LoadError, Loaded, Loader, VERB};
 
@@ -35,10 +36,15 @@ pub(super) fn load(
         study,
         limits: loader.limits,
     };
-    let end = talk(loader, &request)?;
     let failed = |findings, sources| {
         LoadError::Findings(path.to_owned(), Box::new(Findings { findings, sources }))
     };
+    let place = (loader.cache.as_deref())
+        .and_then(|folder| cache::place(folder, &loader.executable, &request));
+    if let Some(reply) = place.as_deref().and_then(|place| cache::find(place, root)) {
+        return loaded(reply, main).map_err(|reply| failed(reply.fatal, reply.sources));
+    }
+    let end = talk(loader, &request)?;
     if let Some(finding) = over_limit(&end, &loader.limits) {
         let text = std::fs::read_to_string(&real).unwrap_or_default();
         let sources = BTreeMap::from([(main.to_owned(), text)]);
@@ -51,6 +57,15 @@ pub(super) fn load(
         });
     }
     let reply: Reply = serde_json::from_slice(&end.stdout).map_err(LoadError::Protocol)?;
+    let loaded = loaded(reply, main).map_err(|reply| failed(reply.fatal, reply.sources))?;
+    if let Some(place) = place.filter(|_| loaded.contract.is_none() && loaded.options.is_empty()) {
+        cache::keep(&place, &end.stdout);
+    }
+    Ok(loaded)
+}
+
+/// What a reply says, or the reply if it has no value.
+fn loaded(reply: Reply, main: &str) -> Result<Loaded, Box<Reply>> {
     match reply.value {
         Some(value) if reply.fatal.is_empty() => Ok(Loaded {
             value,
@@ -61,7 +76,7 @@ pub(super) fn load(
             options: reply.options,
             sandbox: reply.sandbox,
         }),
-        _ => Err(failed(reply.fatal, reply.sources)),
+        value => Err(Box::new(Reply { value, ..reply })),
     }
 }
 
