@@ -132,7 +132,6 @@ pub(crate) fn request(role: Role, flows: Vec<Flow>) -> MeasureRequest {
         flows,
         host: node(&silent("host"), NodeRole::Host),
         guests: vec![node(&silent("vm1"), NodeRole::Guest)],
-        guest_shape: None,
         warm_up: Duration::from_secs(1),
         window: Duration::from_secs(1),
         epoch: Instant::now(),

@@ -14,7 +14,7 @@ use crate::record::{Artefact, Part};
 use crate::sample::{NodeRole, Sample, Unit};
 use crate::shell::{Shell, ShellError};
 use crate::site::{DataAddress, GuestSlot, Site, SshTarget};
-use crate::spec::{GuestShape, Options, Role};
+use crate::spec::{Options, Role};
 
 /// What a person needs to act on a failure.
 #[derive(Debug, thiserror::Error)]
@@ -276,8 +276,6 @@ pub struct MeasureRequest {
     pub host: Node,
     /// Guests that run.
     pub guests: Vec<Node>,
-    /// Shape of the guests.
-    pub guest_shape: Option<GuestShape>,
     /// Time before measuring that traffic is to run.
     pub warm_up: Duration,
     /// Time that is measured.

@@ -92,7 +92,6 @@ async fn measure(
         flows,
         host: bench.host.clone(),
         guests: bench.guests.to_vec(),
-        guest_shape: None,
         warm_up: trial.warm_up.duration(),
         window: trial.window.duration(),
         epoch,
