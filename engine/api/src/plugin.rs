@@ -126,8 +126,6 @@ pub struct MachineRequest {
     pub image: ImageFiles,
     /// Files of the guest image, which is also the peers' root.
     pub guest_image: ImageFiles,
-    /// A folder for sockets and keys that lives as long as the lease.
-    pub scratch: PathBuf,
 }
 
 /// Where the parts of a built image lie.

@@ -71,7 +71,7 @@ fn listed(path: &Path) -> Result<Listed, Failure> {
     let plan: Plan = files::read_json(&path.join("plan.json")).or_exit(Exit::Incomplete)?;
     let mut measured = 0;
     for trial in plan.trials() {
-        let file = files::trial_dir(path, &trial.id).join("trial.json");
+        let file = files::trial_record(path, &trial.id);
         if file.exists() {
             let trial: TrialRecord = files::read_json(&file).or_exit(Exit::Incomplete)?;
             measured += usize::from(trial.outcome == Outcome::Measured);

@@ -99,7 +99,7 @@ fn missing(run: &Path, block: &Block) -> Block {
     let mut block = block.clone();
     block
         .trials
-        .retain(|trial| !files::trial_dir(run, &trial.id).join("trial.json").exists());
+        .retain(|trial| !files::trial_record(run, &trial.id).exists());
     block
 }
 
@@ -142,8 +142,7 @@ async fn run_with_another_try(
 fn set_failed_aside(run: &Path, block: &Block, attempt: u32) -> Result<bool, FileError> {
     let mut any = false;
     for trial in &block.trials {
-        let from = files::trial_dir(run, &trial.id);
-        let path = from.join("trial.json");
+        let path = files::trial_record(run, &trial.id);
         if !path.exists() {
             continue;
         }
@@ -151,6 +150,7 @@ fn set_failed_aside(run: &Path, block: &Block, attempt: u32) -> Result<bool, Fil
         if matches!(record.outcome, Outcome::Failed { .. }) {
             let folder = run.join("failed").join(attempt.to_string());
             files::create_dir(&folder)?;
+            let from = files::trial_dir(run, &trial.id);
             files::rename(&from, &folder.join(trial.id.as_str()))?;
             any = true;
         }
@@ -182,7 +182,6 @@ async fn run_block(
         image: image(&block.machine.image)?,
         guest_image: image(&block.machine.guest_image)?,
         machine: block.machine.clone(),
-        scratch: folder.clone(),
     };
     let cx = Context {
         events: Arc::clone(events),
@@ -275,7 +274,7 @@ fn count(run: &Path, plan: &Plan) -> Result<RunSummary, FileError> {
         not_measured: 0,
     };
     for trial in plan.trials() {
-        let path = files::trial_dir(run, &trial.id).join("trial.json");
+        let path = files::trial_record(run, &trial.id);
         let measured =
             path.exists() && files::read_json::<TrialRecord>(&path)?.outcome == Outcome::Measured;
         if measured {

@@ -94,6 +94,11 @@ pub fn trial_dir(run: &Path, trial: &vexp_api::ids::Name) -> PathBuf {
     run.join("trials").join(trial.as_str())
 }
 
+/// Where a trial's record is; it is there when the trial has ended.
+pub fn trial_record(run: &Path, trial: &vexp_api::ids::Name) -> PathBuf {
+    trial_dir(run, trial).join("trial.json")
+}
+
 /// Where a block's folder is.
 pub fn block_dir(run: &Path, block: &vexp_api::ids::Name) -> PathBuf {
     run.join("blocks").join(block.as_str())

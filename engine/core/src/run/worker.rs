@@ -168,7 +168,7 @@ impl<'a> Bench<'a> {
         registry: &Registry,
     ) -> Result<(), WorkError> {
         for trial in &manifest.block.trials {
-            if files::trial_dir(&manifest.run, &trial.id).exists() {
+            if files::trial_record(&manifest.run, &trial.id).exists() {
                 continue;
             }
             self.have_guests(trial.vms as usize, manifest).await?;
@@ -314,7 +314,7 @@ pub fn fail_rest(
 ) -> Result<usize, FileError> {
     let mut failed = 0;
     for trial in &block.trials {
-        if files::trial_dir(run, &trial.id).exists() {
+        if files::trial_record(run, &trial.id).exists() {
             continue;
         }
         let record = TrialRecord {

@@ -34,8 +34,7 @@ impl Who {
         }
     }
 
-    /// Address on the control network, 198.19.255.0/24. A peer of data network `net` counts on
-    /// from those of the networks before it.
+    /// Address on the control network, 198.19.255.0/24.
     pub(super) fn control(self) -> IpAddr {
         Ipv4Addr::new(198, 19, 255, self.last()).into()
     }

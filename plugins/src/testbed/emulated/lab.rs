@@ -103,7 +103,7 @@ fn set_up_and_answer(request: &LabRequest) {
     }
 }
 
-/// A guest with what must be known before it boots.
+/// The key that may log in everywhere, and where the nodes' own keys are made known.
 struct Keys {
     client: KeyPair,
     known_hosts: PathBuf,
