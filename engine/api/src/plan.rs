@@ -26,6 +26,8 @@ pub struct Plan {
     pub effort: Name,
     /// Seed of the order.
     pub seed: u64,
+    /// How the link rate was found, if the study asks to find it.
+    pub calibration: Option<Calibration>,
     /// Names of the images that are needed, sorted, each once.
     pub images: Vec<Name>,
     /// Blocks in the order in which they are run.
@@ -45,14 +47,39 @@ impl Plan {
     }
 }
 
-/// Trials that share one boot of one machine.
+/// The link rate that was found for the machine at hand.
+///
+/// The reference point's processor time was measured at some link rates; a line through the points
+/// gives the rate at which it has the cost that the study asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Factor on link rates that is used.
+    pub factor: f64,
+    /// 95 % interval of the factor as computed, before it is rounded and bounded.
+    pub interval: (f64, f64),
+    /// What the reference point costs, in percent of a processor per Mb/s.
+    pub cpu_per_mbps: f64,
+    /// Share of all processors that was asked for.
+    pub cpu: f64,
+    /// What was measured: rate in Mb/s and processor time in percent of one processor.
+    pub points: Vec<(f64, f64)>,
+    /// Whether the factor was cut at a bound, and other words for people.
+    pub note: Option<String>,
+}
+
+/// Trials that share one machine and its guests, as they came up or were restored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
-    /// Unique in the plan, a folder name: `xen-3.1.end-host.r1`.
+    /// Unique in the plan, a folder name: `xen-3.1.eserver-325.v8.r1`.
     pub id: Name,
     /// Repetition, from 1.
     pub repetition: u32,
+    /// Guests that run throughout.
+    pub vms: u32,
+    /// Which of the machine's boots it starts from, from 1; `None` if it is booted anew.
+    pub boot: Option<u32>,
     /// The machine.
     pub machine: Machine,
     /// Trials in the order in which they are run.
@@ -91,9 +118,11 @@ pub struct Machine {
     pub nic: Option<Name>,
     /// Each guest.
     pub guest: Option<GuestShape>,
-    /// Most guests that run at once.
+    /// Most guests that run at once in any block of this platform and hardware profile: the memory
+    /// of dom0 depends on it, and one machine can be grown from few guests to many.
     pub max_vms: u32,
-    /// Traffic peers that are needed on each data network.
+    /// Traffic peers that are needed on each data network. With two networks those of the first
+    /// send and those of the second receive, and no peer is on both.
     pub peers: u32,
     /// The hypervisor plugin's options.
     pub options: Options,
@@ -125,6 +154,9 @@ pub struct Trial {
     pub vms: u32,
     /// Repetition, from 1.
     pub repetition: u32,
+    /// Which of the machine's boots it is made in, from 1: repetitions in the same boot share what
+    /// that boot happened to be like. The repetition itself where machines are booted anew.
+    pub boot: u32,
     /// Measured traffic.
     pub traffic: MeasureUse,
     /// Traffic on the other guests.

@@ -15,6 +15,7 @@ use crate::sample::{NodeRole, Sample, Unit};
 use crate::shell::{Shell, ShellError};
 use crate::site::{DataAddress, GuestSlot, Site, SshTarget};
 use crate::spec::{Options, Role};
+use crate::units::BitRate;
 
 /// What a person needs to act on a failure.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +110,8 @@ pub struct Context {
 /// Provides machines.
 #[async_trait]
 pub trait Testbed: Plugin {
-    /// Boots a machine and its peers from built images.
+    /// Boots a machine and its peers from built images, or restores the nearest snapshot: see
+    /// [`MachineRequest::boot`].
     async fn acquire(
         &self,
         request: &MachineRequest,
@@ -126,6 +128,11 @@ pub struct MachineRequest {
     pub image: ImageFiles,
     /// Files of the guest image, which is also the peers' root.
     pub guest_image: ImageFiles,
+    /// Guests that are to run.
+    pub vms: u32,
+    /// Which kept boot the machine is to be, from 1. The testbed may then restore a snapshot of it
+    /// with at most `vms` guests instead of booting. `None`: booted anew.
+    pub boot: Option<u32>,
 }
 
 /// Where the parts of a built image lie.
@@ -150,6 +157,13 @@ pub trait Lease: Send {
     /// A program started where a worker must stand: `argv` with its network, and with files at
     /// the same paths as here. Standard output is piped. It dies with the lease.
     fn enter(&self, argv: &[String]) -> std::process::Command;
+
+    /// Keeps the machine as it is, with `site().running` replaced by `running`, as the snapshot of
+    /// its boot with so many guests. Nobody may be connected to it. It then goes on. `false` if this
+    /// testbed or accelerator can't.
+    async fn save(&mut self, _running: u32) -> Result<bool, PluginError> {
+        Ok(false)
+    }
 
     /// Gives everything back. Also called after failures; dropping a lease must do the same.
     async fn release(self: Box<Self>) -> Result<(), PluginError>;
@@ -202,6 +216,27 @@ pub trait Hypervisor: Plugin {
         machine: &Machine,
         cx: &Context,
     ) -> Result<BTreeMap<String, String>, PluginError>;
+
+    /// Reads back what the plan says of a machine that is ready: version, scheduler, weights, and
+    /// that exactly `guests` run. Called before each trial; what it returns is kept with the trial.
+    ///
+    /// # Errors
+    /// Where something is not as planned: a trial there would be invalid.
+    async fn verify(
+        &self,
+        host: &Node,
+        guests: &[Name],
+        machine: &Machine,
+        cx: &Context,
+    ) -> Result<BTreeMap<String, String>, PluginError>;
+
+    /// Takes over a guest that runs already, because the machine was restored with it.
+    fn adopt(
+        &self,
+        host: &Node,
+        guest: &GuestSlot,
+        machine: &Machine,
+    ) -> Result<Box<dyn Guest>, PluginError>;
 
     /// Starts a guest. Does not wait until it answers.
     async fn boot(
@@ -274,6 +309,13 @@ pub struct MeasureRequest {
     pub host: Node,
     /// Guests that run.
     pub guests: Vec<Node>,
+    /// Peers at the ends of any flow, measured or load.
+    pub peers: Vec<Node>,
+    /// What is between the machine and its peers, where the worker stands and the testbed lets it
+    /// look: links with their queues.
+    pub switch: Option<Node>,
+    /// Rate of the slowest link on the flows' way.
+    pub link_rate: BitRate,
     /// Time before measuring that traffic is to run.
     pub warm_up: Duration,
     /// Time that is measured.

@@ -62,6 +62,10 @@ pub struct BlockRecord {
     pub host: BTreeMap<String, String>,
     /// Seconds from the acquisition to a host that answers.
     pub boot_s: f64,
+    /// Guests that were there already because a snapshot was restored; `None` if the machine was
+    /// booted.
+    #[serde(default)]
+    pub restored: Option<u32>,
     /// Seconds of each guest's boot, in order of the boots.
     pub guest_boots: Vec<GuestBoot>,
 }
@@ -110,6 +114,9 @@ pub struct TrialRecord {
     pub epoch: String,
     /// The measured window.
     pub window: Option<Window>,
+    /// What the hypervisor plugin read back before the trial: scheduler, weights, guests …
+    #[serde(default)]
+    pub setup: BTreeMap<String, String>,
     /// When it was over, all artefacts being written.
     pub ended_s: f64,
     /// Raw artefacts, sorted by path.

@@ -71,15 +71,18 @@ pub enum NodeRole {
     Guest,
     /// A traffic peer: one of the distinct machines at the other end.
     Peer,
+    /// What is between the machine under test and its peers: the testbed's links.
+    Switch,
 }
 
 impl NodeRole {
-    /// As written in frames: `host`, `guest`, `peer`.
+    /// As written in frames: `host`, `guest`, `peer`, `switch`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Host => "host",
             Self::Guest => "guest",
             Self::Peer => "peer",
+            Self::Switch => "switch",
         }
     }
 }

@@ -22,6 +22,9 @@ pub struct Cmd {
     pub stdin: Vec<u8>,
     /// Whether [`Process::stop`] may end it early; its standard input is then empty.
     pub stoppable: bool,
+    /// Whether it waits, ready to run, until [`Process::release`]; its standard input is then
+    /// empty. Programs on many nodes start together this way, however long each connection takes.
+    pub held: bool,
 }
 
 impl Cmd {
@@ -33,6 +36,7 @@ impl Cmd {
             deadline: Duration::from_secs(30),
             stdin: Vec::new(),
             stoppable: false,
+            held: false,
         }
     }
 
@@ -61,6 +65,13 @@ impl Cmd {
     #[must_use]
     pub fn stoppable(mut self) -> Self {
         self.stoppable = true;
+        self
+    }
+
+    /// Makes it wait for [`Process::release`].
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.held = true;
         self
     }
 
@@ -242,6 +253,17 @@ pub trait Process: Send {
     /// One that can't be watched is taken at its word.
     async fn printed(&mut self, _lines: usize, _within: Duration) -> bool {
         true
+    }
+
+    /// Waits until a [`Cmd::held`] program has only to be released; false if it did not come that
+    /// far within the time.
+    async fn ready(&mut self, _within: Duration) -> bool {
+        true
+    }
+
+    /// Lets a [`Cmd::held`] program run. Its start, for [`Output::started`], is this moment.
+    async fn release(&mut self) -> Result<(), ShellError> {
+        Ok(())
     }
 
     /// Waits for its end.

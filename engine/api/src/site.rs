@@ -79,6 +79,17 @@ pub struct Site {
     pub guests: Vec<GuestSlot>,
     /// Traffic peers by data network: `peers[0]` sit on network 0.
     pub peers: Vec<Vec<NodeInfo>>,
+    /// Guests that run already, the first of `guests`: the machine was restored with them.
+    #[serde(default)]
+    pub running: u32,
+    /// Whether the machine was restored from a snapshot: its clock and its random numbers are
+    /// those of the time when it was kept.
+    #[serde(default)]
+    pub restored: bool,
+    /// Interfaces of the testbed's links by what they are, as the worker sees them: what it can
+    /// look at between the machine and its peers. Empty where it can't.
+    #[serde(default)]
+    pub links: BTreeMap<String, Name>,
     /// A private folder for sockets, as the worker sees it; it lives as long as the lease.
     pub scratch: PathBuf,
     /// What was used and seen, for the record: accelerator, emulator version …

@@ -46,6 +46,12 @@ pub struct Study {
     pub published: Vec<Published>,
     /// Claims by name.
     pub claims: BTreeMap<Name, Claim>,
+    /// Figures of the publication, in the order in which a report shows them.
+    #[serde(default)]
+    pub figures: Vec<Figure>,
+    /// Tables of the publication, in the order in which a report shows them.
+    #[serde(default)]
+    pub tables: Vec<Table>,
 }
 
 /// A publication.
@@ -194,8 +200,12 @@ pub struct Effort {
     pub experiments: Option<Vec<Name>>,
     /// Only these VM counts.
     pub vms: Option<Vec<u32>>,
-    /// Repetitions of every point, each in a machine booted anew.
+    /// Repetitions of every point.
     pub repetitions: u32,
+    /// How many times each machine is booted with its guests. A boot is kept as a snapshot, and
+    /// repetition `r` starts from boot `(r - 1) % boots + 1`. `None`: every repetition has a machine
+    /// that is booted anew and thrown away.
+    pub boots: Option<u32>,
     /// Time that traffic runs before measuring.
     pub warm_up: TimeSpan,
     /// Time that is measured.
@@ -227,6 +237,26 @@ pub struct LinkScale {
     pub factor: f64,
     /// Why.
     pub reason: String,
+    /// How the factor is found on the machine at hand; `factor` then is where the search begins.
+    pub calibrate: Option<Calibrate>,
+}
+
+/// The link rate at which a reference point costs what the publication says: then a link is as
+/// scarce, compared with processor time, as it was there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibrate {
+    /// Experiment of the reference point.
+    pub experiment: Name,
+    /// Its platform, one without guests.
+    pub platform: Name,
+    /// Processor time that it is to cost, as a share of all of the machine's processors: 0.32 for
+    /// 64 % of 200 %.
+    pub cpu: f64,
+    /// Smallest factor that may come of it.
+    pub least: f64,
+    /// Largest factor that may come of it.
+    pub most: f64,
 }
 
 /// Another version, and the image that has it.
@@ -289,6 +319,89 @@ pub struct MetricRef {
     pub platform: Name,
     /// VM count; 0 on platforms without guests.
     pub vms: u32,
+    /// One virtual machine, `vm1` …; `None` for all of them: the metric of the whole point, or the
+    /// mean over its virtual machines.
+    #[serde(default)]
+    pub node: Option<Name>,
+}
+
+/// A figure: groups of bars by VM count, in each a bar for every series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    /// Where it stands, e.g. `Figure 5`.
+    pub place: String,
+    /// Caption, as printed.
+    pub title: String,
+    /// Metric of the bars.
+    pub metric: Name,
+    /// Metric of the parts that a bar is stacked of, one for each virtual machine (and the host,
+    /// for processor time); `None` for plain bars.
+    pub parts: Option<Name>,
+    /// What the vertical axis says.
+    pub axis: String,
+    /// A bar in each group.
+    pub series: Vec<Series>,
+    /// VM counts, in order.
+    pub vms: Vec<u32>,
+    /// A line across: classical Linux, say.
+    pub reference: Option<Reference>,
+}
+
+/// A series of a figure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Series {
+    /// As in the legend.
+    pub title: String,
+    /// Experiment.
+    pub experiment: Name,
+    /// Platform.
+    pub platform: Name,
+}
+
+/// A line across a figure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// As in the legend.
+    pub title: String,
+    /// Its value.
+    pub of: MetricRef,
+}
+
+/// A table of the publication, with what was measured beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// Where it stands, e.g. `Table II`.
+    pub place: String,
+    /// Caption, as printed.
+    pub title: String,
+    /// Heads of the columns after the first.
+    pub columns: Vec<String>,
+    /// Rows.
+    pub rows: Vec<TableRow>,
+}
+
+/// A row of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableRow {
+    /// Its head.
+    pub title: String,
+    /// As many cells as the table has columns.
+    pub cells: Vec<Cell>,
+}
+
+/// A cell of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// What the publication prints there, as printed; `None` where it has nothing.
+    pub printed: Option<String>,
+    /// What is measured for it; `None` where nothing is.
+    pub of: Option<MetricRef>,
 }
 
 /// A value that the publication prints. Values that can only be read off a figure do not exist.

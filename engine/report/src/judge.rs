@@ -238,6 +238,7 @@ fn reference(value: &MetricValue) -> Option<MetricRef> {
         experiment: value.point.experiment.clone(),
         platform: value.point.platform.clone(),
         vms: value.point.vms,
+        node: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! A guest's files on its host.
 
+use vexp_api::ids::Name;
 use vexp_api::plugin::{Node, PluginError};
 use vexp_api::shell::Cmd;
 use vexp_api::site::GuestSlot;
@@ -51,6 +52,32 @@ pub(super) async fn initramfs(
         run(host, step, cmd).await?;
     }
     Ok(path)
+}
+
+/// The names of the guests that run, which must be exactly those `planned`, whatever the order.
+pub(super) fn exactly(
+    host: &Node,
+    planned: &[Name],
+    mut running: Vec<String>,
+    step: &str,
+) -> Result<String, PluginError> {
+    let mut planned: Vec<&str> = planned.iter().map(Name::as_str).collect();
+    planned.sort_unstable();
+    running.sort_unstable();
+    if running == planned {
+        return Ok(running.join(" "));
+    }
+    let shown = |names: &[&str]| match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    let running: Vec<&str> = running.iter().map(String::as_str).collect();
+    let message = format!(
+        "these guests run: {}; the plan says: {}",
+        shown(&running),
+        shown(&planned)
+    );
+    Err(PluginError::new(step, host.name.as_str(), message))
 }
 
 /// Removes the guest's folder.

@@ -12,6 +12,8 @@ use vexp_api::units::ByteSize;
 
 use super::{network, version};
 
+const NO_GUESTS: &str = "classical Linux has no guests";
+
 /// The plugin.
 #[derive(Clone, Copy, Debug)]
 pub struct Linux;
@@ -48,20 +50,34 @@ impl Hypervisor for Linux {
         machine: &Machine,
         _: &Context,
     ) -> Result<BTreeMap<String, String>, PluginError> {
-        let kernel = kernel(host).await?;
-        if !version::is(&machine.version, &kernel) {
-            return Err(PluginError::new(
-                "check version",
-                host.name.as_str(),
-                format!(
-                    "kernel {kernel} runs, but the plan says {}",
-                    machine.version
-                ),
-            ));
-        }
+        let kernel = planned_kernel(host, machine).await?;
         let mut facts = network::address_host(host, host_nics).await?;
         facts.insert("kernel".to_owned(), kernel);
         Ok(facts)
+    }
+
+    async fn verify(
+        &self,
+        host: &Node,
+        _: &[Name],
+        machine: &Machine,
+        _: &Context,
+    ) -> Result<BTreeMap<String, String>, PluginError> {
+        let kernel = planned_kernel(host, machine).await?;
+        Ok(BTreeMap::from([("kernel".to_owned(), kernel)]))
+    }
+
+    fn adopt(
+        &self,
+        host: &Node,
+        guest: &GuestSlot,
+        _: &Machine,
+    ) -> Result<Box<dyn Guest>, PluginError> {
+        Err(PluginError::new(
+            format!("take over guest {}", guest.node.name),
+            host.name.as_str(),
+            NO_GUESTS,
+        ))
     }
 
     async fn boot(
@@ -74,9 +90,23 @@ impl Hypervisor for Linux {
         Err(PluginError::new(
             format!("boot guest {}", guest.node.name),
             host.name.as_str(),
-            "classical Linux has no guests",
+            NO_GUESTS,
         ))
     }
+}
+
+/// The kernel's release, which must be the one that the plan says.
+pub(super) async fn planned_kernel(host: &Node, machine: &Machine) -> Result<String, PluginError> {
+    let kernel = kernel(host).await?;
+    if version::is(&machine.version, &kernel) {
+        return Ok(kernel);
+    }
+    let asked = &machine.version;
+    Err(PluginError::new(
+        "check version",
+        host.name.as_str(),
+        format!("kernel {kernel} runs, but the plan says {asked}"),
+    ))
 }
 
 /// The kernel's release, as `uname -r` prints it.

@@ -144,6 +144,8 @@ pub(super) const STUDY: Kind = Kind::Record(&[
     empty("testbeds", Kind::Map(&OVERLAY)),
     empty("published", Kind::List(&PUBLISHED)),
     empty("claims", Kind::Map(&CLAIM)),
+    empty("figures", Kind::List(&FIGURE)),
+    empty("tables", Kind::List(&TABLE)),
 ]);
 
 const PAPER: Kind = Kind::Record(&[
@@ -202,6 +204,7 @@ const EFFORT: Kind = Kind::Record(&[
     may("experiments", Kind::Some(&Kind::Name)),
     may("vms", VMS),
     must("repetitions", Kind::Whole(1, 10_000)),
+    may("boots", Kind::Whole(1, 10_000)),
     must("warm_up", Kind::Time0),
     must("window", Kind::Time),
 ]);
@@ -209,7 +212,11 @@ const EFFORT: Kind = Kind::Record(&[
 const OVERLAY: Kind = Kind::Record(&[
     may(
         "link",
-        Kind::Record(&[must("factor", Kind::Fraction), must("reason", Kind::Text)]),
+        Kind::Record(&[
+            must("factor", Kind::Fraction),
+            must("reason", Kind::Text),
+            may("calibrate", CALIBRATE),
+        ]),
     ),
     empty("software", Kind::List(&SOFTWARE)),
     empty("hardware", Kind::Map(&HARDWARE_RULE)),
@@ -221,6 +228,14 @@ const OVERLAY: Kind = Kind::Record(&[
             must("reason", Kind::Text),
         ]),
     ),
+]);
+
+const CALIBRATE: Kind = Kind::Record(&[
+    must("experiment", Kind::Name),
+    must("platform", Kind::Name),
+    must("cpu", Kind::Fraction),
+    must("least", Kind::Fraction),
+    must("most", Kind::Fraction),
 ]);
 
 const SOFTWARE: Kind = Kind::Record(&[
@@ -247,6 +262,7 @@ pub(super) const METRIC_REF: Kind = Kind::Record(&[
     must("experiment", Kind::Name),
     must("platform", Kind::Name),
     must("vms", Kind::Whole(0, COUNT)),
+    may("node", Kind::Name),
 ]);
 
 /// The right side of an assertion that is not a number.
@@ -266,6 +282,41 @@ const CLAIM: Kind = Kind::Record(&[
     empty("tests", Kind::List(&ASSERTION)),
     may("note", Kind::Text),
 ]);
+
+const FIGURE: Kind = Kind::Record(&[
+    must("place", Kind::Text),
+    must("title", Kind::Text),
+    must("metric", Kind::Name),
+    may("parts", Kind::Name),
+    must("axis", Kind::Text),
+    must("series", Kind::Some(&SERIES)),
+    must("vms", Kind::Some(&Kind::Whole(0, 1024))),
+    may(
+        "reference",
+        Kind::Record(&[must("title", Kind::Text), must("of", METRIC_REF)]),
+    ),
+]);
+
+const SERIES: Kind = Kind::Record(&[
+    must("title", Kind::Text),
+    must("experiment", Kind::Name),
+    must("platform", Kind::Name),
+]);
+
+const TABLE: Kind = Kind::Record(&[
+    must("place", Kind::Text),
+    must("title", Kind::Text),
+    must("columns", Kind::Some(&Kind::Text)),
+    must(
+        "rows",
+        Kind::Some(&Kind::Record(&[
+            must("title", Kind::Text),
+            must("cells", Kind::Some(&CELL)),
+        ])),
+    ),
+]);
+
+const CELL: Kind = Kind::Record(&[may("printed", Kind::Text), may("of", METRIC_REF)]);
 
 const ASSERTION: Kind = Kind::Record(&[
     must("left", METRIC_REF),

@@ -31,7 +31,7 @@ pub(super) fn of(blocks: &[Block], images: usize) -> Estimate {
     let mut run: u64 = 0;
     let mut disk = images.saturating_mul(IMAGE_BYTES);
     for block in blocks {
-        let boots = MACHINE_BOOT_S + GUEST_BOOT_S * u64::from(block.machine.max_vms);
+        let boots = MACHINE_BOOT_S + GUEST_BOOT_S * u64::from(block.vms);
         run = run.saturating_add(TimeSpan::from_secs(boots).nanos());
         disk = disk.saturating_add(BLOCK_BYTES);
         for trial in &block.trials {

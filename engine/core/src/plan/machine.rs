@@ -1,5 +1,7 @@
 //! The machine of a block after the testbed's substitutions.
 
+use std::collections::BTreeMap;
+
 use vexp_api::ids::Name;
 use vexp_api::plan::{Block, Link, Machine};
 use vexp_api::spec::{GuestShape, Overlay, Platform, SoftwareRule};
@@ -85,12 +87,22 @@ pub(super) fn of(
     })
 }
 
-/// Sets how many guests and peers the trials of a block need.
-pub(super) fn size(block: &mut Block) {
-    let most = |of: fn(&vexp_api::plan::Trial) -> u32| {
-        block.trials.iter().map(of).max().unwrap_or_default()
+/// Sets how many guests and peers the blocks' machines need.
+pub(super) fn size(blocks: &mut [Block]) {
+    let mut most: BTreeMap<(Name, Name), u32> = BTreeMap::new();
+    let key = |block: &Block| {
+        (
+            block.machine.platform.clone(),
+            block.machine.hardware.clone(),
+        )
     };
-    block.machine.max_vms = most(|trial| trial.vms);
-    // Flows come from distinct machines (section IV.C of the paper).
-    block.machine.peers = most(vexp_api::plan::Trial::flows).max(1);
+    for block in &*blocks {
+        let most = most.entry(key(block)).or_default();
+        *most = block.vms.max(*most);
+    }
+    for block in blocks {
+        block.machine.max_vms = most.get(&key(block)).copied().unwrap_or(block.vms);
+        // Flows come from distinct machines (section IV.C of the paper).
+        block.machine.peers = block.vms.max(1);
+    }
 }

@@ -1,10 +1,10 @@
 //! Checked study → plan. Pure: the same study, testbed, effort and selection give the same bytes
 //! on every machine.
 //!
-//! Trials that share a platform, a hardware profile and a repetition share one boot of one machine:
-//! a [`Block`]. Repetitions follow one another; within a repetition the blocks are in random order,
-//! within a block the VM counts, within a VM count the experiments. A selection of trials keeps the
-//! order that they have in the whole.
+//! Trials that share a platform, a hardware profile, a VM count and a repetition share a machine
+//! with its guests: a [`Block`]. Repetitions follow one another; within a repetition the blocks are
+//! in random order, within a block the experiments. A selection of trials keeps the order that they
+//! have in the whole.
 
 mod deviations;
 mod estimate;
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vexp_api::ids::{BadName, Name};
 use vexp_api::plan::{Block, Excluded, FORMAT, Plan, Trial};
-use vexp_api::spec::{Effort, Experiment, Overlay, Platform, Role};
+use vexp_api::spec::{Effort, Experiment, Overlay, Platform};
 
 use crate::check::CheckedStudy;
 use order::Rng;
@@ -87,11 +87,12 @@ pub fn plan(
     let mut excluded = BTreeSet::new();
     let groups = cx.expand(&mut excluded)?;
     let mut blocks = cx.blocks(groups)?;
-    for block in &mut blocks {
-        if let Some(only) = &only {
+    // A machine is the same whatever else is selected.
+    machine::size(&mut blocks);
+    if let Some(only) = &only {
+        for block in &mut blocks {
             block.trials.retain(|trial| only.matches(trial.id.as_str()));
         }
-        machine::size(block);
     }
     blocks.retain(|block| !block.trials.is_empty());
     let excluded: Vec<_> = excluded.into_iter().collect();
@@ -110,6 +111,7 @@ pub fn plan(
         testbed: testbed.clone(),
         effort: effort.clone(),
         seed: study.seed,
+        calibration: None,
         estimate: estimate::of(&blocks, images.len()),
         images: images.into_iter().collect(),
         deviations: deviations::of(study, cx.overlay, &blocks),
@@ -134,10 +136,10 @@ fn reasons(excluded: &[Excluded]) -> String {
         .collect()
 }
 
-/// Trials of one block before they are ordered, by VM count.
-type Group = BTreeMap<u32, Vec<Trial>>;
-/// Platform, hardware profile, repetition.
-type GroupKey = (u32, Name, Name);
+/// Trials of one block before they are ordered.
+type Group = Vec<Trial>;
+/// Repetition, platform, hardware profile, VM count.
+type GroupKey = (u32, Name, Name, u32);
 
 impl Cx<'_> {
     fn expand(
@@ -158,11 +160,6 @@ impl Cx<'_> {
                 platform: platform.cloned(),
                 reason,
             };
-            if experiment.role == Role::Router {
-                let reason = "forwarding between two data networks is not implemented yet";
-                excluded.insert(exclude(None, reason.to_owned()));
-                continue;
-            }
             for platform_name in &experiment.platforms {
                 let Some(platform) = study.platforms.get(platform_name) else {
                     continue;
@@ -192,16 +189,21 @@ impl Cx<'_> {
                         continue;
                     }
                     for repetition in 1..=self.effort.repetitions {
-                        let key = (repetition, platform_name.clone(), hardware.clone());
+                        let key = (repetition, platform_name.clone(), hardware.clone(), vms);
                         let trial =
                             self.trial(name, experiment, platform_name, platform, vms, repetition)?;
-                        let group = groups.entry(key).or_default();
-                        group.entry(vms).or_default().push(trial);
+                        groups.entry(key).or_default().push(trial);
                     }
                 }
             }
         }
         Ok(groups)
+    }
+
+    /// The kept boot that a repetition starts from.
+    fn boot(&self, repetition: u32) -> Option<u32> {
+        let boots = self.effort.boots?;
+        Some((repetition - 1) % boots.max(1) + 1)
     }
 
     fn counts(&self, experiment: &Experiment, platform: &Platform) -> Vec<u32> {
@@ -251,6 +253,7 @@ impl Cx<'_> {
             role: experiment.role,
             vms,
             repetition,
+            boot: self.boot(repetition).unwrap_or(repetition),
             traffic: experiment.traffic.clone(),
             load: experiment.load.clone(),
             monitors,
@@ -262,23 +265,20 @@ impl Cx<'_> {
     fn blocks(&self, groups: BTreeMap<GroupKey, Group>) -> Result<Vec<Block>, PlanError> {
         let study = self.checked.study();
         let mut repetitions: BTreeMap<u32, Vec<Block>> = BTreeMap::new();
-        for ((repetition, platform, hardware), group) in groups {
-            let id = Name::new(format!("{platform}.{hardware}.r{repetition}"))?;
+        for ((repetition, platform, hardware, vms), mut trials) in groups {
+            let id = Name::new(format!("{platform}.{hardware}.v{vms}.r{repetition}"))?;
             let Some(machine) = machine::of(self.checked, self.overlay, &platform, &hardware)
             else {
                 continue;
             };
-            let mut rng = Rng::new(study.seed, &format!("block {id}"));
-            let mut counts: Vec<_> = group.into_values().collect();
-            rng.shuffle(&mut counts);
-            for trials in &mut counts {
-                rng.shuffle(trials);
-            }
+            Rng::new(study.seed, &format!("block {id}")).shuffle(&mut trials);
             repetitions.entry(repetition).or_default().push(Block {
                 id,
                 repetition,
+                vms,
+                boot: self.boot(repetition),
                 machine,
-                trials: counts.into_iter().flatten().collect(),
+                trials,
             });
         }
         for (repetition, blocks) in &mut repetitions {

@@ -182,6 +182,8 @@ async fn run_block(
         image: image(&block.machine.image)?,
         guest_image: image(&block.machine.guest_image)?,
         machine: block.machine.clone(),
+        vms: block.vms,
+        boot: block.boot,
     };
     let cx = Context {
         events: Arc::clone(events),
@@ -356,6 +358,7 @@ mod tests {
             outcome,
             epoch: now_rfc3339(),
             window: None,
+            setup: BTreeMap::new(),
             ended_s: 0.0,
             artefacts: Vec::new(),
         };
@@ -365,7 +368,7 @@ mod tests {
     fn block(ids: &[&Name]) -> Block {
         let trials: Vec<_> = ids.iter().map(|id| trial(id)).collect();
         serde_json::from_value(serde_json::json!({
-            "id": "b", "repetition": 1, "trials": trials,
+            "id": "b", "repetition": 1, "vms": 0, "boot": null, "trials": trials,
             "machine": {
                 "platform": "p", "hardware": "h", "cpus": 1, "memory": "2GiB", "nics": [],
                 "image": "linux", "guest_image": "guest", "hypervisor": "linux",
@@ -379,7 +382,7 @@ mod tests {
     fn trial(id: &Name) -> serde_json::Value {
         serde_json::json!({
             "id": id, "experiment": "e", "platform": "p", "role": "sender", "vms": 0,
-            "repetition": 1, "traffic": {"tool": "ping"}, "load": null, "monitors": [],
+            "repetition": 1, "boot": 1, "traffic": {"tool": "ping"}, "load": null, "monitors": [],
             "warm_up": "1s", "window": "3s",
         })
     }

@@ -15,6 +15,7 @@ use vexp_api::record::{Outcome, Part, Window};
 use vexp_api::registry::Registry;
 use vexp_api::sample::Sample;
 use vexp_api::spec::{MeasureUse, Role};
+use vexp_api::units::BitRate;
 
 use super::ssh::chain;
 
@@ -23,6 +24,7 @@ pub(super) struct Bench<'a> {
     pub(super) host: &'a Node,
     pub(super) guests: &'a [Node],
     pub(super) peers: &'a [Node],
+    pub(super) link_rate: BitRate,
 }
 
 /// What a trial gave.
@@ -92,6 +94,9 @@ async fn measure(
         flows,
         host: bench.host.clone(),
         guests: bench.guests.to_vec(),
+        peers: bench.peers.to_vec(),
+        switch: None,
+        link_rate: bench.link_rate,
         warm_up: trial.warm_up.duration(),
         window: trial.window.duration(),
         epoch,

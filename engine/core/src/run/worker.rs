@@ -1,17 +1,19 @@
 //! The worker: runs one block's trials from inside the machines' network.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
-use vexp_api::plan::Trial;
+use vexp_api::plan::{Machine, Trial};
 use vexp_api::plugin::{Context, Guest, Hypervisor, Node, PluginError};
 use vexp_api::record::{self, BlockRecord, GuestBoot, Outcome, TrialRecord};
 use vexp_api::registry::Registry;
 use vexp_api::shell::ShellError;
 use vexp_api::site::{GuestSlot, NodeInfo, SshTarget};
+use vexp_api::units::BitRate;
 
 use super::files::{self, FileError};
 use super::manifest::{self, Manifest};
@@ -82,6 +84,12 @@ pub async fn work(
     result
 }
 
+/// Rate of the slowest of the machine's links.
+fn slowest(machine: &Machine) -> BitRate {
+    let rates = machine.nics.iter().map(|nic| nic.rate);
+    rates.min().unwrap_or(BitRate::new(0))
+}
+
 /// A guest that answers.
 struct Up {
     node: Node,
@@ -96,6 +104,7 @@ struct Bench<'a> {
     host: Node,
     peers: Vec<Node>,
     slots: &'a [GuestSlot],
+    link_rate: BitRate,
     guests: Vec<Up>,
     record: BlockRecord,
 }
@@ -150,6 +159,7 @@ impl<'a> Bench<'a> {
             host,
             peers: connected,
             slots: &manifest.site.guests,
+            link_rate: slowest(machine),
             guests: Vec::new(),
             record: BlockRecord {
                 format: record::FORMAT,
@@ -157,6 +167,7 @@ impl<'a> Bench<'a> {
                 site: manifest.site.facts.clone(),
                 host: seen,
                 boot_s: manifest.boot_s,
+                restored: None,
                 guest_boots: Vec::new(),
             },
         })
@@ -195,6 +206,7 @@ impl<'a> Bench<'a> {
             host: &self.host,
             guests: &guests,
             peers: &self.peers,
+            link_rate: self.link_rate,
         };
         let seen = trial::run(trial, &bench, registry, epoch, &self.cx).await;
         let record = TrialRecord {
@@ -204,6 +216,7 @@ impl<'a> Bench<'a> {
             outcome: seen.outcome.clone(),
             epoch: epoch_text,
             window: seen.window,
+            setup: BTreeMap::new(),
             ended_s: epoch.elapsed().as_secs_f64(),
             artefacts: Vec::new(),
         };
@@ -326,6 +339,7 @@ pub fn fail_rest(
             },
             epoch: super::dispatch::now_rfc3339(),
             window: None,
+            setup: BTreeMap::new(),
             ended_s: 0.0,
             artefacts: Vec::new(),
         };

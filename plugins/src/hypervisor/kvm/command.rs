@@ -137,6 +137,24 @@ pub(super) fn qemu(
     cmd.args(["-daemonize", "-pidfile", &format!("{folder}/pid")])
 }
 
+/// Lists the guests that run: a line each, process and command line. The name of a process has at
+/// most 15 characters.
+pub(super) fn list() -> Cmd {
+    Cmd::new("pgrep").args(["-a", "-x", "qemu-system-x86"])
+}
+
+/// Names of the guests in what [`list`] prints.
+pub(super) fn parse_list(text: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let mut words = line.split_ascii_whitespace().skip_while(|w| *w != "-name");
+        words.nth(1).map(str::to_owned)
+    };
+    // One without a name is none of ours, and shows as such.
+    text.lines()
+        .map(|line| name(line).unwrap_or_else(|| "(a QEMU without a name)".to_owned()))
+        .collect()
+}
+
 /// Creates a virtual machine without processors under KVM and asks QEMU about it.
 pub(super) fn probe() -> Cmd {
     Cmd::new(QEMU)

@@ -15,7 +15,8 @@ use vexp_api::shell::Cmd;
 use vexp_api::site::{GuestSlot, SshTarget};
 use vexp_api::units::ByteSize;
 
-use super::{files, linux, mac, network, version};
+use super::mac::Mac;
+use super::{files, linux, mac, network};
 use command::NicModel;
 
 /// Time for QEMU to start: on an emulated processor it takes some seconds.
@@ -62,17 +63,7 @@ impl Hypervisor for Kvm {
         _: &Context,
     ) -> Result<BTreeMap<String, String>, PluginError> {
         NicModel::of(host, machine)?;
-        let kernel = linux::kernel(host).await?;
-        if !version::is(&machine.version, &kernel) {
-            return Err(PluginError::new(
-                "check version",
-                host.name.as_str(),
-                format!(
-                    "kernel {kernel} runs, but the plan says {}",
-                    machine.version
-                ),
-            ));
-        }
+        let kernel = linux::planned_kernel(host, machine).await?;
         let mut facts = network::bridge_nics(host, host_nics).await?;
         let step = "check KVM";
         let probe = host.shell.check(command::probe().deadline(START)).await;
@@ -82,6 +73,34 @@ impl Hypervisor for Kvm {
         facts.insert("kernel".to_owned(), kernel);
         facts.insert("qemu".to_owned(), qemu);
         Ok(facts)
+    }
+
+    async fn verify(
+        &self,
+        host: &Node,
+        guests: &[Name],
+        machine: &Machine,
+        _: &Context,
+    ) -> Result<BTreeMap<String, String>, PluginError> {
+        let step = "check guests";
+        let kernel = linux::planned_kernel(host, machine).await?;
+        let list = host.shell.run(command::list()).await;
+        let list = list.map_err(|error| PluginError::shell(step, &host.name, error))?;
+        let names = files::exactly(host, guests, command::parse_list(&list.text()), step)?;
+        Ok([("kernel", kernel), ("guests", names)]
+            .map(|(key, value)| (key.to_owned(), value))
+            .into())
+    }
+
+    fn adopt(
+        &self,
+        host: &Node,
+        guest: &GuestSlot,
+        _: &Machine,
+    ) -> Result<Box<dyn Guest>, PluginError> {
+        let step = format!("take over guest {}", guest.node.name);
+        let nics = mac::nics(guest, &step)?;
+        Ok(Box::new(VirtualMachine::of(host, guest, &nics)))
     }
 
     async fn boot(
@@ -98,13 +117,7 @@ impl Hypervisor for Kvm {
         })?;
         let nics = mac::nics(guest, &step)?;
         let ramdisk = files::initramfs(host, guest, &step).await?;
-        let virtual_machine = VirtualMachine {
-            host: host.clone(),
-            name: guest.node.name.clone(),
-            ssh: guest.node.ssh.clone(),
-            folder: files::folder(guest),
-            taps: nics.iter().map(|(mac, _)| command::tap(mac)).collect(),
-        };
+        let virtual_machine = VirtualMachine::of(host, guest, &nics);
         let batch = command::join_taps(&nics);
         let result = async {
             let ip = Cmd::new("ip").args(["-batch", "-"]).stdin(batch);
@@ -135,6 +148,16 @@ struct VirtualMachine {
 }
 
 impl VirtualMachine {
+    fn of(host: &Node, guest: &GuestSlot, nics: &[(Mac, &str)]) -> Self {
+        Self {
+            host: host.clone(),
+            name: guest.node.name.clone(),
+            ssh: guest.node.ssh.clone(),
+            folder: files::folder(guest),
+            taps: nics.iter().map(|(mac, _)| command::tap(mac)).collect(),
+        }
+    }
+
     /// Ends QEMU: SIGTERM, which is an orderly `quit` to QEMU, then SIGKILL.
     async fn end(&self, step: &str) -> Result<(), PluginError> {
         let failed = |error| PluginError::shell(step, &self.host.name, error);

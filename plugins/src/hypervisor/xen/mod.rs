@@ -63,49 +63,47 @@ impl Hypervisor for Xen {
         let mut facts = network::bridge_nics(host, host_nics).await?;
         facts.insert("kernel".to_owned(), linux::kernel(host).await?);
 
-        let step = "check version and scheduler";
-        let seen = toolstack.info(host, step).await?;
-        let wrong = |message: String| Err(PluginError::new(step, host.name.as_str(), message));
-        if !version::is(&machine.version, &seen.version) {
-            let (asked, seen) = (&machine.version, &seen.version);
-            return wrong(format!("Xen {seen} runs, but the plan says {asked}"));
-        }
-        if let Some(asked) = machine
-            .scheduler
-            .as_ref()
-            .filter(|name| **name != *seen.scheduler)
-        {
-            let seen = &seen.scheduler;
-            return wrong(format!(
-                "Xen's scheduler is {seen}, but the plan says {asked}: boot it with sched={asked}"
-            ));
-        }
+        facts.extend(planned_hypervisor(host, toolstack, machine).await?);
         if let Some(weight) = machine.dom0_weight {
-            if seen.scheduler != "credit" {
-                return wrong(format!(
-                    "dom0 can't be given a weight under the scheduler {}",
-                    seen.scheduler
-                ));
+            if facts.get(SCHEDULER).is_none_or(|seen| seen != "credit") {
+                let message = "dom0 can be given a weight under the scheduler credit only";
+                let node = host.name.as_str();
+                return Err(PluginError::new("set dom0's weight", node, message));
             }
             toolstack.set_dom0_weight(host, weight).await?;
         }
-        if seen.scheduler == "credit" {
-            let weight = toolstack.dom0_weight(host).await?;
-            if machine
-                .dom0_weight
-                .is_some_and(|asked| u32::from(asked) != weight)
-            {
-                return wrong(format!(
-                    "dom0's weight is {weight} after it was set to {}",
-                    machine.dom0_weight.unwrap_or_default()
-                ));
-            }
-            facts.insert("dom0_weight".to_owned(), weight.to_string());
-        }
-        facts.insert("xen_version".to_owned(), seen.version);
-        facts.insert("xen_scheduler".to_owned(), seen.scheduler);
-        facts.insert("toolstack".to_owned(), toolstack.program().to_owned());
+        facts.extend(planned_weight(host, toolstack, machine, &facts).await?);
         Ok(facts)
+    }
+
+    async fn verify(
+        &self,
+        host: &Node,
+        guests: &[Name],
+        machine: &Machine,
+        _: &Context,
+    ) -> Result<BTreeMap<String, String>, PluginError> {
+        let toolstack = Toolstack::of(host, machine)?;
+        let mut facts = planned_hypervisor(host, toolstack, machine).await?;
+        facts.extend(planned_weight(host, toolstack, machine, &facts).await?);
+        let step = "check guests";
+        let running = toolstack.guests(host, step).await?;
+        let names = files::exactly(host, guests, running, step)?;
+        facts.insert("guests".to_owned(), names);
+        Ok(facts)
+    }
+
+    fn adopt(
+        &self,
+        host: &Node,
+        guest: &GuestSlot,
+        machine: &Machine,
+    ) -> Result<Box<dyn Guest>, PluginError> {
+        Ok(Box::new(Domain::of(
+            host,
+            guest,
+            Toolstack::of(host, machine)?,
+        )))
     }
 
     async fn boot(
@@ -132,14 +130,62 @@ impl Hypervisor for Xen {
             .map_err(|error| PluginError::shell(&step, &host.name, error))?;
         let create = Cmd::new(toolstack.program()).args(["create", &path]);
         files::run(host, &step, create.deadline(CREATE)).await?;
-        Ok(Box::new(Domain {
-            host: host.clone(),
-            toolstack,
-            name: guest.node.name.clone(),
-            ssh: guest.node.ssh.clone(),
-            folder,
-        }))
+        Ok(Box::new(Domain::of(host, guest, toolstack)))
     }
+}
+
+/// The fact that names Xen's scheduler.
+const SCHEDULER: &str = "xen_scheduler";
+
+/// Version and scheduler, which must be those of the plan.
+async fn planned_hypervisor(
+    host: &Node,
+    toolstack: Toolstack,
+    machine: &Machine,
+) -> Result<BTreeMap<String, String>, PluginError> {
+    let step = "check version and scheduler";
+    let seen = toolstack.info(host, step).await?;
+    let wrong = |message: String| Err(PluginError::new(step, host.name.as_str(), message));
+    if !version::is(&machine.version, &seen.version) {
+        let (asked, seen) = (&machine.version, &seen.version);
+        return wrong(format!("Xen {seen} runs, but the plan says {asked}"));
+    }
+    if let Some(asked) = machine
+        .scheduler
+        .as_ref()
+        .filter(|name| **name != *seen.scheduler)
+    {
+        let seen = &seen.scheduler;
+        return wrong(format!(
+            "Xen's scheduler is {seen}, but the plan says {asked}: boot it with sched={asked}"
+        ));
+    }
+    Ok([
+        ("xen_version", seen.version),
+        (SCHEDULER, seen.scheduler),
+        ("toolstack", toolstack.program().to_owned()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into())
+}
+
+/// dom0's weight, where the scheduler has one; it must be the plan's.
+async fn planned_weight(
+    host: &Node,
+    toolstack: Toolstack,
+    machine: &Machine,
+    facts: &BTreeMap<String, String>,
+) -> Result<Option<(String, String)>, PluginError> {
+    if facts.get(SCHEDULER).is_none_or(|seen| seen != "credit") {
+        return Ok(None);
+    }
+    let weight = toolstack.dom0_weight(host).await?;
+    if let Some(asked) = machine.dom0_weight.filter(|w| u32::from(*w) != weight) {
+        let message = format!("dom0's weight is {weight}, but the plan says {asked}");
+        let node = host.name.as_str();
+        return Err(PluginError::new("check dom0's weight", node, message));
+    }
+    Ok(Some(("dom0_weight".to_owned(), weight.to_string())))
 }
 
 /// A domain that was created.
@@ -149,6 +195,18 @@ struct Domain {
     name: Name,
     ssh: SshTarget,
     folder: String,
+}
+
+impl Domain {
+    fn of(host: &Node, guest: &GuestSlot, toolstack: Toolstack) -> Self {
+        Self {
+            host: host.clone(),
+            toolstack,
+            name: guest.node.name.clone(),
+            ssh: guest.node.ssh.clone(),
+            folder: files::folder(guest),
+        }
+    }
 }
 
 #[async_trait]

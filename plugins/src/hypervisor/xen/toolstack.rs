@@ -105,6 +105,15 @@ impl Toolstack {
         })
     }
 
+    /// Names of the domains beside dom0.
+    pub(super) async fn guests(self, host: &Node, step: &str) -> Result<Vec<String>, PluginError> {
+        let text = self.ask(host, step, &["list"]).await?;
+        parse_list(&text).ok_or_else(|| {
+            let message = format!("can't read what `{} list` printed", self.program());
+            PluginError::new(step, host.name.as_str(), message)
+        })
+    }
+
     async fn ask(self, host: &Node, step: &str, args: &[&str]) -> Result<String, PluginError> {
         let cmd = Cmd::new(self.program()).args(args.iter().copied());
         let output = host.shell.check(cmd).await;
@@ -192,6 +201,22 @@ fn parse_info(text: &str) -> Result<XenInfo, &'static str> {
     })
 }
 
+/// Names in a table whose header begins with `Name ID` and whose first row is domain 0.
+fn parse_list(text: &str) -> Option<Vec<String>> {
+    let mut rows = text.lines().map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next(), words.next())
+    });
+    if rows.next()? != (Some("Name"), Some("ID")) || rows.next()?.1? != "0" {
+        return None;
+    }
+    rows.map(|(name, id)| {
+        id?.parse::<u32>().ok()?;
+        name.map(str::to_owned)
+    })
+    .collect()
+}
+
 /// Domain 0's weight in a table whose header ends in `ID Weight Cap`; both toolstacks print one,
 /// `xl` sometimes after a line about the pool.
 fn parse_weight(text: &str) -> Option<u32> {
@@ -222,6 +247,20 @@ mod tests {
             include_str!("../../../testdata/xl-4.20.4/sched-credit-2-domu.txt"),
         ] {
             assert!(parse_weight(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_the_domains_beside_dom0() {
+        let two = include_str!("../../../testdata/xl-4.20.4/list-2-domu.txt");
+        let names = parse_list(two).unwrap();
+        assert_eq!(names, ["vm1", "a-guest-with-a-long-name"]);
+        let none = include_str!("../../../testdata/xl-4.17.5/list-0-domu.txt");
+        assert_eq!(parse_list(none).unwrap(), [""; 0]);
+        let headless = two.split_once('\n').unwrap().1;
+        let cut = &two[..two.find("vm1").unwrap() + 3];
+        for bad in ["", headless, cut] {
+            assert_eq!(parse_list(bad), None, "{bad:?}");
         }
     }
 

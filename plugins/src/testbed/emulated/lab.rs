@@ -172,6 +172,9 @@ fn set_up(request: &LabRequest, children: &mut Vec<Child>) -> Result<Site, LabEr
             .collect::<Result<_, _>>()?,
         guests,
         peers: data_networks(machine).map(|_| peer_infos.clone()).collect(),
+        running: 0,
+        restored: false,
+        links: BTreeMap::new(),
         scratch: sockets,
         facts: facts(&accelerator, machine)?,
     })
