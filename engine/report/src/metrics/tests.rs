@@ -60,6 +60,7 @@ fn observed(vms: u32, rows: Vec<Vec<Row>>) -> Observed {
         role: Role::Sender,
         vms,
         repetition: 1,
+        boot: 1,
         traffic: tool,
         load: None,
         monitors: Vec::new(),
