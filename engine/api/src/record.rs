@@ -13,6 +13,7 @@
 //! RUN/trials/TRIAL/raw/*           raw artefacts as they came, and FILE.times beside FILE: see
 //!                                  write_line_times
 //! RUN/failed/ATTEMPT/TRIAL/        trials that failed and were tried again, as they were recorded
+//! RUN/failed/ATTEMPT/blocks/BLOCK/ console and record of the machine that they were tried on
 //! RUN/frames/*.parquet RUN/frames/*.json  derived; may be deleted and made again
 //! RUN/report/                      derived as well
 //! ```

@@ -86,6 +86,9 @@ pub struct Site {
     /// those of the time when it was kept.
     #[serde(default)]
     pub restored: bool,
+    /// Whether the machine and its guests end with the lease: then nobody needs to stop them.
+    #[serde(default)]
+    pub disposable: bool,
     /// Interfaces of the testbed's links by what they are, as the worker sees them: what it can
     /// look at between the machine and its peers. Empty where it can't.
     #[serde(default)]

@@ -1,6 +1,6 @@
 //! The dispatcher: takes machines from a testbed, block by block, and starts a worker for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,6 +15,7 @@ use vexp_api::plan::{Block, Plan};
 use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, PluginError, Testbed};
 use vexp_api::record::{Outcome, TrialRecord};
 use vexp_api::shell::tail;
+use vexp_api::site::Site;
 
 use super::files::{self, FileError};
 use super::manifest::{self, Manifest};
@@ -125,6 +126,7 @@ async fn run_with_another_try(
         if attempt == ATTEMPTS || !set_failed_aside(request.run, &missing, attempt)? {
             break;
         }
+        keep_machine(request.run, block, attempt)?;
         missing = self::missing(request.run, block);
         let text = format!(
             "{}: what failed is tried once more on a new machine ({} of {} trials)",
@@ -158,6 +160,21 @@ fn set_failed_aside(run: &Path, block: &Block, attempt: u32) -> Result<bool, Fil
     Ok(any)
 }
 
+/// Keeps what is known of a machine on which trials have failed: the next one writes in its place.
+fn keep_machine(run: &Path, block: &Block, attempt: u32) -> Result<(), FileError> {
+    let from = files::block_dir(run, &block.id);
+    let to = run.join("failed").join(attempt.to_string()).join("blocks");
+    let to = to.join(block.id.as_str());
+    files::create_dir(&to)?;
+    for name in ["block.json", "console.log", "qemu.log"] {
+        // It may have died before it left anything.
+        if from.join(name).exists() {
+            files::copy(&from.join(name), &to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
 type BlockError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn run_block(
@@ -178,7 +195,13 @@ async fn run_block(
             .cloned()
             .ok_or_else(|| RunError::NoImage(name.clone()))
     };
+    let mut tools = BTreeMap::new();
+    for tool in request.testbed.images() {
+        let name = Name::new(*tool)?;
+        tools.insert(name.clone(), image(&name)?);
+    }
     let machine = MachineRequest {
+        tools,
         image: image(&block.machine.image)?,
         guest_image: image(&block.machine.guest_image)?,
         machine: block.machine.clone(),
@@ -190,13 +213,24 @@ async fn run_block(
         logs: folder.clone(),
     };
     let lease = request.testbed.acquire(&machine, &cx).await?;
-    let boot_s = started.elapsed().as_secs_f64();
+    let mut work = Work {
+        request,
+        block,
+        running: lease.site().running,
+        lease,
+        boot_s: started.elapsed().as_secs_f64(),
+        folder: &folder,
+        events,
+    };
     events.event(&Event::HostReady {
         block: block.id.clone(),
-        seconds: boot_s,
+        seconds: work.boot_s,
     });
-    let worked = run_worker(request, block, lease.as_ref(), boot_s, &folder, events).await;
-    let released = lease.release().await;
+    let mut worked = work.keep().await;
+    if worked.is_ok() {
+        worked = work.worker(None).await;
+    }
+    let released = work.lease.release().await;
     worked?;
     released?;
     events.event(&Event::BlockEnded {
@@ -206,20 +240,76 @@ async fn run_block(
     Ok(())
 }
 
-async fn run_worker(
-    request: &RunRequest<'_>,
-    block: &Block,
-    lease: &dyn Lease,
+/// A block on its machine.
+struct Work<'a> {
+    request: &'a RunRequest<'a>,
+    block: &'a Block,
+    lease: Box<dyn Lease>,
+    /// Guests that run on it.
+    running: u32,
+    /// Seconds from the acquisition to a host that answered.
     boot_s: f64,
-    folder: &Path,
-    events: &Arc<dyn EventSink>,
-) -> Result<(), BlockError> {
+    folder: &'a Path,
+    events: &'a Arc<dyn EventSink>,
+}
+
+impl Work<'_> {
+    /// Grows a machine that is to be kept, and keeps it with each number of guests that the plan
+    /// needs of it on the way, so that it is booted once for all of them.
+    async fn keep(&mut self) -> Result<(), BlockError> {
+        if self.block.boot.is_none() {
+            return Ok(());
+        }
+        let site = self.lease.site();
+        let have = site.restored.then_some(site.running);
+        for guests in steps(self.request.plan, self.block, have) {
+            self.worker(Some(guests)).await?;
+            self.running = guests;
+            if !self.lease.save(guests).await? {
+                // It goes on as it is, with all guests that the worker boots.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn worker(&self, grow: Option<u32>) -> Result<(), BlockError> {
+        let site = Site {
+            running: self.running,
+            ..self.lease.site().clone()
+        };
+        run_worker(self, site, grow).await
+    }
+}
+
+/// With how many guests a machine is kept on its way from `have` to a block's number.
+fn steps(plan: &Plan, block: &Block, have: Option<u32>) -> BTreeSet<u32> {
+    let same = |other: &&Block| {
+        let (a, b) = (&other.machine, &block.machine);
+        (&a.platform, &a.hardware) == (&b.platform, &b.hardware)
+    };
+    let counts = plan.blocks.iter().filter(same).map(|other| other.vms);
+    counts
+        .filter(|vms| *vms <= block.vms && have.is_none_or(|have| *vms > have))
+        .collect()
+}
+
+async fn run_worker(work: &Work<'_>, site: Site, grow: Option<u32>) -> Result<(), BlockError> {
+    let Work {
+        request,
+        block,
+        lease,
+        folder,
+        events,
+        ..
+    } = work;
     let manifest = Manifest {
         format: manifest::FORMAT,
-        block: block.clone(),
-        site: lease.site().clone(),
+        block: (*block).clone(),
+        grow,
+        site,
         run: request.run.to_owned(),
-        boot_s,
+        boot_s: work.boot_s,
     };
     let path = folder.join("manifest.json");
     files::write_json(&path, &manifest)?;
@@ -405,6 +495,32 @@ mod tests {
         assert_eq!(again.trials.len(), 1);
         assert_eq!(again.trials[0].id, lost);
         assert!(run.path().join("failed/1/lost/trial.json").exists());
+    }
+
+    #[test]
+    fn a_machine_is_kept_with_each_number_of_guests_on_the_way() {
+        let at = |vms: u32, platform: &str| {
+            let mut block = block(&[]);
+            block.vms = vms;
+            block.machine.platform = Name::new(platform).unwrap();
+            block
+        };
+        let plan: Plan = serde_json::from_value(serde_json::json!({
+            "format": 1, "study": "s", "study_digest": vexp_api::digest::Digest::of(b""),
+            "testbed": "t", "effort": "e", "seed": 1, "calibration": null, "images": [],
+            "blocks": [at(8, "p"), at(1, "p"), at(2, "other"), at(4, "p"), at(1, "p")],
+            "deviations": [], "excluded": [],
+            "estimate": {"run": "1s", "build": "1s", "disk": "1B"},
+        }))
+        .unwrap();
+        let steps = |vms, have| {
+            let steps = steps(&plan, &at(vms, "p"), have);
+            steps.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(steps(8, None), [1, 4, 8]);
+        assert_eq!(steps(4, Some(1)), [4]);
+        assert_eq!(steps(4, Some(4)), [0; 0]);
+        assert_eq!(super::steps(&plan, &at(0, "p"), None).len(), 0);
     }
 
     #[test]

@@ -83,6 +83,11 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
     })
 }
 
+/// Copies a file.
+pub fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::copy(from, to).map(drop).map_err(io("copy to", to))
+}
+
 fn sync_dir(folder: &Path) -> Result<(), FileError> {
     File::open(folder)
         .and_then(|dir| dir.sync_all())

@@ -17,10 +17,19 @@ pub struct Manifest {
     pub format: u32,
     /// The trials that are to be run, in order.
     pub block: Block,
+    /// Only boot guests until so many run, so that the machine can be kept: no trial is run.
+    pub grow: Option<u32>,
     /// The machines.
     pub site: Site,
     /// The run's folder, as the worker sees it.
     pub run: PathBuf,
     /// Seconds from the acquisition to a host that answered.
     pub boot_s: f64,
+}
+
+impl Manifest {
+    /// How many guests are to run.
+    pub fn guests(&self) -> u32 {
+        self.grow.unwrap_or(self.block.vms)
+    }
 }

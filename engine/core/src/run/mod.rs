@@ -3,10 +3,15 @@
 //! [`dispatch`] takes machines from a testbed and starts one worker for each block; [`worker`]
 //! stands inside the machines' network and runs the block's trials through the plugins.
 
+mod bench;
 pub mod dispatch;
 pub mod environment;
 pub mod files;
 pub mod manifest;
 pub mod ssh;
+pub mod local;
+mod restored;
+mod route;
+mod together;
 mod trial;
 pub mod worker;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vexp_api::event::Event;
 use vexp_api::ids::Name;
@@ -23,9 +23,14 @@ use super::ssh::chain;
 pub(super) struct Bench<'a> {
     pub(super) host: &'a Node,
     pub(super) guests: &'a [Node],
-    pub(super) peers: &'a [Node],
+    /// By data network.
+    pub(super) peers: &'a [Vec<Node>],
+    pub(super) switch: Option<&'a Node>,
     pub(super) link_rate: BitRate,
 }
+
+/// How much longer load runs than the traffic that is measured and that starts after it.
+const LOAD_LONGER: Duration = Duration::from_secs(2);
 
 /// What a trial gave.
 pub(super) struct Seen {
@@ -33,6 +38,18 @@ pub(super) struct Seen {
     pub(super) window: Option<Window>,
     pub(super) captured: Vec<Captured>,
     pub(super) summary: String,
+}
+
+impl Seen {
+    /// A trial that left nothing.
+    pub(super) fn nothing(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            window: None,
+            captured: Vec::new(),
+            summary: String::new(),
+        }
+    }
 }
 
 /// Why a trial has no result.
@@ -62,10 +79,8 @@ pub(super) async fn run(
         },
     };
     let mut seen = Seen {
-        outcome,
-        window: None,
         captured,
-        summary: String::new(),
+        ..Seen::nothing(outcome)
     };
     if seen.outcome == Outcome::Measured {
         match look(registry, &seen.captured) {
@@ -94,11 +109,14 @@ async fn measure(
         flows,
         host: bench.host.clone(),
         guests: bench.guests.to_vec(),
-        peers: bench.peers.to_vec(),
-        switch: None,
+        peers: bench.peers.concat(),
+        switch: bench.switch.cloned(),
         link_rate: bench.link_rate,
         warm_up: trial.warm_up.duration(),
-        window: trial.window.duration(),
+        window: match part {
+            Part::Load => trial.window.duration() + LOAD_LONGER,
+            Part::Traffic | Part::Monitor => trial.window.duration(),
+        },
         epoch,
     };
     let traffic = plugin(registry, &trial.traffic.tool)?;
@@ -153,30 +171,27 @@ fn plugin(registry: &Registry, name: &Name) -> Result<Arc<dyn Measure>, TrialErr
         .ok_or_else(|| TrialError::NoPlugin(name.clone()))
 }
 
-/// One flow for each guest, or one for the host where there are none, each with a peer of its own.
+/// One flow for each guest, or one for the host where there are none, each with peers of its own: a
+/// router's flow goes from a peer on the first data network to one on the second.
 fn flows(trial: &Trial, bench: &Bench<'_>) -> Result<Vec<Flow>, TrialError> {
-    let subjects: &[Node] = if trial.vms == 0 {
-        std::slice::from_ref(bench.host)
-    } else {
-        bench.guests
+    let subjects = subjects(bench);
+    let peers = |net: usize, index: usize| {
+        let all = bench.peers.get(net).map_or(&[][..], Vec::as_slice);
+        all.get(index).ok_or_else(|| {
+            let (need, have) = (subjects.len(), all.len());
+            TrialError::Unfit(format!(
+                "{need} peers are needed on data network {net} and there are {have}"
+            ))
+        })
     };
-    if subjects.len() > bench.peers.len() {
-        let (need, have) = (subjects.len(), bench.peers.len());
-        return Err(TrialError::Unfit(format!(
-            "{need} peers are needed and there are {have}"
-        )));
-    }
     subjects
         .iter()
-        .zip(bench.peers)
-        .map(|(subject, peer)| {
+        .enumerate()
+        .map(|(index, subject)| {
             let (source, sink) = match trial.role {
-                Role::Sender => (subject, peer),
-                Role::Receiver => (peer, subject),
-                Role::Router => {
-                    let text = "this version of vexp does not run routers";
-                    return Err(TrialError::Unfit(text.to_owned()));
-                }
+                Role::Sender => (subject, peers(0, index)?),
+                Role::Receiver => (peers(0, index)?, subject),
+                Role::Router => (peers(0, index)?, peers(1, index)?),
             };
             Ok(Flow {
                 source: source.clone(),
@@ -186,6 +201,15 @@ fn flows(trial: &Trial, bench: &Bench<'_>) -> Result<Vec<Flow>, TrialError> {
             })
         })
         .collect()
+}
+
+/// The nodes that are measured: the guests, or the machine itself where there are none.
+pub(super) fn subjects<'a>(bench: &Bench<'a>) -> &'a [Node] {
+    if bench.guests.is_empty() {
+        std::slice::from_ref(bench.host)
+    } else {
+        bench.guests
+    }
 }
 
 fn first_address(node: &Node) -> Result<IpAddr, TrialError> {

@@ -1,0 +1,278 @@
+//! A block's machines, connected: the host, its guests and the traffic peers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vexp_api::event::{Event, EventSink};
+use vexp_api::ids::Name;
+use vexp_api::plan::Machine;
+use vexp_api::plugin::{Context, Guest, Hypervisor, Node, PluginError};
+use vexp_api::record::{self, BlockRecord, GuestBoot};
+use vexp_api::registry::Registry;
+use vexp_api::sample::NodeRole;
+use vexp_api::shell::ShellError;
+use vexp_api::site::{GuestSlot, NodeInfo, Site, SshTarget};
+use vexp_api::units::BitRate;
+
+use super::files::{self, FileError};
+use super::local::LocalShell;
+use super::manifest::Manifest;
+use super::ssh::{SshShell, chain};
+use super::together::each;
+use super::worker::WorkError;
+use super::{environment, restored, trial};
+
+/// How long a host that has said that it is ready may take to answer.
+const HOST_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a guest may take from its start to an answer over SSH, under full emulation.
+const GUEST_DEADLINE: Duration = Duration::from_secs(150);
+
+/// A guest that answers.
+struct Up {
+    node: Node,
+    guest: Box<dyn Guest>,
+}
+
+/// The machines of a block, connected.
+pub(super) struct Bench<'a> {
+    manifest: &'a Manifest,
+    pub(super) cx: Context,
+    hypervisor: Arc<dyn Hypervisor>,
+    host: Node,
+    /// By data network.
+    peers: Vec<Vec<Node>>,
+    switch: Option<Node>,
+    guests: Vec<Up>,
+    record: BlockRecord,
+}
+
+impl<'a> Bench<'a> {
+    /// Connects to the host, the guests that run already and, for trials, the peers; prepares the
+    /// host, or puts right what being restored has upset.
+    pub(super) async fn set_up(
+        manifest: &'a Manifest,
+        registry: &Registry,
+        events: Arc<dyn EventSink>,
+    ) -> Result<Self, WorkError> {
+        let (machine, site) = (&manifest.block.machine, &manifest.site);
+        let hypervisor = registry
+            .hypervisors()
+            .get(machine.hypervisor.as_str())
+            .ok_or_else(|| WorkError::NoPlugin {
+                kind: "hypervisor",
+                name: machine.hypervisor.clone(),
+            })?;
+        enough(site, manifest)?;
+        let folder = files::block_dir(&manifest.run, &manifest.block.id);
+        files::create_dir(&folder)?;
+        let cx = Context {
+            events,
+            logs: folder.clone(),
+        };
+        let running = &site.guests[..site.running as usize];
+        let slots = running.iter().map(|slot| &slot.node);
+        let peers = site.peers.iter().map(|all| match manifest.grow {
+            Some(_) => &all[..0],
+            None => &all[..machine.peers as usize],
+        });
+        let peers: Vec<&[NodeInfo]> = peers.collect();
+        let ends = peers.iter().flat_map(|all| *all);
+        let infos: Vec<&NodeInfo> = std::iter::once(&site.host).chain(slots).chain(ends).collect();
+        let mut nodes = connect(&infos, site).await?.into_iter();
+        let host = nodes.next().ok_or(WorkError::Site {
+            what: "hosts",
+            have: 0,
+            need: 1,
+        })?;
+        let guests: Vec<Node> = nodes.by_ref().take(running.len()).collect();
+        let peers = peers
+            .iter()
+            .map(|all| nodes.by_ref().take(all.len()).collect())
+            .collect();
+        let seen = if site.restored {
+            let mut woken = guests.clone();
+            woken.push(host.clone());
+            restored::put_right(&woken).await?;
+            let names: Vec<Name> = guests.iter().map(|node| node.name.clone()).collect();
+            hypervisor.verify(&host, &names, machine, &cx).await?
+        } else {
+            hypervisor.prepare(&host, &site.host_nics, machine, &cx).await?
+        };
+        environment::record(&host, &folder.join("env").join(host.name.as_str())).await?;
+        let guests = guests
+            .into_iter()
+            .zip(running)
+            .map(|(node, slot)| {
+                let guest = hypervisor.adopt(&host, slot, machine)?;
+                Ok(Up { node, guest })
+            })
+            .collect::<Result<_, PluginError>>()?;
+        Ok(Self {
+            cx,
+            hypervisor: Arc::clone(hypervisor),
+            host,
+            peers,
+            switch: switch(site),
+            guests,
+            record: BlockRecord {
+                format: record::FORMAT,
+                block: manifest.block.id.clone(),
+                site: site.facts.clone(),
+                host: seen,
+                boot_s: manifest.boot_s,
+                restored: site.restored.then_some(site.running),
+                guest_boots: Vec::new(),
+            },
+            manifest,
+        })
+    }
+
+    /// The guests that run.
+    pub(super) fn guests(&self) -> Vec<Node> {
+        self.guests.iter().map(|up| up.node.clone()).collect()
+    }
+
+    /// What a trial needs of the machines.
+    pub(super) fn for_trial<'b>(&'b self, guests: &'b [Node]) -> trial::Bench<'b> {
+        trial::Bench {
+            host: &self.host,
+            guests,
+            peers: &self.peers,
+            switch: self.switch.as_ref(),
+            link_rate: slowest(&self.manifest.block.machine),
+        }
+    }
+
+    /// Whether everything still is as the plan says; what was seen.
+    pub(super) async fn verify(&self) -> Result<BTreeMap<String, String>, PluginError> {
+        let names: Vec<Name> = self.guests.iter().map(|up| up.node.name.clone()).collect();
+        let machine = &self.manifest.block.machine;
+        self.hypervisor
+            .verify(&self.host, &names, machine, &self.cx)
+            .await
+    }
+
+    /// Boots guests until `count` run.
+    pub(super) async fn grow(&mut self, count: usize) -> Result<(), WorkError> {
+        while self.guests.len() < count {
+            let slot = &self.manifest.site.guests[self.guests.len()];
+            let started = Instant::now();
+            let up = self.boot(slot).await?;
+            let seconds = started.elapsed().as_secs_f64();
+            let guest = slot.node.name.clone();
+            self.record.guest_boots.push(GuestBoot {
+                guest: guest.clone(),
+                seconds,
+            });
+            self.cx.events.event(&Event::GuestReady {
+                block: self.manifest.block.id.clone(),
+                guest,
+                seconds,
+            });
+            self.guests.push(up);
+        }
+        Ok(())
+    }
+
+    async fn boot(&self, slot: &GuestSlot) -> Result<Up, WorkError> {
+        let machine = &self.manifest.block.machine;
+        let guest = self
+            .hypervisor
+            .boot(&self.host, slot, machine, &self.cx)
+            .await?;
+        let site = &self.manifest.site;
+        match connect_to(&slot.node, guest.ssh(), site, GUEST_DEADLINE).await {
+            Ok(node) => Ok(Up { node, guest }),
+            Err(error) => {
+                let console = guest.console().await;
+                let message = format!(
+                    "{} did not answer within {} s: {}\nlast lines of its console:\n{console}",
+                    slot.node.name,
+                    GUEST_DEADLINE.as_secs(),
+                    chain(&error)
+                );
+                let step = format!("boot guest {}", slot.node.name);
+                Err(PluginError::new(step, self.host.name.as_str(), message).into())
+            }
+        }
+    }
+
+    /// Stops the guests, the last first, unless they end with the machine. What could not be stopped
+    /// is said and changes no result.
+    pub(super) async fn stop(self) {
+        if self.manifest.site.disposable {
+            return;
+        }
+        for up in self.guests.into_iter().rev() {
+            if let Err(error) = up.guest.stop().await {
+                let text = format!("{}: {}", up.node.name, chain(&error));
+                self.cx.events.event(&Event::Note { text });
+            }
+        }
+    }
+
+    /// Writes the block's record as it is now.
+    pub(super) fn write_record(&self) -> Result<(), FileError> {
+        let folder = files::block_dir(&self.manifest.run, &self.manifest.block.id);
+        files::write_json(&folder.join("block.json"), &self.record)
+    }
+}
+
+/// Whether the site has what the block needs.
+fn enough(site: &Site, manifest: &Manifest) -> Result<(), WorkError> {
+    let machine = &manifest.block.machine;
+    let guests = ("guests", site.guests.len(), manifest.block.vms as usize);
+    let running = ("guest slots", site.guests.len(), site.running as usize);
+    let peers = site.peers.iter().map(|all| {
+        let need = machine.peers as usize;
+        ("peers on a data network", all.len(), need)
+    });
+    for (what, have, need) in [guests, running].into_iter().chain(peers) {
+        if have < need {
+            return Err(WorkError::Site { what, have, need });
+        }
+    }
+    Ok(())
+}
+
+/// The testbed's links as a node, where the worker can see them.
+fn switch(site: &Site) -> Option<Node> {
+    let name = Name::new("switch").ok().filter(|_| !site.links.is_empty())?;
+    Some(Node {
+        name: name.clone(),
+        role: NodeRole::Switch,
+        shell: Arc::new(LocalShell::new(name)),
+        data: Vec::new(),
+    })
+}
+
+/// Rate of the slowest of the machine's links.
+fn slowest(machine: &Machine) -> BitRate {
+    let rates = machine.nics.iter().map(|nic| nic.rate);
+    rates.min().unwrap_or(BitRate::new(0))
+}
+
+/// Connects to all nodes at the same time.
+async fn connect(infos: &[&NodeInfo], site: &Site) -> Result<Vec<Node>, ShellError> {
+    let items: Vec<_> = infos.iter().map(|info| ((*info).clone(), site.clone())).collect();
+    let done = each(items, |(info, site)| async move {
+        connect_to(&info, &info.ssh, &site, HOST_DEADLINE).await
+    });
+    done.await.into_iter().collect()
+}
+
+async fn connect_to(
+    info: &NodeInfo,
+    target: &SshTarget,
+    site: &Site,
+    deadline: Duration,
+) -> Result<Node, ShellError> {
+    let shell = SshShell::connect_when_up(&info.name, target, &site.scratch, deadline).await?;
+    Ok(Node {
+        name: info.name.clone(),
+        role: info.role,
+        shell: Arc::new(shell),
+        data: info.data.clone(),
+    })
+}

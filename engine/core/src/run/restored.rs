@@ -1,0 +1,39 @@
+//! What a machine needs that was restored from a snapshot: it woke up with the clock and the random
+//! numbers of the moment when it was kept.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use vexp_api::plugin::{Node, PluginError};
+use vexp_api::shell::Cmd;
+
+use super::together::each;
+
+const STEP: &str = "wake a restored machine";
+/// Bytes for a node's random number generator: as many as its key has, twice.
+const ENTROPY: usize = 64;
+
+/// Gives each node the present time, and random numbers of its own: all that were restored from one
+/// snapshot would draw the same ones.
+pub(super) async fn put_right(nodes: &[Node]) -> Result<(), PluginError> {
+    let done = each(nodes.to_vec(), |node| async move {
+        let failed = |error| PluginError::shell(STEP, &node.name, error);
+        let seed = entropy().map_err(|error| PluginError {
+            source: Some(Box::new(error)),
+            ..PluginError::new(STEP, "worker", "can't read /dev/urandom")
+        })?;
+        let mix = Cmd::new("dd").args(["of=/dev/urandom", "status=none"]);
+        node.shell.check(mix.stdin(seed)).await.map_err(failed)?;
+        // Read as late as can be: the connection's delay is the clock's error.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = format!("@{:.3}", now.unwrap_or_default().as_secs_f64());
+        let date = Cmd::new("date").args(["-u", "-s", &now]);
+        node.shell.check(date).await.map_err(failed).map(drop)
+    });
+    done.await.into_iter().collect()
+}
+
+fn entropy() -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; ENTROPY];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes)
+}
