@@ -45,7 +45,7 @@
           packages = map fetched lock.packages;
           lines = f: builtins.concatStringsSep "\n" (map f packages) + "\n";
           words = list: builtins.concatStringsSep "\n" list + "\n";
-          hypervisor = if definition.hypervisor == null then [ ] else [ definition.hypervisor ];
+          optional = package: if package == null then [ ] else [ package ];
           build = pkgs.runCommand "vexp-image-${definition.name}" {
             nativeBuildInputs = imageTools;
             memSize = 2048;
@@ -76,7 +76,7 @@
         # mmdebstrap needs root, which a builder of Nix only is in a virtual machine.
         assert lock.format == 1;
         assert builtins.all (p: builtins.isString p) (
-          [ definition.kernel ] ++ hypervisor ++ definition.packages
+          optional definition.kernel ++ optional definition.hypervisor ++ definition.packages
         );
         pkgs.vmTools.runInLinuxVM build;
 
@@ -116,7 +116,6 @@
             iperf3
             iproute2
             openssh
-            qemu
             rustc
             rustfmt
           ]);

@@ -2,7 +2,8 @@
 # build.sh IMAGE_DIR LOCK CACHE WORK OUT
 #
 # Builds one image from exactly the packages of LOCK, found in CACHE, offline.
-# WORK is a scratch folder that must not exist; OUT receives root.squashfs, vmlinuz, initramfs.img and, for Xen, xen.
+# WORK is a scratch folder that must not exist; OUT receives root.squashfs and, on images with a kernel, vmlinuz, initramfs.img and,
+# for Xen, xen.
 # The result depends on IMAGE_DIR, images/common, LOCK and the versions of mmdebstrap, dpkg and mksquashfs, and on nothing else.
 set -eu
 here=$(dirname "$(readlink -f "$0")")

@@ -4,6 +4,11 @@
 set -eu
 root=$1
 
+rm -f "$root/etc/motd" "$root/etc/hostname" "$root/etc/resolv.conf"
+echo '127.0.0.1 localhost' > "$root/etc/hosts"
+# An image without a kernel never boots: its programs are run where it is mounted.
+ls "$VEXP_EXTRACT"/boot/vmlinuz-* > /dev/null 2>&1 || exit 0
+
 # --- kernel: the image itself, and of its modules only those listed, with what they need, uncompressed
 # (the emulated processor would spend its time in xz).
 kernel=$(ls "$VEXP_EXTRACT"/boot/vmlinuz-*)
@@ -39,8 +44,6 @@ for applet in init poweroff reboot halt modprobe lsmod mount umount; do
 done
 sed -i 's|^\(root:.*\):[^:]*$|\1:/bin/sh|' "$root/etc/passwd"
 sed -i 's|^ENABLED=.*|ENABLED="false"|' "$root/etc/default/sysstat" 2> /dev/null || :
-rm -f "$root/etc/motd" "$root/etc/hostname" "$root/etc/resolv.conf"
-echo '127.0.0.1 localhost' > "$root/etc/hosts"
 mkdir -p "$root/srv/guest" "$root/run"
 
 # --- initramfs

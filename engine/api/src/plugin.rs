@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use crate::digest::Digest;
 use crate::event::EventSink;
 use crate::ids::Name;
 use crate::plan::Machine;
@@ -110,6 +111,11 @@ pub struct Context {
 /// Provides machines.
 #[async_trait]
 pub trait Testbed: Plugin {
+    /// Images that it needs itself, beside those of the machines.
+    fn images(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Boots a machine and its peers from built images, or restores the nearest snapshot: see
     /// [`MachineRequest::boot`].
     async fn acquire(
@@ -128,6 +134,8 @@ pub struct MachineRequest {
     pub image: ImageFiles,
     /// Files of the guest image, which is also the peers' root.
     pub guest_image: ImageFiles,
+    /// Files of the testbed's own images ([`Testbed::images`]), by name.
+    pub tools: BTreeMap<Name, ImageFiles>,
     /// Guests that are to run.
     pub vms: u32,
     /// Which kept boot the machine is to be, from 1. The testbed may then restore a snapshot of it
@@ -140,6 +148,15 @@ pub struct MachineRequest {
 pub struct ImageFiles {
     /// Read-only root, squashfs.
     pub root: PathBuf,
+    /// Digest of the image: of the names and digests of its files.
+    pub digest: Digest,
+    /// What it boots from; `None` on images that are only mounted.
+    pub boot: Option<BootFiles>,
+}
+
+/// What a machine boots from.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BootFiles {
     /// Kernel.
     pub kernel: PathBuf,
     /// Initramfs, to which a seed is appended.

@@ -21,7 +21,11 @@ use vexp_api::registry::Registry;
 
 /// The plugins of this binary.
 pub fn registry() -> Registry {
-    vexp_plugins::registry().testbed(vexp_plugins::testbed::emulated::Emulated::new(executable()))
+    // Without a store nothing is built either, and the error then names what is missing.
+    let store = vexp_engine::store::Store::default_root().ok();
+    let snapshots = store.map(|root| root.join("snapshots-v1"));
+    let emulated = vexp_plugins::testbed::emulated::Emulated::new(executable(), snapshots);
+    vexp_plugins::registry().testbed(emulated)
 }
 
 /// This binary's own path, for the processes that it starts.

@@ -63,12 +63,12 @@ fn doctor_prints_every_check_and_what_to_install() {
     assert_eq!(code, 4, "{err}");
     // It is in no folder that doctor looks at beside PATH.
     assert!(
-        out.contains("LACKS  lab      qemu-system-x86_64    apt install qemu-system-x86\n"),
+        out.contains("LACKS  lab      unshare               apt install util-linux\n"),
         "{out}"
     );
     assert!(err.contains("this machine lacks "), "{err}");
     assert!(
-        err.contains("hint: apt install ") && err.contains(" qemu-system-x86"),
+        err.contains("hint: apt install ") && err.contains(" util-linux"),
         "{err}"
     );
     let json = said(command(&["doctor", "--format", "json"]).env("PATH", empty.path()));

@@ -95,7 +95,7 @@ fn raw_files_are_those_of_the_tools(run: &Path) {
 fn images_are_the_same_in_every_build() {
     let said = vexp(&["build", "experiments/paper.ncl", "--verify"]);
     assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
-    for image in ["guest", "kvm", "linux", "xen-4.17", "xen-4.20"] {
+    for image in ["emulator", "guest", "kvm", "linux", "xen-4.17", "xen-4.20"] {
         let line = said.out.lines().find(|line| line.starts_with(image));
         assert!(
             line.is_some_and(|line| line.contains("identical")),

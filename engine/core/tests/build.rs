@@ -183,7 +183,8 @@ fn a_flipped_byte_is_found_and_the_image_is_built_anew() {
         |world| {
             relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
             let built = world.build(Locked::Strict).unwrap();
-            let whole = std::fs::read(&built.files.kernel).unwrap();
+            let kernel = built.files.boot.clone().unwrap().kernel;
+            let whole = std::fs::read(&kernel).unwrap();
             assert_eq!(
                 audit(std::slice::from_ref(&built), &world.store, &NoEvents).unwrap(),
                 []
@@ -191,11 +192,11 @@ fn a_flipped_byte_is_found_and_the_image_is_built_anew() {
 
             let mut bytes = whole.clone();
             bytes[3] ^= 1;
-            let before = built.files.kernel.metadata().unwrap().modified().unwrap();
-            std::fs::write(&built.files.kernel, bytes).unwrap();
+            let before = kernel.metadata().unwrap().modified().unwrap();
+            std::fs::write(&kernel, bytes).unwrap();
             let file = std::fs::File::options()
                 .write(true)
-                .open(&built.files.kernel)
+                .open(&kernel)
                 .unwrap();
             file.set_modified(before).unwrap();
             let damaged = audit(std::slice::from_ref(&built), &world.store, &NoEvents).unwrap();
@@ -204,7 +205,7 @@ fn a_flipped_byte_is_found_and_the_image_is_built_anew() {
             assert_eq!(world.store.find(Bucket::Images, &built.key), None);
 
             assert_eq!(world.build(Locked::Strict).unwrap(), built);
-            assert_eq!(std::fs::read(&built.files.kernel).unwrap(), whole);
+            assert_eq!(std::fs::read(&kernel).unwrap(), whole);
 
             // One that anybody wrote to is found without being asked for.
             std::fs::write(&built.files.root, "x").unwrap();

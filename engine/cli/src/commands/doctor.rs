@@ -13,7 +13,6 @@ use crate::render;
 
 /// Programs that labs need, with the Debian packages that have them.
 const LAB_TOOLS: &[(&str, &str)] = &[
-    ("qemu-system-x86_64", "qemu-system-x86"),
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("unshare", "util-linux"),

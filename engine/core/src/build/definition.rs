@@ -142,8 +142,10 @@ pub struct ImageDef {
     pub suite: Suite,
     /// The time of every file and of every maintainer script, seconds since 1970.
     pub source_date_epoch: u64,
-    /// Package that the kernel is taken from, or a meta package that depends on it.
-    pub kernel: PackageName,
+    /// Package that the kernel is taken from, or a meta package that depends on it; `None` on
+    /// images that never boot and are only mounted.
+    #[serde(default)]
+    pub kernel: Option<PackageName>,
     /// Package that Xen is taken from, on Xen host images.
     #[serde(default)]
     pub hypervisor: Option<PackageName>,

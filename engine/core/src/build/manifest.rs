@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
-use vexp_api::plugin::ImageFiles;
+use vexp_api::plugin::{BootFiles, ImageFiles};
 
 use super::BuildError;
 use super::lockfile::Lock;
@@ -117,11 +117,17 @@ fn collect(
 impl Manifest {
     /// Names of an image's files.
     pub(super) fn file_names(lock: &Lock) -> Vec<&'static str> {
-        let xen = lock.definition.hypervisor.is_some().then_some("xen");
-        ["root.squashfs", "vmlinuz", "initramfs.img"]
-            .into_iter()
-            .chain(xen)
-            .collect()
+        let boots = lock.definition.kernel.is_some();
+        let xen = lock.definition.hypervisor.is_some();
+        [
+            ("root.squashfs", true),
+            ("vmlinuz", boots),
+            ("initramfs.img", boots),
+            ("xen", xen),
+        ]
+        .into_iter()
+        .filter_map(|(name, there)| there.then_some(name))
+        .collect()
     }
 
     /// Reads the manifest of a stored image; `None` if it is not one that this vexp wrote whole.
@@ -139,11 +145,15 @@ impl Manifest {
 
     /// Where the files are, in the image's folder.
     pub(super) fn image_files(&self, folder: &Path) -> ImageFiles {
+        let has = |name: &str| self.files.0.contains_key(name);
         ImageFiles {
             root: folder.join("root.squashfs"),
-            kernel: folder.join("vmlinuz"),
-            initramfs: folder.join("initramfs.img"),
-            hypervisor: self.files.0.contains_key("xen").then(|| folder.join("xen")),
+            digest: self.digest(),
+            boot: has("vmlinuz").then(|| BootFiles {
+                kernel: folder.join("vmlinuz"),
+                initramfs: folder.join("initramfs.img"),
+                hypervisor: has("xen").then(|| folder.join("xen")),
+            }),
         }
     }
 }

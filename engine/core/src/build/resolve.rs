@@ -89,7 +89,7 @@ fn check(definition: &ImageDef, packages: &[LockedPackage]) -> Result<(), BuildE
     };
     let missing = (definition.packages.iter())
         .find(|name| !installed(name))
-        .or_else(|| (!kernel).then_some(&definition.kernel))
+        .or_else(|| definition.kernel.as_ref().filter(|_| !kernel))
         .or_else(|| definition.hypervisor.iter().find(|name| !hypervisor(name)));
     match missing {
         None => Ok(()),

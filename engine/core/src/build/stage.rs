@@ -23,7 +23,7 @@ pub(super) fn definition(def: &ImageDef, images: &Path, to: &Path) -> Result<(),
         def.packages.iter().map(|p| p.as_str()).collect(),
     )?;
     write("modules", def.modules.iter().map(|m| m.as_str()).collect())?;
-    let extract = std::iter::once(&def.kernel).chain(&def.hypervisor);
+    let extract = def.kernel.iter().chain(&def.hypervisor);
     write("extract", extract.map(|p| p.as_str()).collect())?;
     let root = images.join(def.name.as_str()).join("root");
     if root.is_dir() {

@@ -30,6 +30,7 @@ pub struct CheckedStudy {
     study: Study,
     digest: Digest,
     traits: BTreeMap<Name, HypervisorTraits>,
+    tools: BTreeMap<Name, Vec<Name>>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -47,6 +48,11 @@ impl CheckedStudy {
     /// What hypervisors offer, by name.
     pub fn traits(&self) -> &BTreeMap<Name, HypervisorTraits> {
         &self.traits
+    }
+
+    /// Images that a testbed needs itself.
+    pub fn tools(&self, testbed: &Name) -> &[Name] {
+        self.tools.get(testbed).map_or(&[], Vec::as_slice)
     }
 
     /// What is allowed but probably not meant.
@@ -111,10 +117,20 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
         .iter()
         .filter_map(|(name, plugin)| Some((Name::new(*name).ok()?, plugin.traits())))
         .collect();
+    let tools = registry
+        .testbeds()
+        .iter()
+        .filter_map(|(name, plugin)| {
+            let images = plugin.images().iter();
+            let images = images.map(|image| Name::new(*image));
+            Some((Name::new(*name).ok()?, images.collect::<Result<_, _>>().ok()?))
+        })
+        .collect();
     Ok(CheckedStudy {
         study,
         digest,
         traits,
+        tools,
         warnings: all,
     })
 }

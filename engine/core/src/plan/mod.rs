@@ -102,6 +102,7 @@ pub fn plan(
     let images: BTreeSet<_> = blocks
         .iter()
         .flat_map(|block| [&block.machine.image, &block.machine.guest_image])
+        .chain(checked.tools(testbed))
         .cloned()
         .collect();
     Ok(Plan {

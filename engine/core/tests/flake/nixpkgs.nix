@@ -1,7 +1,7 @@
 # Stands for nixpkgs where only the shape of flake.nix is looked at: nothing is fetched or built.
 let
   names = [
-    "apt" "cargo" "clippy" "cpio" "dpkg" "gawk" "gzip" "iperf3" "iproute2" "mmdebstrap" "openssh" "qemu" "rustc"
+    "apt" "cargo" "clippy" "cpio" "dpkg" "gawk" "gzip" "iperf3" "iproute2" "mmdebstrap" "openssh" "rustc"
     "rustfmt" "squashfsTools" "util-linux" "xz" "zstd"
   ];
   tools = builtins.listToAttrs (map (name: { inherit name; value = name; }) names);

@@ -6,8 +6,10 @@ use vexp_api::site::DataAddress;
 
 /// Number of the control network in MAC addresses.
 const CONTROL: u8 = 0xff;
-/// Most guests, and most peers on each data network.
+/// Most guests.
 pub(super) const MOST: u32 = 64;
+/// Most peers, on all data networks together.
+pub(super) const MOST_PEERS: u32 = 128;
 
 /// A node of a lab, with its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,19 +20,20 @@ pub(super) enum Who {
     Host,
     /// Guest, from 0.
     Guest(u32),
-    /// Peer on its data network, from 0.
+    /// Peer, from 0, on whichever data network.
     Peer(u32),
 }
 
 impl Who {
-    /// The last byte of its addresses: 1, 2, 10 to 73, 100 to 163.
+    /// The last byte of its addresses: 1, 2, 10 to 73, 100 to 227.
     fn last(self) -> u8 {
-        let offset = |base: u8, n: u32| base + u8::try_from(n.min(MOST - 1)).unwrap_or(0);
+        let offset =
+            |base: u8, n: u32, most: u32| base + u8::try_from(n.min(most - 1)).unwrap_or(0);
         match self {
             Self::Lab => 1,
             Self::Host => 2,
-            Self::Guest(n) => offset(10, n),
-            Self::Peer(n) => offset(100, n),
+            Self::Guest(n) => offset(10, n, MOST),
+            Self::Peer(n) => offset(100, n, MOST_PEERS),
         }
     }
 
@@ -79,7 +82,7 @@ mod tests {
         let nodes = [Who::Lab, Who::Host]
             .into_iter()
             .chain((0..MOST).map(Who::Guest))
-            .chain((0..MOST).map(Who::Peer));
+            .chain((0..MOST_PEERS).map(Who::Peer));
         let macs: Vec<String> = nodes.map(Who::control_mac).collect();
         assert_eq!(macs.iter().collect::<BTreeSet<_>>().len(), macs.len());
     }

@@ -1,35 +1,33 @@
-//! The lab's first process: sets everything up from the inside, then waits for its end.
+//! The lab's first process: sets everything up from the inside, does what it is told, and waits for
+//! its end.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::process::Child;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::ImageFiles;
-use vexp_api::sample::NodeRole;
-use vexp_api::shell::tail;
-use vexp_api::site::{DataAddress, GuestNic, GuestSlot, NodeInfo, Site, SshTarget};
+use vexp_api::site::{NodeInfo, Site};
 
-use super::address::{MOST, Who, cidr, control_cidr};
-use super::keys::{self, KeyPair};
-use super::probe::Accelerator;
+use super::address::{MOST, MOST_PEERS};
+use super::emulator::Emulator;
+use super::keys::{KeyPair, Keys};
+use super::nodes::{Nodes, data_networks, name};
+use super::probe::{self, Accelerator};
+use super::qmp::Qmp;
 use super::run::{LabError, run};
-use super::seed::{Identity, NetLine};
-use super::{network, peers, probe, qemu};
+use super::snapshot::{Kept, Origin, Shelf};
+use super::{network, peers, qemu, start};
 
 /// The lab's own folder, on a tmpfs that only the lab sees.
 const LAB: &str = "/run/vexp";
-/// Bridge that the machine's control NIC is joined to, for guests.
-const CONTROL_BRIDGE: &str = "ctlbr";
-/// How long a machine may take to say that it is ready, under full emulation.
-const BOOT_DEADLINE: Duration = Duration::from_secs(120);
 
 /// What a lab is asked for: one line of JSON on standard input. The input then stays open for as
-/// long as the lab is to live.
+/// long as the lab is to live, and takes [`LabCommand`]s.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LabRequest {
     /// The machine.
@@ -38,19 +36,37 @@ pub struct LabRequest {
     pub image: ImageFiles,
     /// Guest image, and the peers' root.
     pub guest_image: ImageFiles,
+    /// The image that has the emulator.
+    pub emulator: ImageFiles,
+    /// Most guests that may run already.
+    pub vms: u32,
+    /// Which kept boot it is to be; `None` if it is booted anew.
+    pub boot: Option<u32>,
+    /// Folder of kept machines; `None` where none is kept.
+    pub snapshots: Option<PathBuf>,
     /// What to run it with; probed if it is not known yet.
     pub accelerator: Option<Accelerator>,
     /// Folder for logs, outside the lab.
     pub logs: PathBuf,
 }
 
-/// What a lab answers: one line of JSON on standard output.
+/// What a lab that is up can be told: a line of JSON.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabCommand {
+    /// Keep the machine as it is, with so many guests.
+    Save(u32),
+}
+
+/// What a lab answers to the request and to each command: a line of JSON on standard output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LabAnswer {
     /// All is up.
     Ready(Box<Site>),
-    /// It is not.
+    /// Whether the machine was kept.
+    Saved(bool),
+    /// What was asked for failed.
     Failed {
         /// What was being done.
         step: String,
@@ -65,312 +81,323 @@ pub enum LabAnswer {
 /// ends the lab.
 ///
 /// # Errors
-/// What was read is no request, or the answer can't be written.
+/// What was read is no request or command, or the answer can't be written.
 pub fn main() -> std::io::Result<()> {
     let mut lines = std::io::stdin().lock().lines();
     let request: LabRequest = match lines.next() {
         Some(line) => serde_json::from_str(&line?)?,
         None => return Ok(()),
     };
-    // The set-up has a thread of its own, so that the end of standard input ends the lab at any
+    let (tell, told) = channel();
+    // The work has a thread of its own, so that the end of standard input ends the lab at any
     // moment: when this function returns, the process ends, and with it the namespaces.
-    let _set_up = std::thread::spawn(move || set_up_and_answer(&request));
+    let _work = std::thread::spawn(move || work(&request, &told));
     for line in lines {
-        drop(line?);
+        // Nobody listens any more if the set-up has failed, and then somebody was told so.
+        let _ = tell.send(serde_json::from_str(&line?)?);
     }
     Ok(())
 }
 
-fn set_up_and_answer(request: &LabRequest) {
-    let mut children = Vec::new();
-    let answer = match set_up(request, &mut children) {
-        Ok(site) => LabAnswer::Ready(Box::new(site)),
-        Err(error) => LabAnswer::Failed {
-            step: error.step,
-            message: error.message,
-            log: Some(request.logs.join("console.log")),
-        },
+fn work(request: &LabRequest, told: &Receiver<LabCommand>) {
+    let failed = |error: LabError| LabAnswer::Failed {
+        step: error.step,
+        message: error.message,
+        log: Some(request.logs.join("console.log")),
     };
-    if let Ok(mut line) = serde_json::to_string(&answer) {
+    let lab = match set_up(request) {
+        Ok((site, lab)) => {
+            answer(&LabAnswer::Ready(Box::new(site)));
+            lab
+        }
+        Err(error) => return answer(&failed(error)),
+    };
+    for LabCommand::Save(running) in told {
+        answer(&match lab.save(running) {
+            Ok(kept) => LabAnswer::Saved(kept),
+            Err(error) => failed(error),
+        });
+    }
+}
+
+fn answer(answer: &LabAnswer) {
+    if let Ok(mut line) = serde_json::to_string(answer) {
         line.push('\n');
         let mut out = std::io::stdout();
         // If nobody reads, the lab is about to end anyway.
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     }
-    for child in &mut children {
-        // Their end changes nothing here: whoever talks to them notices.
-        let _ = child.wait();
+}
+
+/// A lab that is up, and what it takes to keep its machine.
+struct Lab {
+    socket: PathBuf,
+    keeping: Option<(Shelf, Origin)>,
+    keys: Keys,
+}
+
+impl Lab {
+    fn save(&self, running: u32) -> Result<bool, LabError> {
+        let Some((shelf, origin)) = &self.keeping else {
+            return Ok(false);
+        };
+        shelf.keep(origin, running, &self.keys, |ram| {
+            Qmp::connect(&self.socket, || false)?.save(ram)
+        })?;
+        Ok(true)
     }
 }
 
-/// The key that may log in everywhere, and where the nodes' own keys are made known.
-struct Keys {
-    client: KeyPair,
-    known_hosts: PathBuf,
-}
-
-fn set_up(request: &LabRequest, children: &mut Vec<Child>) -> Result<Site, LabError> {
+fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
     let machine = &request.machine;
-    if machine.max_vms > MOST || machine.peers > MOST || machine.nics.len() > 200 {
-        return Err(LabError::new(
-            "set up the lab",
-            format!("a lab has at most {MOST} guests and peers"),
-        ));
-    }
+    let places = check(machine)?;
     let lab = Path::new(LAB);
     private_folder(lab)?;
-    let keys = lab.join("keys");
-    let sockets = lab.join("ssh");
-    for folder in [&keys, &sockets] {
-        std::fs::create_dir(folder).map_err(LabError::io("set up the lab"))?;
-    }
-    network::set_up(&machine.nics, machine.peers)?;
-    let client = keys::generate(&keys, "client")?;
-    let keys = Keys {
-        client,
-        known_hosts: keys.join("known_hosts"),
-    };
-    let mut nodes = Nodes {
-        machine,
-        lab,
-        keys: &keys,
-        known: String::new(),
-    };
-
-    let (host, seed) = nodes.host()?;
-    let accelerator =
-        (request.accelerator.clone()).unwrap_or_else(|| probe::probe(&request.guest_image, lab));
-    let start = qemu::Start {
+    network::set_up(&machine.nics)?;
+    let shelf = request.snapshots.as_deref().map(Shelf::open).transpose()?;
+    let emulator = mount_emulator(request, lab, shelf.as_ref())?;
+    let accelerator = (request.accelerator.clone())
+        .unwrap_or_else(|| probe::probe(&emulator, &request.guest_image, lab));
+    let boot = (request.image.boot.as_ref())
+        .ok_or_else(|| LabError::new("start QEMU", "the machine's image has no kernel"))?;
+    let mut start = qemu::Start {
         machine,
         image: &request.image,
+        boot,
         guest_image: &request.guest_image,
-        seed: &seed,
+        seed: &[],
         lab,
         logs: &request.logs,
         accelerator: &accelerator.name,
     };
-    let booting = Instant::now();
-    let mut qemu = start.spawn()?;
-    // The machine boots while its peers are made.
-    let image_root = peers::mount_image(&request.guest_image.root, lab)?;
-    let mut peer_infos = Vec::new();
-    for peer in 0..machine.peers {
-        let (info, child) = nodes.peer(peer, &image_root, &request.logs)?;
-        peer_infos.push(info);
-        children.push(child);
-    }
-    let guests = (0..machine.max_vms)
-        .map(|n| nodes.guest(n))
-        .collect::<Result<Vec<_>, _>>()?;
-    std::fs::write(&keys.known_hosts, &nodes.known).map_err(LabError::io("write known_hosts"))?;
-    await_ready(&start.console(), &request.logs, &mut qemu, booting)?;
-    children.push(qemu);
-    Ok(Site {
+    let keeping = origin(request, &start).zip(shelf).map(|(o, s)| (s, o));
+    let mut kept = match &keeping {
+        Some((shelf, origin)) => shelf.find(origin, request.vms)?,
+        None => None,
+    };
+    let scratch = lab.join("keys");
+    let keys = match &kept {
+        Some(kept) => kept.keys.clone(),
+        None => Keys::generate(&scratch, machine.max_vms)?,
+    };
+    let nodes = Nodes {
+        machine,
+        lab,
+        keys: &keys,
+        peer_key: &KeyPair::generate(&scratch, "peer")?,
+    };
+    let (host, seed) = nodes.host()?;
+    start.seed = &seed;
+    let began = Instant::now();
+    let qemu = start.spawn(&emulator, kept.is_some())?;
+    // The machine comes up while its peers are made.
+    let (version, peers) = std::thread::scope(|scope| {
+        let kept = kept.take();
+        let coming = scope.spawn(|| come_up(&start, qemu, kept, began));
+        let peers = make_peers(request, &nodes, &places);
+        let version = coming
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok::<_, LabError>((version?, peers?))
+    })?;
+    let (version, running) = version;
+    let site = Site {
         host,
         host_nics: data_networks(machine)
             .map(|net| name(&format!("data{net}")))
             .collect::<Result<_, _>>()?,
-        guests,
-        peers: data_networks(machine).map(|_| peer_infos.clone()).collect(),
-        running: 0,
-        restored: false,
-        links: BTreeMap::new(),
-        scratch: sockets,
-        facts: facts(&accelerator, machine)?,
-    })
+        guests: nodes.guests()?,
+        peers,
+        running: running.unwrap_or(0),
+        restored: running.is_some(),
+        disposable: true,
+        links: links(machine)?,
+        scratch: lab.join("ssh"),
+        facts: facts(&accelerator, machine, request, version),
+    };
+    let socket = start.socket();
+    Ok((
+        site,
+        Lab {
+            socket,
+            keeping,
+            keys,
+        },
+    ))
+}
+
+/// Where the peers will be, if the machine is not too large.
+fn check(machine: &Machine) -> Result<Vec<network::Place<'_>>, LabError> {
+    let places = network::places(&machine.nics, machine.peers.min(MOST_PEERS));
+    let peers = u32::try_from(places.len()).unwrap_or(u32::MAX);
+    if machine.max_vms > MOST || machine.peers > MOST_PEERS || peers > MOST_PEERS {
+        return Err(LabError::new(
+            "set up the lab",
+            format!("a lab has at most {MOST} guests and {MOST_PEERS} peers"),
+        ));
+    }
+    if machine.nics.len() > 200 {
+        return Err(LabError::new(
+            "set up the lab",
+            "a machine has at most 200 NICs",
+        ));
+    }
+    Ok(places)
 }
 
 /// A tmpfs over `/run`: what the lab writes ends with it, and the host's sockets there are out of
 /// its reach.
 fn private_folder(lab: &Path) -> Result<(), LabError> {
-    run(
-        "make the lab's folder",
-        "mount",
-        &["-t", "tmpfs", "-o", "mode=755", "vexp-lab", "/run"],
-        "",
-    )?;
-    for folder in [lab, Path::new("/run/netns"), Path::new("/run/lock")] {
-        std::fs::create_dir(folder).map_err(LabError::io("make the lab's folder"))?;
+    const STEP: &str = "make the lab's folder";
+    let args = ["-t", "tmpfs", "-o", "mode=755", "vexp-lab", "/run"];
+    run(STEP, "mount", &args, "")?;
+    let own = ["keys", "ssh"].map(|name| lab.join(name));
+    let others = ["/run/netns", "/run/lock"].map(PathBuf::from);
+    for folder in [lab.to_owned()].iter().chain(&own).chain(&others) {
+        std::fs::create_dir(folder).map_err(LabError::io(STEP))?;
     }
     Ok(())
 }
 
-fn data_networks(machine: &Machine) -> impl Iterator<Item = u8> {
-    (0..=u8::MAX).take(machine.nics.len())
+/// The emulator sees the images, the lab's folder, the logs and the kept machines.
+fn mount_emulator(
+    request: &LabRequest,
+    lab: &Path,
+    shelf: Option<&Shelf>,
+) -> Result<Emulator, LabError> {
+    let folder = |image: &ImageFiles| image.root.parent().map(Path::to_owned);
+    let images = [folder(&request.image), folder(&request.guest_image)];
+    let mut images: Vec<&Path> = images.iter().filter_map(|path| path.as_deref()).collect();
+    images.dedup();
+    let writable: Vec<&Path> = [lab, &request.logs]
+        .into_iter()
+        .chain(shelf.map(Shelf::folder))
+        .collect();
+    Emulator::mount(&request.emulator.root, lab, &images, &writable)
 }
 
-fn name(text: &str) -> Result<Name, LabError> {
-    Name::new(text).map_err(|e| LabError::new("name the lab's nodes", e.to_string()))
+/// What a kept machine is found by. Under KVM none is kept: the processor's state is that of the
+/// hardware, and a machine boots within seconds.
+fn origin(request: &LabRequest, start: &qemu::Start<'_>) -> Option<Origin> {
+    if start.accelerator != "tcg" {
+        return None;
+    }
+    let images = [&request.image, &request.guest_image, &request.emulator];
+    let everywhere = qemu::Start {
+        logs: Path::new("/"),
+        ..*start
+    };
+    Some(Origin::new(
+        &request.machine,
+        request.boot?,
+        images.map(|image| &image.digest),
+        start.accelerator,
+        everywhere.args(),
+    ))
 }
 
-/// Makes nodes' identities and remembers their keys.
-struct Nodes<'a> {
-    machine: &'a Machine,
-    lab: &'a Path,
-    keys: &'a Keys,
-    known: String,
+/// Waits until the machine is up. Gives the emulator's version, and how many guests run if it was
+/// restored.
+fn come_up(
+    start: &qemu::Start<'_>,
+    mut qemu: Child,
+    kept: Option<Kept>,
+    began: Instant,
+) -> Result<(String, Option<u32>), LabError> {
+    let connected = Qmp::connect(&start.socket(), || matches!(qemu.try_wait(), Ok(None)));
+    let mut qmp = match connected {
+        Ok(qmp) => qmp,
+        Err(error) => return Err(start::ended(start, &mut qemu).unwrap_or(error)),
+    };
+    let version = qmp.version()?;
+    let running = match kept {
+        Some(kept) => {
+            if let Err(error) = qmp.restore(&kept.ram()) {
+                kept.discard();
+                let message = format!(
+                    "the machine that was kept can't be restored and is removed: {}",
+                    start::ended(start, &mut qemu).unwrap_or(error)
+                );
+                return Err(LabError::new("restore the machine", message));
+            }
+            Some(kept.running)
+        }
+        None => {
+            start::await_ready(start, &mut qemu, began)?;
+            None
+        }
+    };
+    // Its end changes nothing here: whoever talks to it notices.
+    std::thread::spawn(move || qemu.wait());
+    Ok((version, running))
 }
 
-impl Nodes<'_> {
-    fn info(
-        &mut self,
-        who: Who,
-        node: &str,
-        role: NodeRole,
-    ) -> Result<(NodeInfo, KeyPair), LabError> {
-        let key = keys::generate(&self.lab.join("keys"), node)?;
-        self.known
-            .push_str(&keys::known_host(who.control(), &key.public));
-        let info = NodeInfo {
-            name: name(node)?,
-            role,
-            ssh: SshTarget {
-                address: who.control(),
-                port: 22,
-                user: name("root")?,
-                identity: self.keys.client.file.clone(),
-                known_hosts: self.keys.known_hosts.clone(),
-            },
-            data: data_networks(self.machine)
-                .map(|net| who.data(net))
-                .collect::<Vec<DataAddress>>(),
-        };
-        Ok((info, key))
-    }
-
-    fn identity<'k>(&'k self, node: &'k str, net: &'k [NetLine], key: &'k KeyPair) -> Identity<'k> {
-        Identity {
-            hostname: node,
-            net,
-            host_key: &key.private,
-            host_key_public: &key.public,
-            authorized: &self.keys.client.public,
-        }
-    }
-
-    /// The machine. Its data NICs get no address: the hypervisor plugin gives them one, or a
-    /// bridge.
-    fn host(&mut self) -> Result<(NodeInfo, Vec<u8>), LabError> {
-        let (info, key) = self.info(Who::Host, "host", NodeRole::Host)?;
-        let mut net = vec![NetLine {
-            mac: Who::Host.control_mac(),
-            interface: "ctl0".to_owned(),
-            cidr: Some(control_cidr(Who::Host)),
-            bridge: Some(CONTROL_BRIDGE.to_owned()),
-        }];
-        net.extend(data_networks(self.machine).map(|n| NetLine {
-            mac: Who::Host.mac(n),
-            interface: format!("data{n}"),
-            cidr: None,
-            bridge: None,
-        }));
-        let seed = self.identity("host", &net, &key).cpio();
-        Ok((info, seed))
-    }
-
-    fn guest(&mut self, n: u32) -> Result<GuestSlot, LabError> {
-        let (who, node) = (Who::Guest(n), format!("vm{}", n + 1));
-        let (info, key) = self.info(who, &node, NodeRole::Guest)?;
-        let mut net = vec![NetLine {
-            mac: who.control_mac(),
-            interface: "ctl0".to_owned(),
-            cidr: Some(control_cidr(who)),
-            bridge: None,
-        }];
-        let mut nics = vec![GuestNic {
-            mac: who.control_mac(),
-            bridge: name(CONTROL_BRIDGE)?,
-        }];
-        for i in data_networks(self.machine) {
-            net.push(NetLine {
-                mac: who.mac(i),
-                interface: format!("data{i}"),
-                cidr: Some(cidr(who.data(i))),
-                bridge: None,
-            });
-            nics.push(GuestNic {
-                mac: who.mac(i),
-                bridge: name(&format!("br-data{i}"))?,
-            });
-        }
-        let seed = self.lab.join(format!("{node}.seed.cpio"));
-        std::fs::write(&seed, self.identity(&node, &net, &key).cpio())
-            .map_err(LabError::io("write a guest's seed"))?;
-        Ok(GuestSlot {
-            node: info,
-            nics,
-            seed,
-        })
-    }
-
-    fn peer(
-        &mut self,
-        n: u32,
-        image_root: &Path,
-        logs: &Path,
-    ) -> Result<(NodeInfo, Child), LabError> {
-        let node = format!("peer{}", n + 1);
-        let (info, key) = self.info(Who::Peer(n), &node, NodeRole::Peer)?;
-        let identity = self.identity(&node, &[], &key);
-        let child = peers::start(n, image_root, self.lab, logs, &identity)?;
-        Ok((info, child))
-    }
+/// Makes the peers, some at once. Those of data network 0 come first.
+fn make_peers(
+    request: &LabRequest,
+    nodes: &Nodes<'_>,
+    places: &[network::Place<'_>],
+) -> Result<Vec<Vec<NodeInfo>>, LabError> {
+    nodes.write_keys(u32::try_from(places.len()).unwrap_or(u32::MAX))?;
+    network::add_peers(places)?;
+    let image_root = peers::mount_image(&request.guest_image.root, nodes.lab)?;
+    let make = |place: &network::Place<'_>| {
+        let info = nodes.peer(place.peer, place.data.map(|(net, _)| net))?;
+        network::set_up_peer(place)?;
+        let identity = nodes.peer_identity(&info);
+        let mut child = peers::start(place.peer, &image_root, nodes.lab, &request.logs, &identity)?;
+        std::thread::spawn(move || child.wait());
+        Ok(info)
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = places.len().div_ceil(workers).max(1);
+    let infos: Vec<NodeInfo> = std::thread::scope(|scope| {
+        let threads: Vec<_> = places
+            .chunks(share)
+            .map(|places| scope.spawn(|| places.iter().map(make).collect::<Result<Vec<_>, _>>()))
+            .collect();
+        let all: Result<Vec<_>, LabError> = threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect();
+        all.map(|all| all.concat())
+    })?;
+    let each = nodes.machine.peers as usize;
+    Ok(infos.chunks(each.max(1)).map(<[_]>::to_vec).collect())
 }
 
-/// Waits until the machine says on its console that it is ready.
-fn await_ready(
-    console: &Path,
-    logs: &Path,
-    qemu: &mut Child,
-    since: Instant,
-) -> Result<(), LabError> {
-    const STEP: &str = "boot the machine";
-    loop {
-        let text = std::fs::read(console).unwrap_or_default();
-        let said = String::from_utf8_lossy(&text);
-        // The console's lines end with CR LF, and the kernel may write in the middle of ours.
-        if said.contains("vexp: ready host") {
-            return Ok(());
+/// What a worker can look at between the machine and its peers.
+fn links(machine: &Machine) -> Result<BTreeMap<String, vexp_api::ids::Name>, LabError> {
+    let mut links = BTreeMap::new();
+    for net in data_networks(machine) {
+        for (what, interface) in [
+            ("to-machine", network::to_machine(net)),
+            ("from-machine", network::from_machine(net)),
+            ("machine", network::data_tap(net)),
+        ] {
+            links.insert(format!("net{net}.{what}"), name(&interface)?);
         }
-        if let Some((_, reason)) = said.split_once("vexp: failed ") {
-            let reason = reason.lines().next().unwrap_or_default().trim_end();
-            return Err(LabError::new(STEP, format!("its set-up failed: {reason}")));
-        }
-        if let Some(status) = qemu.try_wait().map_err(LabError::io(STEP))? {
-            let words = std::fs::read(logs.join("qemu.log")).unwrap_or_default();
-            let message = format!(
-                "QEMU ended with {status}: {}\nlast lines of the console:\n{}",
-                tail(&words, 2000),
-                tail(&text, 2000)
-            );
-            return Err(LabError::new(STEP, message));
-        }
-        if since.elapsed() > BOOT_DEADLINE {
-            let message = format!(
-                "it was not ready within {} s; last lines of its console:\n{}",
-                BOOT_DEADLINE.as_secs(),
-                tail(&text, 2000)
-            );
-            return Err(LabError::new(STEP, message));
-        }
-        std::thread::sleep(Duration::from_millis(20));
     }
+    Ok(links)
 }
 
 fn facts(
     accelerator: &Accelerator,
     machine: &Machine,
-) -> Result<BTreeMap<String, String>, LabError> {
-    let output = Command::new(qemu::PROGRAM).arg("--version").output();
-    let output = output.map_err(LabError::io("ask QEMU for its version"))?;
-    let version = String::from_utf8_lossy(&output.stdout);
-    let version = version.lines().next().unwrap_or_default();
-    Ok([
+    request: &LabRequest,
+    version: String,
+) -> BTreeMap<String, String> {
+    [
         ("emulator", version),
-        ("accelerator", &accelerator.name),
-        ("accelerator_why", &accelerator.why),
-        ("cpu", &qemu::cpu(machine, &accelerator.name)),
+        ("emulator_image", request.emulator.digest.to_string()),
+        ("accelerator", accelerator.name.clone()),
+        ("accelerator_why", accelerator.why.clone()),
+        ("cpu", qemu::cpu(machine, &accelerator.name)),
     ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into())
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
 }

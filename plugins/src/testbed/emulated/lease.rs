@@ -1,18 +1,19 @@
 //! A lab, seen from outside.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use vexp_api::plugin::{Context, Lease, MachineRequest, PluginError};
 use vexp_api::site::Site;
 
-use super::lab::{LabAnswer, LabRequest};
+use super::lab::{LabAnswer, LabCommand, LabRequest};
 use super::probe::Accelerator;
+use super::{Emulated, emulator};
 
 /// Longer than any deadline inside the lab: past it, the lab itself hangs.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(180);
@@ -26,13 +27,16 @@ pub(super) struct LabLease {
     child: Child,
     /// While this is open, the lab lives.
     lifeline: Option<ChildStdin>,
+    answers: Option<BufReader<ChildStdout>>,
     /// The lab's first process, as seen from here.
     first: u32,
+    /// What it says beside its answers.
+    log: PathBuf,
 }
 
 impl LabLease {
     pub(super) async fn acquire(
-        executable: &Path,
+        testbed: &Emulated,
         request: &MachineRequest,
         accelerator: Option<Accelerator>,
         cx: &Context,
@@ -41,7 +45,11 @@ impl LabLease {
             let message = "namespaces, taps and mounts need root: run vexp as root or with sudo";
             return Err(fail(message));
         }
-        for path in [&request.image.root, &request.guest_image.root, &cx.logs] {
+        let emulator = (request.tools.get(emulator::IMAGE))
+            .ok_or_else(|| fail("the emulator's image was not built"))?;
+        let images = [&request.image, &request.guest_image, emulator].map(|image| &image.root);
+        let others = [&cx.logs].into_iter().chain(&testbed.snapshots);
+        for path in images.into_iter().chain(others) {
             if path.starts_with("/run") {
                 let path = path.display();
                 return Err(fail(format!(
@@ -63,7 +71,7 @@ impl LabLease {
                 "--mount-proc",
             ])
             .args(["--propagation", "private", "--"])
-            .arg(executable)
+            .arg(&testbed.executable)
             .arg("lab")
             // Ctrl-C in a terminal goes to the whole group: the lab ends when it is told to.
             .process_group(0)
@@ -79,23 +87,26 @@ impl LabLease {
             machine: request.machine.clone(),
             image: request.image.clone(),
             guest_image: request.guest_image.clone(),
+            emulator: emulator.clone(),
+            vms: request.vms,
+            boot: request.boot,
+            snapshots: testbed.snapshots.clone(),
             accelerator,
             logs: cx.logs.clone(),
         };
-        let asked = ask(&mut child, lifeline.as_mut(), &request);
-        let site = match tokio::time::timeout(ANSWER_DEADLINE, asked).await {
-            Ok(Ok(site)) => *site,
-            Ok(Err(error)) => {
-                return Err(if error.log.is_some() {
-                    error
-                } else {
-                    error.log(log)
-                });
+        let mut answers = child.stdout.take().map(BufReader::new);
+        let site = match ask(lifeline.as_mut(), answers.as_mut(), &request).await {
+            Ok(LabAnswer::Ready(site)) => *site,
+            Ok(LabAnswer::Saved(_)) => return Err(fail("it answered something else").log(log)),
+            Ok(LabAnswer::Failed {
+                step,
+                message,
+                log: console,
+            }) => {
+                let log = console.filter(|path| path.exists()).unwrap_or(log);
+                return Err(PluginError::new(step, "lab", message).log(log));
             }
-            Err(_) => {
-                let text = format!("it did not answer within {} s", ANSWER_DEADLINE.as_secs());
-                return Err(fail(text).log(log));
-            }
+            Err(error) => return Err(error.log(log)),
         };
         let first = first_process(&child)
             .ok_or_else(|| fail("its first process can't be found").log(&log))?;
@@ -103,7 +114,9 @@ impl LabLease {
             site,
             child,
             lifeline,
+            answers,
             first,
+            log,
         })
     }
 }
@@ -112,35 +125,34 @@ fn fail(message: impl Into<String>) -> PluginError {
     PluginError::new("set up the lab", "controller", message)
 }
 
-async fn ask(
-    child: &mut Child,
+/// Sends a line of JSON and waits for the answer.
+async fn ask<Q: serde::Serialize>(
     stdin: Option<&mut ChildStdin>,
-    request: &LabRequest,
-) -> Result<Box<Site>, PluginError> {
+    stdout: Option<&mut BufReader<ChildStdout>>,
+    question: &Q,
+) -> Result<LabAnswer, PluginError> {
     let gone = |e: std::io::Error| fail(format!("it ended before it answered: {e}"));
-    let mut line = serde_json::to_vec(request).map_err(|e| fail(e.to_string()))?;
+    let mut line = serde_json::to_vec(question).map_err(|e| fail(e.to_string()))?;
     line.push(b'\n');
-    if let Some(stdin) = stdin {
-        stdin.write_all(&line).await.map_err(gone)?;
-    }
     let mut answer = String::new();
-    if let Some(stdout) = child.stdout.as_mut() {
-        BufReader::new(stdout)
-            .read_line(&mut answer)
-            .await
-            .map_err(gone)?;
-    }
-    match serde_json::from_str(&answer) {
-        Ok(LabAnswer::Ready(site)) => Ok(site),
-        Ok(LabAnswer::Failed { step, message, log }) => {
-            let error = PluginError::new(step, "lab", message);
-            Err(match log.filter(|path| path.exists()) {
-                Some(path) => error.log(path),
-                None => error,
-            })
+    let asked = async {
+        if let Some(stdin) = stdin {
+            stdin.write_all(&line).await?;
         }
-        Err(_) => Err(fail(format!("it ended before it answered {answer:?}"))),
+        if let Some(stdout) = stdout {
+            stdout.read_line(&mut answer).await?;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(ANSWER_DEADLINE, asked).await {
+        Ok(asked) => asked.map_err(gone)?,
+        Err(_) => {
+            let limit = ANSWER_DEADLINE.as_secs();
+            return Err(fail(format!("it did not answer within {limit} s")));
+        }
     }
+    serde_json::from_str(&answer)
+        .map_err(|_| fail(format!("it ended before it answered {answer:?}")))
 }
 
 /// The only child of `unshare --fork`.
@@ -172,6 +184,17 @@ impl Lease for LabLease {
             .args(argv)
             .process_group(0);
         command
+    }
+
+    async fn save(&mut self, running: u32) -> Result<bool, PluginError> {
+        self.site.running = running;
+        let command = LabCommand::Save(running);
+        let answer = ask(self.lifeline.as_mut(), self.answers.as_mut(), &command).await;
+        match answer.map_err(|error| error.log(&self.log))? {
+            LabAnswer::Saved(kept) => Ok(kept),
+            LabAnswer::Failed { step, message, .. } => Err(PluginError::new(step, "lab", message)),
+            LabAnswer::Ready(_) => Err(fail("it answered something else").log(&self.log)),
+        }
     }
 
     async fn release(mut self: Box<Self>) -> Result<(), PluginError> {

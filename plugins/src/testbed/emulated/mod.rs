@@ -13,18 +13,26 @@
 //!                                                                 (198.18.N.0/24)
 //! ```
 //!
+//! With two data networks (routers) each has peers of its own. A peer's NIC has the link's rate too.
+//!
 //! Addresses are of RFC 2544's range for benchmarks and never leave the lab, which has no way out.
 
 mod address;
+mod emulator;
 mod keys;
 pub mod lab;
 mod lease;
+mod mounts;
 mod network;
+mod nodes;
 mod peers;
 mod probe;
 mod qemu;
+mod qmp;
 mod run;
 mod seed;
+mod snapshot;
+mod start;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -38,15 +46,19 @@ use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Test
 #[derive(Debug)]
 pub struct Emulated {
     executable: PathBuf,
+    /// Where machines are kept.
+    snapshots: Option<PathBuf>,
     /// What the first lab's probe said: this computer does not change while we run.
     accelerator: Mutex<Option<Accelerator>>,
 }
 
 impl Emulated {
     /// A testbed whose labs are started by `executable lab`, a program that calls [`lab::main`].
-    pub fn new(executable: PathBuf) -> Self {
+    /// Machines are kept in the folder `snapshots`, or not at all.
+    pub fn new(executable: PathBuf, snapshots: Option<PathBuf>) -> Self {
         Self {
             executable,
+            snapshots,
             accelerator: Mutex::new(None),
         }
     }
@@ -71,13 +83,17 @@ impl Plugin for Emulated {
 
 #[async_trait]
 impl Testbed for Emulated {
+    fn images(&self) -> &'static [&'static str] {
+        &[emulator::IMAGE]
+    }
+
     async fn acquire(
         &self,
         request: &MachineRequest,
         cx: &Context,
     ) -> Result<Box<dyn Lease>, PluginError> {
         let known = self.known();
-        let lease = LabLease::acquire(&self.executable, request, known, cx).await?;
+        let lease = LabLease::acquire(self, request, known, cx).await?;
         let fact = |key: &str| lease.site().facts.get(key).cloned();
         if let (Some(name), Some(why)) = (fact("accelerator"), fact("accelerator_why")) {
             *self

@@ -11,6 +11,14 @@ pub(super) const CONTROL_TAP: &str = "m-ctl";
 const CONTROL_BRIDGE: &str = "ctl";
 /// What a switch holds back before it drops, as time at the link's rate.
 const QUEUE_MS: u32 = 20;
+/// What a frame takes on an Ethernet beside what the kernel counts: preamble and start of frame 8,
+/// check sequence 4, gap 12 bytes (IEEE 802.3, clauses 3.1.1 and 4.4.2).
+const OVERHEAD: u32 = 24;
+/// A full frame with its header, as the kernel counts it.
+const FRAME: u64 = 1514;
+/// What a peer's NIC holds: more than the send buffers of several sockets, so that a sender waits
+/// for its NIC and loses nothing there (net.core.wmem_default is 208 KiB).
+const NIC_QUEUE: u32 = 4 << 20;
 
 /// The machine's tap on data network `net`.
 pub(super) fn data_tap(net: u8) -> String {
@@ -22,9 +30,20 @@ pub(super) fn peer_netns(peer: u32) -> String {
     format!("peer{}", peer + 1)
 }
 
-/// Makes bridges, taps, links and the peers' namespaces. All names are the lab's own.
-pub(super) fn set_up(nics: &[Link], peers: u32) -> Result<(), LabError> {
-    const STEP: &str = "set up the lab's networks";
+/// The end of data network `net`'s link that frames for the machine leave from.
+pub(super) fn to_machine(net: u8) -> String {
+    format!("link{net}b")
+}
+
+/// The end of data network `net`'s link that frames from the machine leave from.
+pub(super) fn from_machine(net: u8) -> String {
+    format!("link{net}a")
+}
+
+const STEP: &str = "set up the lab's networks";
+
+/// Makes the bridges, taps and links that the machine needs. All names are the lab's own.
+pub(super) fn set_up(nics: &[Link]) -> Result<(), LabError> {
     // Neighbour discovery of IPv6 would be traffic that no study asks for.
     for scope in ["all", "default"] {
         let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
@@ -32,26 +51,59 @@ pub(super) fn set_up(nics: &[Link], peers: u32) -> Result<(), LabError> {
             std::fs::write(&path, "1").map_err(LabError::io(STEP))?;
         }
     }
-    for peer in 0..peers {
-        run(STEP, "ip", &["netns", "add", &peer_netns(peer)], "")?;
-    }
-    run(STEP, "ip", &["-batch", "-"], &links(nics, peers))?;
-    for peer in 0..peers {
-        run(
-            STEP,
-            "ip",
-            &["-n", &peer_netns(peer), "-batch", "-"],
-            &peer_links(nics.len(), peer),
-        )?;
-    }
+    run(STEP, "ip", &["-batch", "-"], &links(nics))?;
     if !nics.is_empty() {
         run(STEP, "tc", &["-batch", "-"], &rates(nics))?;
     }
     Ok(())
 }
 
+/// A peer: its number, and its data network with its link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) peer: u32,
+    pub(super) data: Option<(u8, &'a Link)>,
+}
+
+/// Where each peer sits: `peers` on each data network, those of the first one first. Without data
+/// networks they are reached by the control network only.
+pub(super) fn places(nics: &[Link], peers: u32) -> Vec<Place<'_>> {
+    let mut nets: Vec<_> = networks(nics).zip(nics).map(Some).collect();
+    if nets.is_empty() {
+        nets.push(None);
+    }
+    let data = nets
+        .into_iter()
+        .flat_map(|net| (0..peers).map(move |_| net));
+    (0..)
+        .zip(data)
+        .map(|(peer, data)| Place { peer, data })
+        .collect()
+}
+
+/// Makes the peers' namespaces, and joins them to bridges that are there already.
+pub(super) fn add_peers(places: &[Place<'_>]) -> Result<(), LabError> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    run(STEP, "ip", &["-batch", "-"], &peer_cables(places)).map(drop)
+}
+
+/// Gives a peer its addresses, and its NIC its rate.
+pub(super) fn set_up_peer(place: &Place<'_>) -> Result<(), LabError> {
+    let netns = peer_netns(place.peer);
+    let run = |program: &str, batch: &str| {
+        run(STEP, program, &["-n", &netns, "-batch", "-"], batch).map(drop)
+    };
+    run("ip", &peer_links(place))?;
+    match place.data {
+        Some((net, link)) => run("tc", &nic_rate(net, link)),
+        None => Ok(()),
+    }
+}
+
 /// For `ip -batch` in the lab's namespace.
-fn links(nics: &[Link], peers: u32) -> String {
+fn links(nics: &[Link]) -> String {
     let mut batch = Batch::default();
     batch.add("link set lo up");
     batch.bridge(CONTROL_BRIDGE);
@@ -60,27 +112,41 @@ fn links(nics: &[Link], peers: u32) -> String {
         control_cidr(Who::Lab)
     ));
     batch.tap(CONTROL_TAP, CONTROL_BRIDGE);
-    for peer in 0..peers {
-        batch.cable(
-            &format!("p{peer}-ctl"),
-            "ctl0",
-            Some(&peer_netns(peer)),
-            CONTROL_BRIDGE,
-        );
-    }
     for net in networks(nics) {
-        let (near, far) = (format!("near{net}"), format!("far{net}"));
+        let (near, far) = (format!("near{net}"), far(net));
         batch.bridge(&near);
         batch.bridge(&far);
         batch.tap(&data_tap(net), &near);
-        batch.cable(&format!("link{net}a"), &format!("link{net}b"), None, &near);
-        batch.join(&format!("link{net}b"), &far);
-        for peer in 0..peers {
+        batch.cable(&from_machine(net), &to_machine(net), "", &near);
+        batch.join(&to_machine(net), &far);
+    }
+    batch.0
+}
+
+/// The bridge that the peers of data network `net` are joined to.
+fn far(net: u8) -> String {
+    format!("far{net}")
+}
+
+/// For `ip -batch` in the lab's namespace.
+fn peer_cables(places: &[Place<'_>]) -> String {
+    let mut batch = Batch::default();
+    for Place { peer, data } in places {
+        let netns = peer_netns(*peer);
+        batch.add(&format!("netns add {netns}"));
+        let control = Who::Peer(*peer).control_mac();
+        let at = format!(" address {control} netns {netns}");
+        batch.cable(&format!("p{peer}-ctl"), "ctl0", &at, CONTROL_BRIDGE);
+        if let Some((net, _)) = data {
+            let mac = Who::Peer(*peer).mac(*net);
+            // Full frames and no larger segments, as they leave a NIC: then each is counted as
+            // one.
+            let at = format!(" address {mac} gso_max_segs 1 netns {netns}");
             batch.cable(
-                &format!("p{peer}-d{net}"),
+                &format!("p{peer}-d"),
                 &format!("data{net}"),
-                Some(&peer_netns(peer)),
-                &far,
+                &at,
+                &far(*net),
             );
         }
     }
@@ -88,13 +154,13 @@ fn links(nics: &[Link], peers: u32) -> String {
 }
 
 /// For `ip -batch` in a peer's namespace.
-fn peer_links(nets: usize, peer: u32) -> String {
+fn peer_links(place: &Place<'_>) -> String {
     let mut batch = Batch::default();
-    let who = Who::Peer(peer);
+    let who = Who::Peer(place.peer);
     batch.add("link set lo up");
     batch.add(&format!("addr add {} dev ctl0", control_cidr(who)));
     batch.add("link set ctl0 up");
-    for net in (0..=u8::MAX).take(nets) {
+    if let Some((net, _)) = place.data {
         batch.add(&format!("addr add {} dev data{net}", cidr(who.data(net))));
         batch.add(&format!("link set data{net} up"));
     }
@@ -105,16 +171,17 @@ fn peer_links(nets: usize, peer: u32) -> String {
 fn rates(nics: &[Link]) -> String {
     let mut batch = Batch::default();
     for (net, nic) in networks(nics).zip(nics) {
-        let rate = nic.rate.bits_per_second();
-        // Burst: 1 ms at the link's rate, but no less than the largest segment that a TCP stack
-        // hands over at once (64 KiB), so that a burst is a segment and not a queue.
-        let burst = (rate / 8 / 1000).max(65_536);
-        for end in ["a", "b"] {
-            batch.add(&format!(
-                "qdisc add dev link{net}{end} root tbf rate {rate}bit burst {burst}b latency {QUEUE_MS}ms"
-            ));
+        for end in [from_machine(net), to_machine(net)] {
+            batch.rate(&end, nic, &format!("latency {QUEUE_MS}ms"));
         }
     }
+    batch.0
+}
+
+/// For `tc -batch` in a peer's namespace: what it sends leaves at its NIC's rate, and waits.
+fn nic_rate(net: u8, link: &Link) -> String {
+    let mut batch = Batch::default();
+    batch.rate(&format!("data{net}"), link, &format!("limit {NIC_QUEUE}b"));
     batch.0
 }
 
@@ -149,13 +216,23 @@ impl Batch {
         self.join(name, bridge);
     }
 
-    /// A veth pair whose first end is joined to a bridge; the other goes to a namespace.
-    fn cable(&mut self, name: &str, other: &str, netns: Option<&str>, bridge: &str) {
-        let place = netns.map(|n| format!(" netns {n}")).unwrap_or_default();
+    /// A veth pair whose first end is joined to a bridge; the other is as `more` says.
+    fn cable(&mut self, name: &str, other: &str, more: &str, bridge: &str) {
         self.add(&format!(
-            "link add {name} type veth peer name {other}{place}"
+            "link add {name} type veth peer name {other}{more}"
         ));
         self.join(name, bridge);
+    }
+
+    /// A rate on the wire, and how much may wait.
+    fn rate(&mut self, interface: &str, link: &Link, queue: &str) {
+        let rate = link.rate.bits_per_second();
+        // Burst: what passes in 1 ms, so that a timer that is late costs nothing, but no less than
+        // a few frames.
+        let burst = (rate / 8 / 1000).max(8 * FRAME);
+        self.add(&format!(
+            "qdisc add dev {interface} root tbf rate {rate}bit overhead {OVERHEAD} burst {burst}b {queue}"
+        ));
     }
 }
 
@@ -163,36 +240,64 @@ impl Batch {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_link_has_its_rate_in_both_directions() {
-        let nics = [Link {
+    fn nics(rate: &str, number: usize) -> Vec<Link> {
+        let nic = Link {
             model: "e1000".parse().unwrap(),
-            rate: "200Mb/s".parse().unwrap(),
-        }];
+            rate: rate.parse().unwrap(),
+        };
+        vec![nic; number]
+    }
+
+    #[test]
+    fn a_link_has_its_rate_on_the_wire_in_both_directions() {
         assert_eq!(
-            rates(&nics),
-            "qdisc add dev link0a root tbf rate 200000000bit burst 65536b latency 20ms\n\
-             qdisc add dev link0b root tbf rate 200000000bit burst 65536b latency 20ms\n"
+            rates(&nics("200Mb/s", 1)),
+            "qdisc add dev link0a root tbf rate 200000000bit overhead 24 burst 25000b latency 20ms\n\
+             qdisc add dev link0b root tbf rate 200000000bit overhead 24 burst 25000b latency 20ms\n"
         );
+    }
+
+    #[test]
+    fn a_peer_cannot_send_faster_than_its_nic_and_waits() {
+        assert_eq!(
+            nic_rate(1, &nics("20Mb/s", 1)[0]),
+            "qdisc add dev data1 root tbf rate 20000000bit overhead 24 burst 12112b limit 4194304b\n"
+        );
+    }
+
+    #[test]
+    fn no_peer_is_on_two_data_networks() {
+        let nics = nics("1Gb/s", 2);
+        let places = places(&nics, 2);
+        let nets: Vec<_> = places
+            .iter()
+            .map(|place| (place.peer, place.data.map(|(net, _)| net)))
+            .collect();
+        assert_eq!(
+            nets,
+            [(0, Some(0)), (1, Some(0)), (2, Some(1)), (3, Some(1))]
+        );
+        assert_eq!(
+            peer_links(&places[2]),
+            "link set lo up\naddr add 198.19.255.102/24 dev ctl0\nlink set ctl0 up\n\
+             addr add 198.18.1.102/24 dev data1\nlink set data1 up\n"
+        );
+        let cables = peer_cables(&places);
+        // A guest that is restored still knows them.
+        assert!(cables.contains("address 52:54:00:00:01:66 gso_max_segs 1 netns peer3\n"));
+        assert!(cables.contains("link set p2-d master far1\n"));
+        let without = super::places(&[], 1);
+        assert!(without.len() == 1 && without[0].data.is_none());
     }
 
     #[test]
     fn interface_names_fit() {
         // IFNAMSIZ is 16 with the final NUL.
-        let nics = vec![
-            Link {
-                model: "e1000".parse().unwrap(),
-                rate: "1Gb/s".parse().unwrap()
-            };
-            2
-        ];
-        for line in links(&nics, 64).lines() {
-            for word in line
-                .split(' ')
-                .filter(|w| w.chars().any(|c| c.is_ascii_digit()))
-            {
-                assert!(word.len() < 16 || word.contains('.'), "{word}");
-            }
+        let nics = nics("1Gb/s", 2);
+        let text = links(&nics) + &peer_cables(&places(&nics, 64));
+        let words = text.lines().flat_map(|line| line.split(' '));
+        for word in words.filter(|w| w.chars().any(|c| c.is_ascii_digit())) {
+            assert!(word.len() < 16 || word.contains(['.', ':']), "{word}");
         }
     }
 }

@@ -4,8 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::mounts::{self, Root};
 use super::network::peer_netns;
-use super::run::{LabError, run};
+use super::run::LabError;
 use super::seed::Identity;
 
 /// Devices that sshd and the tools need.
@@ -13,17 +14,9 @@ const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Mounts the guest image's root once, read-only.
 pub(super) fn mount_image(image: &Path, lab: &Path) -> Result<PathBuf, LabError> {
-    const STEP: &str = "mount the guest image for the peers";
-    let root = lab.join("guest-root");
-    std::fs::create_dir(&root).map_err(LabError::io(STEP))?;
-    let (image, target) = (image.display().to_string(), root.display().to_string());
-    run(
-        STEP,
-        "mount",
-        &["-t", "squashfs", "-o", "ro,loop", &image, &target],
-        "",
-    )?;
-    Ok(root)
+    let target = lab.join("guest-root");
+    mounts::image("mount the guest image for the peers", image, &target)?;
+    Ok(target)
 }
 
 /// Makes a peer's root and starts its sshd in its namespace.
@@ -37,30 +30,15 @@ pub(super) fn start(
     let netns = peer_netns(peer);
     let step = format!("start {netns}");
     let io = |error: std::io::Error| LabError::new(&step, error.to_string());
-    let base = lab.join("peers").join(&netns);
-    let (upper, work, root) = (base.join("upper"), base.join("work"), base.join("root"));
-    for folder in [&upper, &work, &root] {
-        std::fs::create_dir_all(folder).map_err(io)?;
-    }
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        image_root.display(),
-        upper.display(),
-        work.display()
-    );
-    let mount = |args: &[&str]| run(&step, "mount", args, "").map(drop);
-    let at = |path: &str| root.join(path).display().to_string();
-    mount(&["-t", "overlay", "-o", &options, "overlay", &at("")])?;
-    mount(&["--bind", "/proc", &at("proc")])?;
-    mount(&["-t", "tmpfs", "-o", "mode=755", "dev", &at("dev")])?;
+    let root = Root::over(&step, image_root, &lab.join("peers").join(&netns))?;
+    root.show("/proc")?;
+    root.tmpfs("/dev")?;
     for device in DEVICES {
-        let target = at(&format!("dev/{device}"));
-        std::fs::write(&target, b"").map_err(io)?;
-        mount(&["--bind", &format!("/dev/{device}"), &target])?;
+        root.show(format!("/dev/{device}"))?;
     }
-    mount(&["-t", "tmpfs", "-o", "mode=755", "run", &at("run")])?;
-    std::fs::create_dir_all(root.join("run/sshd")).map_err(io)?;
-    let seed = root.join("run/vexp");
+    root.tmpfs("/run")?;
+    std::fs::create_dir(root.at("/run/sshd")).map_err(io)?;
+    let seed = root.at("/run/vexp");
     std::fs::create_dir(&seed).map_err(io)?;
     for (name, content) in identity.files() {
         let path = seed.join(name);
@@ -69,16 +47,9 @@ pub(super) fn start(
     }
     let log = std::fs::File::create(logs.join(format!("{netns}.sshd.log"))).map_err(io)?;
     Command::new("ip")
-        .args([
-            "netns",
-            "exec",
-            &netns,
-            "chroot",
-            &at(""),
-            "/usr/sbin/sshd",
-            "-D",
-            "-e",
-        ])
+        .args(["netns", "exec", &netns, "chroot"])
+        .arg(root.path())
+        .args(["/usr/sbin/sshd", "-D", "-e"])
         .env_clear()
         .env(
             "PATH",

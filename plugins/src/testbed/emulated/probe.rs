@@ -6,12 +6,13 @@
 //! need, none uses KVM.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use vexp_api::plugin::ImageFiles;
 
-use super::qemu::{PROGRAM, option};
+use super::emulator::Emulator;
+use super::qemu::option;
 
 /// The line that the guest's init prints when it has mounted its root and finds no seed.
 const LINE: &str = "vexp: failed no seed";
@@ -42,7 +43,7 @@ impl Accelerator {
 }
 
 /// Boots a guest without a seed under KVM. Never fails: what does not work is not used.
-pub(super) fn probe(guest: &ImageFiles, lab: &Path) -> Accelerator {
+pub(super) fn probe(emulator: &Emulator, guest: &ImageFiles, lab: &Path) -> Accelerator {
     if !Path::new("/dev/kvm").exists() {
         return Accelerator::tcg("there is no /dev/kvm");
     }
@@ -52,12 +53,16 @@ pub(super) fn probe(guest: &ImageFiles, lab: &Path) -> Accelerator {
     if !NESTED.iter().any(nested) {
         return Accelerator::tcg("nested virtualization, which KVM platforms need, is off");
     }
+    let Some(boot) = &guest.boot else {
+        return Accelerator::tcg("the guest image has no kernel for a probe");
+    };
     let console = lab.join("probe.log");
     let drive = format!(
         "id=root,if=none,format=raw,readonly=on,file={}",
         option(&guest.root)
     );
-    let child = Command::new(PROGRAM)
+    let child = emulator
+        .command()
         .args(["-nodefaults", "-no-user-config", "-display", "none"])
         .args(["-no-reboot", "-accel", "kvm", "-cpu", "host", "-m", "512"])
         .args(["-monitor", "none", "-drive", &drive])
@@ -66,15 +71,15 @@ pub(super) fn probe(guest: &ImageFiles, lab: &Path) -> Accelerator {
         .arg("-serial")
         .arg(format!("file:{}", option(&console)))
         .arg("-kernel")
-        .arg(&guest.kernel)
+        .arg(&boot.kernel)
         .arg("-initrd")
-        .arg(&guest.initramfs)
+        .arg(&boot.initramfs)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
     let Ok(mut child) = child else {
-        return Accelerator::tcg(format!("`{PROGRAM} -accel kvm` can't be started"));
+        return Accelerator::tcg("the emulator can't be started");
     };
     let booted = watch(&console, || matches!(child.try_wait(), Ok(None)));
     // It has ended already, or is not needed any more.

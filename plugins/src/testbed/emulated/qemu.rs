@@ -3,17 +3,16 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use vexp_api::plan::Machine;
-use vexp_api::plugin::ImageFiles;
+use vexp_api::plugin::{BootFiles, ImageFiles};
 
 use super::address::Who;
+use super::emulator::Emulator;
 use super::network::{CONTROL_TAP, data_tap};
 use super::run::LabError;
 
-/// The emulator.
-pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 /// Emulated processor. `max` corrupts SSE and AVX state of Xen's PV guests under TCG, which shows
 /// as broken SSH packets and aborts in malloc; this one has no AVX.
 const CPU: &str = "Opteron_G3";
@@ -23,9 +22,12 @@ const DOM0_MIB: u64 = 1536;
 const XEN_MIB: u64 = 192;
 
 /// A machine that is to be started.
+#[derive(Clone, Copy)]
 pub(super) struct Start<'a> {
     pub(super) machine: &'a Machine,
     pub(super) image: &'a ImageFiles,
+    /// What the machine boots from.
+    pub(super) boot: &'a BootFiles,
     pub(super) guest_image: &'a ImageFiles,
     /// Seed to append to the initramfs.
     pub(super) seed: &'a [u8],
@@ -43,34 +45,49 @@ impl Start<'_> {
         self.logs.join("console.log")
     }
 
-    /// Starts QEMU.
-    pub(super) fn spawn(&self) -> Result<Child, LabError> {
+    /// Where QEMU's words go.
+    pub(super) fn log(&self) -> PathBuf {
+        self.logs.join("qemu.log")
+    }
+
+    /// Where QEMU takes commands.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.lab.join("qmp.sock")
+    }
+
+    /// Starts QEMU: the machine boots, or waits for what it is to be restored from.
+    pub(super) fn spawn(&self, emulator: &Emulator, restored: bool) -> Result<Child, LabError> {
         const STEP: &str = "start QEMU";
-        let initramfs = self.seeded_initramfs().map_err(LabError::io(STEP))?;
-        let log = File::create(self.logs.join("qemu.log")).map_err(LabError::io(STEP))?;
-        Command::new(PROGRAM)
-            .args(self.args(&initramfs))
+        self.seed_initramfs().map_err(LabError::io(STEP))?;
+        let log = File::create(self.log()).map_err(LabError::io(STEP))?;
+        let wait: &[&str] = if restored {
+            &["-incoming", "defer"]
+        } else {
+            &[]
+        };
+        emulator
+            .command()
+            .args(self.args())
+            .args(wait)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .map_err(|e| {
-                LabError::new(
-                    STEP,
-                    format!("`{PROGRAM}`: {e} (Debian: apt install qemu-system-x86)"),
-                )
-            })
+            .map_err(LabError::io(STEP))
     }
 
-    fn seeded_initramfs(&self) -> std::io::Result<PathBuf> {
-        let path = self.lab.join("initramfs.img");
-        let mut target = File::create(&path)?;
-        std::io::copy(&mut File::open(&self.image.initramfs)?, &mut target)?;
-        target.write_all(self.seed)?;
-        Ok(path)
+    fn initramfs(&self) -> PathBuf {
+        self.lab.join("initramfs.img")
     }
 
-    fn args(&self, initramfs: &Path) -> Vec<String> {
+    fn seed_initramfs(&self) -> std::io::Result<()> {
+        let mut target = File::create(self.initramfs())?;
+        std::io::copy(&mut File::open(&self.boot.initramfs)?, &mut target)?;
+        target.write_all(self.seed)
+    }
+
+    /// QEMU's arguments. Those of a machine that is restored must be those that it was booted with.
+    pub(super) fn args(&self) -> Vec<String> {
         let machine = self.machine;
         let mut args: Vec<String> = [
             "-nodefaults",
@@ -97,6 +114,8 @@ impl Start<'_> {
         add("-m", format!("{}M", machine.memory.mib()));
         add("-serial", format!("file:{}", option(&self.console())));
         add("-monitor", "none".to_owned());
+        let socket = option(&self.socket());
+        add("-qmp", format!("unix:{socket},server=on,wait=off"));
         for (id, file) in [
             ("root", &self.image.root),
             ("guest", &self.guest_image.root),
@@ -138,20 +157,23 @@ impl Start<'_> {
                 ),
             );
         }
+        let initramfs = self.initramfs();
         let initramfs = initramfs.display();
-        match &self.image.hypervisor {
+        match &self.boot.hypervisor {
             Some(xen) => {
                 add("-kernel", xen.display().to_string());
                 // A multiboot module and its command line; commas in either are doubled.
-                let kernel = option(&self.image.kernel);
-                let line = format!("console=hvc0 {KERNEL_LINE}").replace(',', ",,");
+                let kernel = option(&self.boot.kernel);
+                let line = kernel_line(machine, self.accelerator);
+                let line = format!("console=hvc0 {line}").replace(',', ",,");
                 add("-initrd", format!("{kernel} {line},{initramfs}"));
                 add("-append", self.xen_line());
             }
             None => {
-                add("-kernel", self.image.kernel.display().to_string());
+                add("-kernel", self.boot.kernel.display().to_string());
                 add("-initrd", initramfs.to_string());
-                add("-append", format!("console=ttyS0 {KERNEL_LINE}"));
+                let line = kernel_line(machine, self.accelerator);
+                add("-append", format!("console=ttyS0 {line}"));
             }
         }
         args
@@ -188,6 +210,19 @@ pub(super) fn cpu(machine: &Machine, accelerator: &str) -> String {
 /// Linux's command line, for hosts and dom0: nothing random, nothing that is no part of the study.
 const KERNEL_LINE: &str =
     "quiet panic=-1 nokaslr net.ifnames=0 mitigations=off random.trust_cpu=on";
+/// For KVM hosts under TCG, where an exit costs 0.15 ms: timers, the guests' too,
+/// expire together on the host's tick, and nobody polls for a halted guest to wake up. Without
+/// it timer interrupts eat a host with several guests when the emulator lacks processor time.
+const EMULATED_KVM_LINE: &str = "nohz=off highres=off kvm.halt_poll_ns=0";
+
+/// The command line of a machine's Linux, without its console.
+fn kernel_line(machine: &Machine, accelerator: &str) -> String {
+    if machine.hypervisor == *"kvm" && accelerator == "tcg" {
+        format!("{KERNEL_LINE} {EMULATED_KVM_LINE}")
+    } else {
+        KERNEL_LINE.to_owned()
+    }
+}
 
 /// A path inside an option of QEMU, where a comma separates and two stand for one.
 pub(super) fn option(path: &Path) -> String {
@@ -212,21 +247,25 @@ mod tests {
     fn args(hypervisor: &str, xen: Option<PathBuf>) -> String {
         let files = |name: &str, hypervisor| ImageFiles {
             root: format!("/store/{name}/a,b/root.squashfs").into(),
-            kernel: format!("/store/{name}/vmlinuz").into(),
-            initramfs: format!("/store/{name}/initramfs.img").into(),
-            hypervisor,
+            digest: vexp_api::digest::Digest::of(name.as_bytes()),
+            boot: Some(BootFiles {
+                kernel: format!("/store/{name}/vmlinuz").into(),
+                initramfs: format!("/store/{name}/initramfs.img").into(),
+                hypervisor,
+            }),
         };
         let (image, guest_image) = (files("host", xen), files("guest", None));
         let start = Start {
             machine: &machine(hypervisor),
             image: &image,
+            boot: image.boot.as_ref().unwrap(),
             guest_image: &guest_image,
             seed: b"",
             lab: Path::new("/run/vexp"),
             logs: Path::new("/logs"),
             accelerator: "tcg",
         };
-        start.args(Path::new("/run/vexp/initramfs.img")).join(" ")
+        start.args().join(" ")
     }
 
     #[test]
@@ -236,6 +275,16 @@ mod tests {
         assert!(args.contains(",/run/vexp/initramfs.img -append console=com1"));
         assert!(args.contains("dom0_mem=1344M,max:1344M sched=credit"));
         assert!(args.contains("-cpu Opteron_G3 "));
+    }
+
+    #[test]
+    fn only_kvm_hosts_under_tcg_have_coarse_timers() {
+        assert!(kernel_line(&machine("kvm"), "tcg").ends_with(EMULATED_KVM_LINE));
+        assert!(args("kvm", None).contains(EMULATED_KVM_LINE));
+        assert_eq!(kernel_line(&machine("kvm"), "kvm"), KERNEL_LINE);
+        for other in ["linux", "xen"] {
+            assert_eq!(kernel_line(&machine(other), "tcg"), KERNEL_LINE);
+        }
     }
 
     #[test]

@@ -1,0 +1,239 @@
+//! QEMU's machine protocol: a line of JSON each way (docs/interop/qmp-spec in QEMU's sources).
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::run::LabError;
+
+/// How long an answer may take; the longest pause is while devices are saved.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+/// How long all of the memory may take.
+const MEMORY_DEADLINE: Duration = Duration::from_secs(120);
+/// Threads that read or write memory.
+const CHANNELS: u32 = 2;
+/// What is being done while words are exchanged.
+const STEP: &str = "talk to the emulator";
+
+/// A conversation.
+pub(super) struct Qmp {
+    words: BufReader<UnixStream>,
+}
+
+impl Qmp {
+    /// Connects as soon as there is somebody; `runs` says whether there still will be.
+    pub(super) fn connect(socket: &Path, mut runs: impl FnMut() -> bool) -> Result<Self, LabError> {
+        let began = Instant::now();
+        let stream = loop {
+            match UnixStream::connect(socket) {
+                Ok(stream) => break stream,
+                Err(error) if !runs() || began.elapsed() > ANSWER_DEADLINE => {
+                    return Err(LabError::io(STEP)(error));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        let timeout = stream.set_read_timeout(Some(ANSWER_DEADLINE));
+        timeout.map_err(LabError::io(STEP))?;
+        let mut qmp = Self {
+            words: BufReader::new(stream),
+        };
+        let greeting = qmp.line()?;
+        if greeting.get("QMP").is_none() {
+            return Err(unexpected(&greeting));
+        }
+        qmp.execute("qmp_capabilities", json!({}))?;
+        Ok(qmp)
+    }
+
+    /// Its version, `10.0.2 (Debian …)`.
+    pub(super) fn version(&mut self) -> Result<String, LabError> {
+        let said = self.execute("query-version", json!({}))?;
+        let part = |name: &str| said["qemu"][name].to_string();
+        let package = said["package"].as_str().unwrap_or_default();
+        let number = ["major", "minor", "micro"].map(part).join(".");
+        Ok(format!("QEMU {number} ({package})"))
+    }
+
+    /// Writes the stopped or running machine to a file, and lets it go on whatever comes of it.
+    pub(super) fn save(&mut self, file: &Path) -> Result<(), LabError> {
+        self.execute("stop", json!({}))?;
+        let saved = self.migrate("migrate", file);
+        self.execute("cont", json!({}))?;
+        saved
+    }
+
+    /// Reads a machine that was started with `-incoming defer` from a file, and lets it go on.
+    pub(super) fn restore(&mut self, file: &Path) -> Result<(), LabError> {
+        self.migrate("migrate-incoming", file)?;
+        self.execute("cont", json!({})).map(drop)
+    }
+
+    /// `mapped-ram` gives each page its own place in the file, so that pages of zeros are holes
+    /// and several threads can work at once.
+    fn migrate(&mut self, command: &str, file: &Path) -> Result<(), LabError> {
+        let on = |name: &str| json!({"capability": name, "state": true});
+        self.execute(
+            "migrate-set-capabilities",
+            json!({"capabilities": [on("mapped-ram"), on("multifd")]}),
+        )?;
+        self.execute(
+            "migrate-set-parameters",
+            json!({"multifd-channels": CHANNELS}),
+        )?;
+        self.execute(command, json!({"uri": format!("file:{}", file.display())}))?;
+        let began = Instant::now();
+        loop {
+            let said = self.execute("query-migrate", json!({}))?;
+            match said["status"].as_str() {
+                Some("completed") => return Ok(()),
+                Some("failed" | "cancelled") => return Err(unexpected(&said)),
+                _ if began.elapsed() > MEMORY_DEADLINE => return Err(unexpected(&said)),
+                _ => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    /// Asks for something and gives what comes back.
+    fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, LabError> {
+        let line = json!({"execute": command, "arguments": arguments});
+        let mut stream = self.words.get_ref();
+        writeln!(stream, "{line}").map_err(LabError::io(STEP))?;
+        loop {
+            let mut said = self.line()?;
+            if let Some(value) = said.get_mut("return") {
+                return Ok(value.take());
+            }
+            if said.get("event").is_none() {
+                return Err(LabError::new(STEP, format!("`{command}`: {said}")));
+            }
+        }
+    }
+
+    fn line(&mut self) -> Result<Value, LabError> {
+        let mut line = String::new();
+        self.words
+            .read_line(&mut line)
+            .map_err(LabError::io(STEP))?;
+        serde_json::from_str(&line).map_err(|_| unexpected(&line.into()))
+    }
+}
+
+fn unexpected(said: &Value) -> LabError {
+    LabError::new(STEP, format!("it said {said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Says `answers` one after another, each when it was asked something, and gives the questions.
+    fn talk(answers: &[&str], ask: impl FnOnce(Qmp)) -> Vec<Value> {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("qmp");
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::scope(|scope| {
+            let server = scope.spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                writeln!(
+                    stream,
+                    r#"{{"QMP": {{"version": {{}}, "capabilities": []}}}}"#
+                )
+                .unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let mut asked = Vec::new();
+                for answer in [&r#"{"return": {}}"#].into_iter().chain(answers) {
+                    let Some(line) = lines.next() else { break };
+                    asked.push(serde_json::from_str(&line.unwrap()).unwrap());
+                    writeln!(stream, "{answer}").unwrap();
+                }
+                asked
+            });
+            ask(Qmp::connect(&socket, || true).unwrap());
+            server.join().unwrap()
+        })
+    }
+
+    const DONE: &str = r#"{"return": {}}"#;
+    /// As QEMU 10.0 says them.
+    const STOPPED: &str = "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \
+        \"event\": \"STOP\"}\n{\"return\": {}}";
+    const ACTIVE: &str = r#"{"return": {"status": "active", "total-time": 2}}"#;
+    const COMPLETED: &str = r#"{"return": {"status": "completed", "total-time": 700}}"#;
+    const FAILED: &str = r#"{"return": {"status": "failed", "error-desc": "No space left"}}"#;
+
+    fn commands(asked: &[Value]) -> Vec<&str> {
+        asked
+            .iter()
+            .map(|q| q["execute"].as_str().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn saving_stops_writes_and_goes_on() {
+        let answers = [STOPPED, DONE, DONE, DONE, ACTIVE, COMPLETED, DONE];
+        let asked = talk(&answers, |mut qmp| qmp.save(Path::new("/s/ram")).unwrap());
+        assert_eq!(
+            commands(&asked)[1..],
+            [
+                "stop",
+                "migrate-set-capabilities",
+                "migrate-set-parameters",
+                "migrate",
+                "query-migrate",
+                "query-migrate",
+                "cont"
+            ]
+        );
+        assert_eq!(asked[4]["arguments"]["uri"], "file:/s/ram");
+    }
+
+    #[test]
+    fn a_machine_that_cannot_be_saved_goes_on() {
+        let answers = [STOPPED, DONE, DONE, DONE, FAILED, DONE];
+        let asked = talk(&answers, |mut qmp| {
+            let error = qmp.save(Path::new("/s/ram")).unwrap_err();
+            assert!(error.to_string().contains("No space left"), "{error}");
+        });
+        assert_eq!(commands(&asked).last(), Some(&"cont"));
+    }
+
+    #[test]
+    fn restoring_reads_and_goes_on() {
+        let answers = [DONE, DONE, DONE, COMPLETED, DONE];
+        let asked = talk(&answers, |mut qmp| {
+            qmp.restore(Path::new("/s/ram")).unwrap()
+        });
+        assert_eq!(
+            commands(&asked)[3..],
+            ["migrate-incoming", "query-migrate", "cont"]
+        );
+    }
+
+    #[test]
+    fn what_it_refuses_is_an_error_with_its_words() {
+        let refused = r#"{"error": {"class": "GenericError", "desc": "no such thing"}}"#;
+        talk(&[refused], |mut qmp| {
+            let error = qmp.version().unwrap_err();
+            assert!(error.to_string().contains("no such thing"), "{error}");
+        });
+        talk(&["not JSON"], |mut qmp| drop(qmp.version().unwrap_err()));
+        let missing = Qmp::connect(Path::new("/nonexistent/qmp"), || false);
+        assert!(missing.is_err());
+    }
+
+    #[test]
+    fn its_version_in_words() {
+        let said = r#"{"return": {"qemu": {"micro": 2, "minor": 0, "major": 10},
+            "package": "Debian 1:10.0.2+ds-2"}}"#
+            .replace('\n', " ");
+        talk(&[&said], |mut qmp| {
+            assert_eq!(qmp.version().unwrap(), "QEMU 10.0.2 (Debian 1:10.0.2+ds-2)");
+        });
+    }
+}

@@ -1,0 +1,407 @@
+//! Machines that are kept: their memory, and the keys that their nodes know.
+//!
+//! ```text
+//! FOLDER/KEY/ram             QEMU's migration stream with mapped-ram: a sparse file
+//! FOLDER/KEY/snapshot.json   Snapshot; locked (flock(2)) by those who read `ram`, its time is that
+//!                            of the last use
+//! FOLDER/saving/             half-made; renamed when it is whole
+//! FOLDER/lock                flock(2), held while something is added or removed
+//! ```
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use vexp_api::digest::Digest;
+use vexp_api::plan::Machine;
+use vexp_api::units::{BitRate, ByteSize};
+
+use super::keys::Keys;
+use super::run::LabError;
+
+/// The version of what is kept and of what its key stands for. A reader refuses any other.
+const FORMAT: u32 = 1;
+/// Most that is kept; what was not used for longest goes first.
+const MOST: ByteSize = ByteSize::new(40_000_000_000);
+
+/// `snapshot.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Snapshot {
+    /// [`FORMAT`].
+    format: u32,
+    /// The machine's keys.
+    keys: Keys,
+}
+
+/// Everything that a kept machine depends on, but for the number of its running guests. Link
+/// rates and peers are outside of the machine.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Origin {
+    format: u32,
+    vexp: &'static str,
+    machine: Machine,
+    boot: u32,
+    host: Digest,
+    guest: Digest,
+    emulator: Digest,
+    accelerator: String,
+    /// QEMU's arguments, the same in every run.
+    arguments: Vec<String>,
+}
+
+impl Origin {
+    /// Boot `boot` of a machine.
+    pub(super) fn new(
+        machine: &Machine,
+        boot: u32,
+        images: [&Digest; 3],
+        accelerator: &str,
+        arguments: Vec<String>,
+    ) -> Self {
+        let mut machine = machine.clone();
+        for nic in &mut machine.nics {
+            nic.rate = BitRate::new(0);
+        }
+        machine.peers = 0;
+        let [host, guest, emulator] = images.map(Clone::clone);
+        Self {
+            format: FORMAT,
+            vexp: env!("CARGO_PKG_VERSION"),
+            machine,
+            boot,
+            host,
+            guest,
+            emulator,
+            accelerator: accelerator.to_owned(),
+            arguments,
+        }
+    }
+
+    /// The key of the machine with so many guests running.
+    fn key(&self, running: u32) -> Result<Digest, LabError> {
+        let json = |e: serde_json::Error| LabError::new("name a kept machine", e.to_string());
+        Digest::of_value(&(self, running)).map_err(json)
+    }
+}
+
+/// Where machines are kept.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    folder: PathBuf,
+    most: ByteSize,
+}
+
+/// A machine that can be restored. While this lives, it is not removed.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) keys: Keys,
+    /// Guests that run in it.
+    pub(super) running: u32,
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Kept {
+    /// Its memory.
+    pub(super) fn ram(&self) -> PathBuf {
+        self.folder.join("ram")
+    }
+
+    /// Takes one away that turned out to be of no use.
+    pub(super) fn discard(self) {
+        // If it can't be removed now, it goes when it is the oldest.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Shelf {
+    /// The shelf at `folder`, which is made; it holds keys, so nobody else may look at it.
+    pub(super) fn open(folder: &Path) -> Result<Self, LabError> {
+        const STEP: &str = "open the folder of kept machines";
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::set_permissions(folder, Permissions::from_mode(0o700)))
+            .map_err(LabError::io(STEP))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            most: MOST,
+        })
+    }
+
+    /// Its folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The machine with the most guests, but no more than `most`.
+    pub(super) fn find(&self, origin: &Origin, most: u32) -> Result<Option<Kept>, LabError> {
+        for running in (0..=most).rev() {
+            let folder = self.folder.join(origin.key(running)?.hex());
+            if let Some(kept) = open(folder, running) {
+                return Ok(Some(kept));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps a machine, whose memory `write` puts into the file that it is given. Others wait.
+    pub(super) fn keep(
+        &self,
+        origin: &Origin,
+        running: u32,
+        keys: &Keys,
+        write: impl FnOnce(&Path) -> Result<(), LabError>,
+    ) -> Result<(), LabError> {
+        const STEP: &str = "keep the machine";
+        let io = || LabError::io(STEP);
+        let _lock = self.lock().map_err(io())?;
+        let folder = self.folder.join(origin.key(running)?.hex());
+        if open(folder.clone(), running).is_some() {
+            return Ok(());
+        }
+        let saving = self.folder.join("saving");
+        if saving.exists() {
+            std::fs::remove_dir_all(&saving).map_err(io())?;
+        }
+        std::fs::create_dir(&saving).map_err(io())?;
+        let ram = saving.join("ram");
+        let written = write(&ram).and_then(|()| {
+            let snapshot = Snapshot {
+                format: FORMAT,
+                keys: keys.clone(),
+            };
+            let text = serde_json::to_vec(&snapshot)
+                .map_err(|error| LabError::new(STEP, error.to_string()))?;
+            std::fs::write(saving.join("snapshot.json"), text).map_err(io())?;
+            // Holes that a crash leaves would be zeros to the machine.
+            for path in [&ram, &saving.join("snapshot.json")] {
+                let synced = File::open(path).and_then(|file| file.sync_all());
+                synced.map_err(io())?;
+            }
+            std::fs::rename(&saving, &folder).map_err(io())
+        });
+        if written.is_err() {
+            // It is removed before the next one is saved anyway.
+            let _ = std::fs::remove_dir_all(&saving);
+        }
+        written?;
+        self.tidy(&folder).map_err(io())
+    }
+
+    fn lock(&self) -> std::io::Result<File> {
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.folder.join("lock"))?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    }
+
+    /// Removes what was not used for longest until no more than [`MOST`] is left; never `newest`
+    /// and never what is being restored.
+    fn tidy(&self, newest: &Path) -> std::io::Result<()> {
+        let mut all: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let Ok(used) = path.join("snapshot.json").metadata() else {
+                continue;
+            };
+            // Blocks, since holes take no place.
+            let bytes = path.join("ram").metadata()?.blocks() * 512;
+            all.push((used.modified()?, bytes, path));
+        }
+        all.sort();
+        let mut bytes: u64 = all.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, size, path) in all {
+            if bytes <= self.most.bytes() {
+                break;
+            }
+            let file = File::open(path.join("snapshot.json"))?;
+            if path != newest && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                std::fs::remove_dir_all(&path)?;
+                bytes -= size;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A kept machine, if it is there and whole.
+fn open(folder: PathBuf, running: u32) -> Option<Kept> {
+    let path = folder.join("snapshot.json");
+    let file = File::open(&path).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+    // It may have been removed between the two.
+    let snapshot: Snapshot = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    if snapshot.format != FORMAT || !folder.join("ram").exists() {
+        return None;
+    }
+    // Only the order in which they go depends on it.
+    let _ = file.set_modified(SystemTime::now());
+    Some(Kept {
+        keys: snapshot.keys,
+        running,
+        folder,
+        _lock: file,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::KeyPair;
+    use super::*;
+
+    fn machine() -> Machine {
+        serde_json::from_value(serde_json::json!({
+            "platform": "xen-3.1", "hardware": "h", "cpus": 1, "memory": "4GiB",
+            "nics": [{"model": "e1000", "rate": "200Mb/s"}],
+            "image": "xen-4.20", "guest_image": "guest", "hypervisor": "xen", "version": "4.20",
+            "toolstack": "xl", "scheduler": "credit", "dom0_weight": 256, "nic": null,
+            "guest": {"vcpus": 1, "memory": "256MiB"}, "max_vms": 8, "peers": 8, "options": {}
+        }))
+        .unwrap()
+    }
+
+    fn origin(machine: &Machine, boot: u32) -> Origin {
+        let [a, b, c] = [b"a", b"b", b"c"].map(|bytes| Digest::of(bytes));
+        Origin::new(machine, boot, [&a, &b, &c], "tcg", vec!["-m".to_owned()])
+    }
+
+    fn keys() -> Keys {
+        let pair = |name: &str| KeyPair {
+            private: format!("private {name}"),
+            public: format!("ssh-ed25519 {name}"),
+        };
+        Keys {
+            client: pair("client"),
+            host: pair("host"),
+            guests: vec![pair("vm1")],
+        }
+    }
+
+    #[test]
+    fn the_key_is_of_the_machine_and_not_of_what_is_around_it() {
+        let here = machine();
+        let key = origin(&here, 1).key(2).unwrap();
+        let mut around = here.clone();
+        around.nics[0].rate = "50Mb/s".parse().unwrap();
+        around.peers = 16;
+        assert_eq!(origin(&around, 1).key(2).unwrap(), key);
+
+        let changes: [fn(&mut Machine); 5] = [
+            |m| m.max_vms = 4,
+            |m| m.dom0_weight = Some(512),
+            |m| m.memory = "2GiB".parse().unwrap(),
+            |m| m.nics[0].model = "virtio".parse().unwrap(),
+            |m| m.nics.push(m.nics[0].clone()),
+        ];
+        for (n, change) in changes.iter().enumerate() {
+            let mut other = here.clone();
+            change(&mut other);
+            assert_ne!(origin(&other, 1).key(2).unwrap(), key, "change {n}");
+        }
+        assert_ne!(origin(&here, 2).key(2).unwrap(), key);
+        assert_ne!(origin(&here, 1).key(1).unwrap(), key);
+        let origins: [fn(&mut Origin); 6] = [
+            |o| o.format += 1,
+            |o| o.host = Digest::of(b"x"),
+            |o| o.guest = Digest::of(b"x"),
+            |o| o.emulator = Digest::of(b"x"),
+            |o| o.accelerator = "kvm".to_owned(),
+            |o| o.arguments.push("-S".to_owned()),
+        ];
+        for (n, change) in origins.iter().enumerate() {
+            let mut other = origin(&here, 1);
+            change(&mut other);
+            assert_ne!(other.key(2).unwrap(), key, "origin {n}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_below_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(&root.path().join("snapshots-v1")).unwrap();
+        let origin = origin(&machine(), 1);
+        assert!(shelf.find(&origin, 8).unwrap().is_none());
+        for running in [1, 4] {
+            let write = |path: &Path| Ok(std::fs::write(path, format!("ram {running}")).unwrap());
+            shelf.keep(&origin, running, &keys(), write).unwrap();
+        }
+        for (asked, found) in [
+            (0, None),
+            (1, Some(1)),
+            (3, Some(1)),
+            (4, Some(4)),
+            (8, Some(4)),
+        ] {
+            let kept = shelf.find(&origin, asked).unwrap();
+            assert_eq!(kept.as_ref().map(|k| k.running), found, "{asked}");
+            if let Some(kept) = kept {
+                assert_eq!(kept.keys, keys());
+                let ram = std::fs::read_to_string(kept.ram()).unwrap();
+                assert_eq!(ram, format!("ram {}", kept.running));
+            }
+        }
+        let mode = shelf.folder().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        // One that is there is not written again.
+        let again = |_: &Path| panic!("it is there");
+        shelf.keep(&origin, 4, &keys(), again).unwrap();
+        shelf.find(&origin, 8).unwrap().unwrap().discard();
+        assert_eq!(shelf.find(&origin, 8).unwrap().unwrap().running, 1);
+    }
+
+    #[test]
+    fn what_fails_or_is_of_another_format_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(root.path()).unwrap();
+        let origin = origin(&machine(), 1);
+        let fails = |path: &Path| {
+            std::fs::write(path, "half").unwrap();
+            Err(LabError::new("save", "no space left"))
+        };
+        shelf.keep(&origin, 1, &keys(), fails).unwrap_err();
+        assert!(shelf.find(&origin, 1).unwrap().is_none());
+        assert!(!root.path().join("saving").exists());
+
+        let write = |path: &Path| Ok(std::fs::write(path, "ram").unwrap());
+        shelf.keep(&origin, 1, &keys(), write).unwrap();
+        let file = root
+            .path()
+            .join(origin.key(1).unwrap().hex())
+            .join("snapshot.json");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
+        assert!(shelf.find(&origin, 1).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_and_nothing_in_use() {
+        let root = tempfile::tempdir().unwrap();
+        let mut shelf = Shelf::open(root.path()).unwrap();
+        shelf.most = "300kB".parse().unwrap();
+        let origin = origin(&machine(), 1);
+        let write = |path: &Path| Ok(std::fs::write(path, vec![1; 128 << 10]).unwrap());
+        let there = |running| {
+            let kept = shelf.find(&origin, running).unwrap();
+            kept.is_some_and(|kept| kept.running == running)
+        };
+        shelf.keep(&origin, 1, &keys(), write).unwrap();
+        let used = shelf.find(&origin, 1).unwrap().unwrap();
+        shelf.keep(&origin, 2, &keys(), write).unwrap();
+        assert!(there(1) && there(2));
+        // Number 1 is the older one, but in use.
+        let old = SystemTime::UNIX_EPOCH;
+        File::open(used.folder.join("snapshot.json"))
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+        shelf.keep(&origin, 3, &keys(), write).unwrap();
+        assert!(used.ram().exists());
+        assert!(!there(2));
+        assert!(there(3));
+    }
+}
