@@ -16,6 +16,9 @@ use vexp_api::shell::{Cmd, Output, Process, ShellError};
 /// start and to stop programs, and a deadline that is too short loses a trial.
 pub(crate) const MARGIN: Duration = Duration::from_secs(60);
 
+/// Time in which a program must come as far as waiting for its release.
+const READY: Duration = Duration::from_secs(60);
+
 /// A program to be started on a node, and how its output will be described.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
@@ -75,6 +78,55 @@ impl Batch {
                 result.map_err(|(node, error)| PluginError::shell(self.step("start"), &node, error))
             })
             .collect()
+    }
+
+    /// Starts all jobs so far that they have only to be released, and waits until all are. If one
+    /// does not get there, none of them ever runs.
+    pub(crate) async fn hold(&self, mut jobs: Vec<Job>) -> Result<Vec<Launched>, PluginError> {
+        for job in &mut jobs {
+            job.cmd.held = true;
+            job.cmd.deadline += READY;
+        }
+        let waits = together(self.launch(jobs).await?, |mut one| async {
+            let ready = one.process.ready(READY).await;
+            (one, ready)
+        });
+        let mut held = Vec::new();
+        for (one, ready) in waits.await? {
+            if !ready {
+                let message = format!(
+                    "`{}` was not ready to start within {} s: the node is overloaded, or the \
+                     connection to it is lost",
+                    one.job.cmd,
+                    READY.as_secs()
+                );
+                let node = one.job.node.name.as_str();
+                return Err(PluginError::new(self.step("start"), node, message));
+            }
+            held.push(one);
+        }
+        Ok(held)
+    }
+
+    /// Lets held jobs run, all of them at the same moment.
+    pub(crate) async fn release(&self, held: &mut [Launched]) -> Result<(), PluginError> {
+        for one in held {
+            let released = one.process.release().await;
+            released.map_err(|error| {
+                PluginError::shell(self.step("start"), &one.job.node.name, error)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Starts all jobs together: none runs before all are ready to.
+    pub(crate) async fn launch_together(
+        &self,
+        jobs: Vec<Job>,
+    ) -> Result<Vec<Launched>, PluginError> {
+        let mut held = self.hold(jobs).await?;
+        self.release(&mut held).await?;
+        Ok(held)
     }
 
     /// Waits for all of them; those that can be stopped are.
@@ -162,6 +214,73 @@ impl Running for Jobs {
         Ok(Finished {
             artefacts: self.batch.collect(self.launched).await?,
         })
+    }
+}
+
+/// Tools that can't leave a warm-up out of their summary run twice: first for the warm-up, then
+/// for what is measured. Both are held, so that nothing is left to do between them.
+pub(crate) struct Phases {
+    pub(crate) batch: Batch,
+    /// Stopped at the end.
+    pub(crate) servers: Vec<Launched>,
+    pub(crate) warm_up: Vec<Job>,
+    pub(crate) measured: Vec<Job>,
+    /// Time from the release of the first to that of the second; `None`: when the first have ended.
+    pub(crate) lead: Option<Duration>,
+}
+
+impl Phases {
+    /// Starts the warm-up and returns.
+    pub(crate) async fn start(self) -> Result<Box<dyn Running>, PluginError> {
+        let Self {
+            batch,
+            servers,
+            warm_up,
+            mut measured,
+            lead,
+        } = self;
+        // Deadlines count while a program is held.
+        let longest = warm_up.iter().map(|job| job.cmd.deadline).max();
+        for job in &mut measured {
+            job.cmd.deadline += lead.or(longest).unwrap_or_default();
+        }
+        let tool = batch.tool;
+        let mut warming = batch.hold(warm_up).await?;
+        let mut measured = batch.hold(measured).await?;
+        batch.release(&mut warming).await?;
+        let end = lead.map(|lead| tokio::time::Instant::now() + lead);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut artefacts = Vec::new();
+            match end {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => artefacts.extend(batch.collect(std::mem::take(&mut warming)).await?),
+            }
+            batch.release(&mut measured).await?;
+            warming.extend(measured);
+            artefacts.extend(batch.collect(warming).await?);
+            artefacts.extend(batch.collect(servers).await?);
+            Ok(Finished { artefacts })
+        });
+        Ok(Box::new(InTurn { tool, task }))
+    }
+}
+
+/// A set of one task, because a set ends its tasks when it is dropped.
+struct InTurn {
+    tool: &'static str,
+    task: JoinSet<Result<Finished, PluginError>>,
+}
+
+#[async_trait]
+impl Running for InTurn {
+    async fn finish(mut self: Box<Self>) -> Result<Finished, PluginError> {
+        let step = format!("run {}", self.tool);
+        match self.task.join_next().await {
+            Some(Ok(finished)) => finished,
+            Some(Err(error)) => Err(PluginError::new(step, "worker", error.to_string())),
+            None => Err(PluginError::new(step, "worker", "it was never started")),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub fn registry() -> Registry {
         .hypervisor(hypervisor::xen::Xen)
         .hypervisor(hypervisor::kvm::Kvm)
         .measure(traffic::iperf3::Iperf3)
+        .measure(traffic::netperf::Netperf)
         .measure(traffic::ping::Ping)
         .measure(monitor::xentop::Xentop)
         .measure(monitor::sar::Sar)

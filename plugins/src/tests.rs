@@ -20,7 +20,12 @@ fn the_registry_has_them_all() {
     let hypervisors: Vec<_> = registry.hypervisors().keys().copied().collect();
     let measures: Vec<_> = registry.measures().keys().copied().collect();
     assert_eq!(hypervisors, ["kvm", "linux", "xen"]);
-    assert_eq!(measures, ["iperf3", "ping", "sar", "xentop"]);
+    assert_eq!(
+        measures,
+        [
+            "counters", "iperf3", "mpstat", "ping", "pidstat", "sar", "xentop"
+        ]
+    );
 }
 
 /// What a contract accepts its plugin must accept, and the other way round.
@@ -47,6 +52,15 @@ fn contracts_take_right_options_and_refuse_wrong_ones() {
             ],
         ),
         (
+            "netperf",
+            &["{}", "{ protocol = 'tcp }", "{ length = 18, port = 5000 }"],
+            &[
+                "{ rate = \"1Mb/s\" }",
+                "{ length = 0 }",
+                "{ protocol = \"sctp\" }",
+            ],
+        ),
+        (
             "ping",
             &["{}", "{ interval = \"10ms\", size = 64 }"],
             &[
@@ -70,6 +84,17 @@ fn contracts_take_right_options_and_refuse_wrong_ones() {
             &["{}", "{ interval = \"2s\" }"],
             &["{ interval = 1 }", "{ interval = \"1.5s\" }"],
         ),
+        (
+            "mpstat",
+            &["{}", "{ interval = \"1s\" }"],
+            &["{ all = true }"],
+        ),
+        (
+            "pidstat",
+            &["{}", "{ interval = \"1s\" }"],
+            &["{ name = \"qemu\" }"],
+        ),
+        ("counters", &["{}"], &["{ interval = \"1s\" }"]),
     ];
     let registry = registry();
     for (plugin, good, bad) in cases {

@@ -3,6 +3,7 @@
 //! A command is a program and its arguments; it never is a line of shell. Implementations quote
 //! what they must, so that `$(…)`, quotes and newlines arrive as they are.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -24,6 +25,8 @@ pub struct Cmd {
     pub stoppable: bool,
     /// Whether it waits, ready to run, until [`Process::release`]; its standard input is then
     /// empty. Programs on many nodes start together this way, however long each connection takes.
+    /// The deadline counts from [`Shell::start`]. One whose handle is dropped or waited for before
+    /// its release never runs.
     pub held: bool,
 }
 
@@ -198,6 +201,12 @@ pub enum ShellError {
 pub trait Shell: Send + Sync + std::fmt::Debug {
     /// The node's name.
     fn node(&self) -> &Name;
+
+    /// The node's address on the control network, if that is known: tools can keep their own
+    /// control connections out of the data networks that they flood.
+    fn control(&self) -> Option<IpAddr> {
+        None
+    }
 
     /// Starts a program; it goes on until it ends or its deadline passes, also when the returned
     /// handle is dropped.

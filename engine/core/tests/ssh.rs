@@ -324,6 +324,104 @@ async fn stop_leaves_what_has_ended_its_own_status() {
 }
 
 #[tokio::test]
+async fn held_programs_run_once_released_and_with_empty_input() {
+    let Some((sshd, shell)) = connected().await else {
+        return;
+    };
+    assert_eq!(shell.control(), Some(sshd.target().address));
+    let ran = sshd.sockets().join("ran");
+    let cmd = sh(": > \"$0\"; cat; echo out; echo err >&2; exit 3").arg(ran.to_str().unwrap());
+    let mut process = shell.start(cmd.held()).await.unwrap();
+    assert!(process.ready(SOON).await);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!ran.exists());
+    let before = Instant::now();
+    process.release().await.unwrap();
+    let output = process.wait().await.unwrap();
+    assert!(before <= output.started && output.started <= output.line_times[0]);
+    assert_eq!((output.status, output.timed_out), (Some(3), false));
+    assert_eq!(output.text(), "out\n");
+    // What it says when it is ready is not the program's.
+    assert_eq!(output.stderr, b"err\n");
+}
+
+#[tokio::test]
+async fn held_programs_start_together() {
+    let Some((_sshd, shell)) = connected().await else {
+        return;
+    };
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(shell.start(sh("date +%s%N").held()).await.unwrap());
+    }
+    for process in &mut held {
+        assert!(process.ready(SOON).await);
+    }
+    for process in &mut held {
+        process.release().await.unwrap();
+    }
+    let mut times: Vec<u64> = Vec::new();
+    for process in held {
+        let text = process.wait().await.unwrap().text();
+        times.push(text.trim().parse().unwrap());
+    }
+    let apart = times.iter().max().unwrap() - times.iter().min().unwrap();
+    // Opening eight channels one after another takes longer than this on any machine under load.
+    assert!(apart < 2_000_000_000, "{apart} ns");
+}
+
+#[tokio::test]
+async fn held_programs_that_nobody_releases_never_run() {
+    let Some((mut sshd, shell)) = connected().await else {
+        return;
+    };
+    let file = |name: &str| sshd.sockets().join(name);
+    let (waited, dropped, late, lost) =
+        (file("waited"), file("dropped"), file("late"), file("lost"));
+    let held = |file: &std::path::Path| sh(": > \"$0\"").arg(file.to_str().unwrap()).held();
+    let output = shell.run(held(&waited)).await.unwrap();
+    assert_eq!(output.status, Some(125), "{output:?}");
+    assert!(output.stderr_tail().contains("never released"));
+
+    let mut process = shell.start(held(&dropped)).await.unwrap();
+    assert!(process.ready(SOON).await);
+    drop(process);
+
+    // The deadline counts from the start, and ends one that waits.
+    let cmd = held(&late).deadline(Duration::from_millis(500));
+    let mut process = shell.start(cmd).await.unwrap();
+    assert!(process.ready(SOON).await);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _ = process.release().await;
+    let output = process.wait().await.unwrap();
+    assert!(output.timed_out && output.status.is_none(), "{output:?}");
+
+    let mut process = shell.start(held(&lost)).await.unwrap();
+    assert!(process.ready(SOON).await);
+    sshd.end();
+    assert!(process.wait().await.is_err());
+    for file in [waited, dropped, late, lost] {
+        assert!(!file.exists(), "{}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn held_and_stoppable_programs_are_both() {
+    let Some((_sshd, shell)) = connected().await else {
+        return;
+    };
+    let cmd = sh("echo $$; exec sleep 60").stoppable().held();
+    let mut process = shell.start(cmd).await.unwrap();
+    assert!(process.ready(SOON).await);
+    assert!(!process.printed(1, Duration::from_millis(200)).await);
+    process.release().await.unwrap();
+    assert!(process.printed(1, SOON).await);
+    let output = process.stop().await.unwrap();
+    assert_eq!(output.status, Some(0));
+    assert!(!runs(&pid(&output)));
+}
+
+#[tokio::test]
 async fn two_hundred_commands_share_one_connection() {
     let Some((sshd, shell)) = connected().await else {
         return;

@@ -1,6 +1,7 @@
 //! A shell that replays a transcript.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -24,10 +25,12 @@ use vexp_api::shell::{Cmd, Output, Process, Shell, ShellError};
 /// `$` begins a command as [`Cmd`]'s `Display` writes it, so that arguments compare one by one;
 /// the lines below it are its standard output. `! STATUS MESSAGE` sets its exit status and
 /// standard error. `>` expects a file to be put; its bytes are kept in [`FakeShell::file`]. Lines
-/// beginning with `#` before the first command are remarks.
+/// beginning with `#` before the first command are remarks. A held program is ready at once, and
+/// must be released before it is waited for.
 #[derive(Debug, Clone)]
 pub struct FakeShell {
     node: Name,
+    control: Option<IpAddr>,
     state: Arc<Mutex<State>>,
 }
 
@@ -107,11 +110,19 @@ impl FakeShell {
         }
         Self {
             node,
+            control: None,
             state: Arc::new(Mutex::new(State {
                 steps,
                 ..State::default()
             })),
         }
+    }
+
+    /// The same, on a node with an address on the control network.
+    #[must_use]
+    pub fn at(mut self, control: IpAddr) -> Self {
+        self.control = Some(control);
+        self
     }
 
     /// Bytes that were put at `path`.
@@ -162,6 +173,10 @@ impl Shell for FakeShell {
         &self.node
     }
 
+    fn control(&self) -> Option<IpAddr> {
+        self.control
+    }
+
     async fn start(&self, cmd: Cmd) -> Result<Box<dyn Process>, ShellError> {
         let text = cmd.to_string();
         self.with(|state| match state.steps.pop_front() {
@@ -172,11 +187,15 @@ impl Shell for FakeShell {
                 stderr,
             }) if command == text => {
                 if !cmd.stdin.is_empty() {
-                    state.inputs.insert(text, cmd.stdin);
+                    state.inputs.insert(text.clone(), cmd.stdin);
                 }
                 let mut output = status(0, stdout, stderr);
                 output.status = code;
-                Ok(Box::new(Ended(output)) as Box<dyn Process>)
+                Ok(Box::new(Ended {
+                    output,
+                    shell: self.clone(),
+                    held: cmd.held.then_some(text),
+                }) as Box<dyn Process>)
             }
             next => {
                 let error = self.unexpected(state, &text, next.as_ref());
@@ -196,12 +215,35 @@ impl Shell for FakeShell {
     }
 }
 
-struct Ended(Output);
+struct Ended {
+    output: Output,
+    shell: FakeShell,
+    /// The command of a held program that was not released.
+    held: Option<String>,
+}
 
 #[async_trait]
 impl Process for Ended {
+    async fn release(&mut self) -> Result<(), ShellError> {
+        if self.held.take().is_some() {
+            (self.output.started, self.output.ended) = (Instant::now(), Instant::now());
+        }
+        Ok(())
+    }
+
     async fn wait(self: Box<Self>) -> Result<Output, ShellError> {
-        Ok(self.0)
+        let Self {
+            output,
+            shell,
+            held,
+        } = *self;
+        match held {
+            None => Ok(output),
+            Some(command) => {
+                let what = format!("wait for `{command}`, which was never released");
+                Err(shell.with(|state| shell.unexpected(state, &what, None)))
+            }
+        }
     }
 }
 
@@ -241,6 +283,20 @@ mod tests {
         });
         assert_eq!(shell.file("/f").unwrap(), b"x");
         shell.finish().unwrap();
+    }
+
+    #[test]
+    fn held_programs_must_be_released() {
+        let shell = shell("$ id\n0\n$ id\n0\n");
+        block_on(async {
+            let mut process = shell.start(Cmd::new("id").held()).await.unwrap();
+            assert!(process.ready(std::time::Duration::ZERO).await);
+            process.release().await.unwrap();
+            assert_eq!(process.wait().await.unwrap().text(), "0\n");
+            let process = shell.start(Cmd::new("id").held()).await.unwrap();
+            assert!(process.wait().await.is_err());
+        });
+        assert!(shell.finish().unwrap_err().contains("never released"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! [`Shell`] over multiplexed SSH.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -34,6 +35,14 @@ status=$?
 kill "$!" 2>/dev/null
 wait "$!" 2>/dev/null && exit 0
 exit "$status""#;
+/// What a held program says on standard error when it has only to be released; cut off again.
+const READY: &[u8] = b"vexp: ready\n";
+/// A constant script: says [`READY`], and runs its arguments once there is a line on standard
+/// input. If that ends without one, because nobody wants them any more or the connection was lost,
+/// they never run.
+const HELD: &str = r#"echo 'vexp: ready' >&2
+read -r _ || { echo 'never released' >&2; exit 125; }
+exec "$@""#;
 
 /// Commands that may be starting at a time: ssh keeps at most 64 waiting for its control socket,
 /// and refuses more.
@@ -42,6 +51,7 @@ const STARTING: usize = 32;
 /// A node reached through one SSH connection that all its commands share.
 pub struct SshShell {
     node: Name,
+    address: IpAddr,
     session: Arc<Session>,
     starting: Semaphore,
 }
@@ -84,6 +94,7 @@ impl SshShell {
             })?;
         Ok(Self {
             node: node.clone(),
+            address: target.address,
             session: Arc::new(session),
             starting: Semaphore::new(STARTING),
         })
@@ -135,6 +146,10 @@ impl Shell for SshShell {
         &self.node
     }
 
+    fn control(&self) -> Option<IpAddr> {
+        Some(self.address)
+    }
+
     async fn start(&self, cmd: Cmd) -> Result<Box<dyn Process>, ShellError> {
         let shown = cmd.to_string();
         // Ending the local client leaves the far program running, so the far side keeps the
@@ -142,11 +157,15 @@ impl Shell for SshShell {
         let seconds = format!("{:.3}", cmd.deadline.as_secs_f64());
         let mut command = Arc::clone(&self.session).arc_command("timeout");
         command.args(["-k", KILL_AFTER, &seconds]);
+        if cmd.held {
+            command.args(["sh", "-c", HELD, "held"]);
+        }
         if cmd.stoppable {
             command.args(["sh", "-c", STOPPABLE, "stoppable"]);
         }
         command.arg(&cmd.program).args(&cmd.args);
-        let input = cmd.stoppable || !cmd.stdin.is_empty();
+        let kept = cmd.stoppable || cmd.held;
+        let input = kept || !cmd.stdin.is_empty();
         command.stdin(if input { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // The semaphore is never closed.
@@ -159,7 +178,7 @@ impl Shell for SshShell {
         })?;
         drop(place);
         let mut lifeline = child.stdin().take();
-        if let Some(mut stdin) = lifeline.take_if(|_| !cmd.stoppable) {
+        if let Some(mut stdin) = lifeline.take_if(|_| !kept) {
             let bytes = cmd.stdin;
             // The program may end without reading it all; its status tells.
             tokio::spawn(async move {
@@ -170,13 +189,20 @@ impl Shell for SshShell {
         let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
         let limit = cmd.deadline + GRACE;
         let (lines, seen) = watch::channel(0);
+        let (says, ready) = watch::channel(false);
         // A task of its own: the program goes on when the handle is dropped.
         let end = tokio::spawn(async move {
             let (mut out, mut err) = (Stream::default(), Stream::default());
             let both = async {
                 tokio::join!(
-                    read(stdout, STDOUT_CAP, &mut out, Some(&lines)),
-                    read(stderr, STDERR_CAP, &mut err, None)
+                    read(stdout, STDOUT_CAP, &mut out, |out| {
+                        lines.send_replace(out.line_times.len());
+                    }),
+                    read(stderr, STDERR_CAP, &mut err, |err| {
+                        if cmd.held && !*says.borrow() && err.cut(READY) {
+                            says.send_replace(true);
+                        }
+                    })
                 )
             };
             let whole = tokio::time::timeout(limit, both).await.is_ok();
@@ -196,9 +222,13 @@ impl Shell for SshShell {
             session: Arc::clone(&self.session),
             shown,
             deadline: cmd.deadline,
+            launched: started,
             started,
+            held: cmd.held,
+            stoppable: cmd.stoppable,
             lifeline,
             seen,
+            ready,
             end,
         }))
     }
@@ -212,13 +242,28 @@ struct Stream {
     truncated: bool,
 }
 
+impl Stream {
+    /// Takes `line` out, where it stands as a line of its own; false if it does not.
+    fn cut(&mut self, line: &[u8]) -> bool {
+        let places = self.bytes.windows(line.len());
+        let place = places
+            .enumerate()
+            .find(|(i, text)| *text == line && (*i == 0 || self.bytes[i - 1] == b'\n'))
+            .map(|(i, _)| i);
+        if let Some(i) = place {
+            self.bytes.drain(i..i + line.len());
+        }
+        place.is_some()
+    }
+}
+
 /// Reads to the end. Past the cap, bytes are thrown away, so that the program is never blocked.
-/// The number of lines so far is told to `seen`.
+/// After each piece `look` sees what there is so far.
 async fn read(
     pipe: Option<impl AsyncRead + Unpin>,
     cap: usize,
     stream: &mut Stream,
-    seen: Option<&watch::Sender<usize>>,
+    look: impl Fn(&mut Stream),
 ) {
     let Some(mut pipe) = pipe else { return };
     let mut buffer = vec![0; 64 << 10];
@@ -237,9 +282,7 @@ async fn read(
         let lines = buffer[..keep].iter().filter(|b| **b == b'\n').count();
         stream.line_times.extend(std::iter::repeat_n(now, lines));
         stream.bytes.extend_from_slice(&buffer[..keep]);
-        if let Some(seen) = seen {
-            seen.send_replace(stream.line_times.len());
-        }
+        look(stream);
     }
 }
 
@@ -266,12 +309,30 @@ struct SshProcess {
     session: Arc<Session>,
     shown: String,
     deadline: Duration,
+    /// When the deadline began to count.
+    launched: Instant,
+    /// The same, or the release of a held program.
     started: Instant,
-    /// Standard input of a stoppable program.
+    /// Whether it still waits for its release.
+    held: bool,
+    stoppable: bool,
+    /// Standard input of a stoppable or held program.
     lifeline: Option<ChildStdin>,
     /// Lines of standard output so far.
     seen: watch::Receiver<usize>,
+    /// Whether a held program waits for its release.
+    ready: watch::Receiver<bool>,
     end: JoinHandle<End>,
+}
+
+impl SshProcess {
+    fn lost(&self, reason: String) -> ShellError {
+        ShellError::Lost {
+            node: self.node.clone(),
+            command: self.shown.clone(),
+            reason,
+        }
+    }
 }
 
 #[async_trait]
@@ -281,20 +342,38 @@ impl Process for SshProcess {
         matches!(tokio::time::timeout(within, enough).await, Ok(Ok(_)))
     }
 
+    async fn ready(&mut self, within: Duration) -> bool {
+        let ready = self.ready.wait_for(|ready| *ready);
+        !self.held || matches!(tokio::time::timeout(within, ready).await, Ok(Ok(_)))
+    }
+
+    async fn release(&mut self) -> Result<(), ShellError> {
+        if !std::mem::take(&mut self.held) {
+            return Ok(());
+        }
+        self.started = Instant::now();
+        let written = match &mut self.lifeline {
+            Some(input) => input.write_all(b"\n").await,
+            None => Ok(()),
+        };
+        if !self.stoppable {
+            drop(self.lifeline.take());
+        }
+        written.map_err(|error| self.lost(error.to_string()))
+    }
+
     async fn stop(mut self: Box<Self>) -> Result<Output, ShellError> {
         drop(self.lifeline.take());
         self.wait().await
     }
 
     async fn wait(mut self: Box<Self>) -> Result<Output, ShellError> {
-        let lost = |reason: String| ShellError::Lost {
-            node: self.node.clone(),
-            command: self.shown.clone(),
-            reason,
-        };
-        let end = match self.end.await {
+        if self.held {
+            drop(self.lifeline.take());
+        }
+        let end = match (&mut self.end).await {
             Ok(end) => end,
-            Err(error) => return Err(lost(error.to_string())),
+            Err(error) => return Err(self.lost(error.to_string())),
         };
         // Whether it ended, and if so with which status; a signal leaves none.
         let (gone, code) = match end.status {
@@ -307,11 +386,11 @@ impl Process for SshProcess {
             Some(Err(openssh::Error::RemoteProcessTerminated)) if answers(&self.session).await => {
                 (true, None)
             }
-            Some(Err(error)) => return Err(lost(chain(&error))),
+            Some(Err(error)) => return Err(self.lost(chain(&error))),
         };
         // `timeout` ends with 124, or where it had to use SIGKILL with 137 or by that signal.
         let timed_out = !gone
-            || (matches!(code, Some(124 | 137) | None) && end.at >= self.started + self.deadline);
+            || (matches!(code, Some(124 | 137) | None) && end.at >= self.launched + self.deadline);
         Ok(Output {
             status: if timed_out { None } else { code },
             stdout: end.out.bytes,

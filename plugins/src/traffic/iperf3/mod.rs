@@ -10,8 +10,6 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use vexp_api::plugin::{
     Context, Flow, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
@@ -20,15 +18,12 @@ use vexp_api::plugin::{
 use vexp_api::sample::{Sample, Unit};
 use vexp_api::shell::Cmd;
 
-use crate::capture::{Batch, Job, Jobs, MARGIN, subject_role, together, whole_seconds};
+use super::ports::{Protocol, wait_for_ports};
+use crate::capture::{Batch, Job, Jobs, MARGIN, subject_role, whole_seconds};
 use options::Iperf3Options;
 
 /// Seconds that a server waits for its client.
 const IDLE: u64 = 30;
-/// Time in which a server must listen, and in which an earlier one must have let go of the port.
-const LISTEN: Duration = Duration::from_secs(40);
-/// Time between two looks at a port.
-const LOOK: Duration = Duration::from_millis(50);
 
 pub(crate) const THROUGHPUT: MetricInfo = MetricInfo {
     name: "throughput",
@@ -114,13 +109,13 @@ impl Measure for Iperf3 {
             about: subject_role(flow, request),
         };
 
-        wait_for_ports(&flows, false).await?;
+        wait_for_ports("iperf3", &flows, Protocol::Tcp, false).await?;
         let servers = flows
             .iter()
             .map(|(flow, port)| job(flow, options.server(*port, IDLE), "server"))
             .collect();
         let mut launched = batch.launch(servers).await?;
-        wait_for_ports(&flows, true).await?;
+        wait_for_ports("iperf3", &flows, Protocol::Tcp, true).await?;
         let clients = flows
             .iter()
             .map(|(flow, port)| {
@@ -128,42 +123,11 @@ impl Measure for Iperf3 {
                 job(flow, cmd, "client")
             })
             .collect();
-        launched.extend(batch.launch(clients).await?);
+        launched.extend(batch.launch_together(clients).await?);
         Ok(Box::new(Jobs { batch, launched }))
     }
 
     fn parse(&self, raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
         parse::parse(raw)
-    }
-}
-
-/// Waits until every flow's port is listened to, or until none is.
-async fn wait_for_ports(flows: &[(Flow, u16)], listening: bool) -> Result<(), PluginError> {
-    let waits = together(flows.to_vec(), move |(flow, port)| async move {
-        wait_for_port(&flow, port, listening).await
-    });
-    waits.await?.into_iter().collect()
-}
-
-async fn wait_for_port(flow: &Flow, port: u16, listening: bool) -> Result<(), PluginError> {
-    let sink = &flow.sink;
-    let step = format!("prepare port {port} for iperf3");
-    let look = Cmd::new("ss").args(["-H", "-l", "-n", "-t", "sport", "=", &format!(":{port}")]);
-    let began = tokio::time::Instant::now();
-    loop {
-        let output = sink.shell.check(look.clone()).await;
-        let output = output.map_err(|e| PluginError::shell(&step, &sink.name, e))?;
-        if output.text().trim().is_empty() != listening {
-            return Ok(());
-        }
-        if began.elapsed() > LISTEN {
-            let message = if listening {
-                "the server does not listen: is iperf3 installed there?"
-            } else {
-                "another program listens there: choose another `port`, or end it"
-            };
-            return Err(PluginError::new(step, sink.name.as_str(), message));
-        }
-        tokio::time::sleep(LOOK).await;
     }
 }

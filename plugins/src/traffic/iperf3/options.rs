@@ -6,6 +6,8 @@ use serde::Deserialize;
 use vexp_api::shell::Cmd;
 use vexp_api::units::BitRate;
 
+use super::Protocol;
+
 /// See `contract.ncl`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,13 +17,6 @@ pub(super) struct Iperf3Options {
     pub(super) length: Option<u32>,
     pub(super) parallel: u32,
     pub(super) port: u16,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Protocol {
-    Tcp,
-    Udp,
 }
 
 impl Default for Iperf3Options {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use vexp_api::record::Artefact;
 use vexp_api::sample::{NodeRole, Unit};
 
-use super::options::{Iperf3Options, Protocol};
+use super::options::Iperf3Options;
 use super::*;
 use crate::testing::{artefact, check_damage, check_every_cut, name, of, parse};
 
@@ -389,6 +389,8 @@ fn metrics_have_units() {
 }
 
 mod start {
+    use std::time::Duration;
+
     use vexp_api::spec::Role;
     use vexp_testkit::{FakeShell, context};
 

@@ -11,16 +11,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use tokio::task::JoinSet;
 use vexp_api::plugin::{
-    Context, Finished, Flow, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
+    Context, Flow, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
     PluginError, Raw, Running,
 };
 use vexp_api::sample::{Sample, Unit};
 use vexp_api::shell::Cmd;
 use vexp_api::units::TimeSpan;
 
-use crate::capture::{Batch, Job, MARGIN, subject_role};
+use crate::capture::{Batch, Job, MARGIN, Phases, subject_role};
 
 /// Seconds that ping waits for the last replies.
 const WAIT: u64 = 1;
@@ -130,42 +129,17 @@ impl Measure for Ping {
                 })
                 .collect()
         };
-        let warm_up = jobs("warm-up", request.warm_up);
-        let measured = jobs("stdout", request.window);
-        let batch = Batch::new("ping", request);
-        let warming = batch.launch(warm_up).await?;
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let mut artefacts = batch.collect(warming).await?;
-            let launched = batch.launch(measured).await?;
-            artefacts.extend(batch.collect(launched).await?);
-            Ok(Finished { artefacts })
-        });
-        Ok(Box::new(Probing { task }))
+        let phases = Phases {
+            batch: Batch::new("ping", request),
+            servers: Vec::new(),
+            warm_up: jobs("warm-up", request.warm_up),
+            measured: jobs("stdout", request.window),
+            lead: None,
+        };
+        phases.start().await
     }
 
     fn parse(&self, raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
         parse::parse(raw)
-    }
-}
-
-/// Warm-up probes, then measured ones. A set of one task, because a set ends its tasks when it is
-/// dropped.
-struct Probing {
-    task: JoinSet<Result<Finished, PluginError>>,
-}
-
-#[async_trait]
-impl Running for Probing {
-    async fn finish(mut self: Box<Self>) -> Result<Finished, PluginError> {
-        match self.task.join_next().await {
-            Some(Ok(finished)) => finished,
-            Some(Err(error)) => Err(PluginError::new("run ping", "worker", error.to_string())),
-            None => Err(PluginError::new(
-                "run ping",
-                "worker",
-                "it was never started",
-            )),
-        }
     }
 }
