@@ -13,6 +13,12 @@ use super::super::files::{KERNEL, KERNEL_PARAMETERS, ROOT};
 use super::super::mac::Mac;
 
 const QEMU: &str = "qemu-system-x86_64";
+/// The PC without an HPET: guests keep time by kvm-clock and take their ticks from the local APIC,
+/// so that an HPET, which QEMU emulates outside the kernel, would only delay their start.
+const MACHINE: &str = "pc,hpet=off";
+/// Keeps a guest from looking for AGP bridges on all 256 buses, which Linux does twice on AMD's
+/// processors: of 38 000 port accesses of a boot, each an exit to QEMU, it leaves 5 000.
+const NO_EARLY_SCAN: &str = "pci=noearly";
 
 /// Model of a guest's data NICs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +101,7 @@ pub(super) fn qemu(
             "-cpu",
             "host",
             "-machine",
-            "pc",
+            MACHINE,
         ])
         .args([
             "-smp",
@@ -111,7 +117,10 @@ pub(super) fn qemu(
             "-no-reboot",
         ])
         .args(["-kernel", KERNEL, "-initrd", ramdisk])
-        .args(["-append", &format!("console=ttyS0 {KERNEL_PARAMETERS}")])
+        .args([
+            "-append",
+            &format!("console=ttyS0 {KERNEL_PARAMETERS} {NO_EARLY_SCAN}"),
+        ])
         .args([
             "-drive",
             &format!("if=none,id=root,file={ROOT},format=raw,readonly=on"),

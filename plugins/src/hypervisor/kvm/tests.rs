@@ -40,10 +40,10 @@ async fn prepare_fails_where_the_plan_is_not_met() {
     assert!(error.contains("did not answer"), "{error}");
 }
 
-const QEMU: &str = "qemu-system-x86_64 -name vm1 -accel kvm -cpu host -machine pc -smp 1 -m 224M \
+const QEMU: &str = "qemu-system-x86_64 -name vm1 -accel kvm -cpu host -machine pc,hpet=off -smp 1 -m 224M \
     -nodefaults -no-user-config -display none -no-reboot -kernel /srv/guest/boot/vmlinuz \
     -initrd /run/vexp/guests/vm1/initramfs -append \"console=ttyS0 quiet panic=-1 net.ifnames=0 \
-    mitigations=off random.trust_cpu=on\" -drive if=none,id=root,file=/dev/vdb,format=raw,readonly=on \
+    mitigations=off random.trust_cpu=on pci=noearly\" -drive if=none,id=root,file=/dev/vdb,format=raw,readonly=on \
     -device virtio-blk-pci,drive=root -serial file:/run/vexp/guests/vm1/console \
     -qmp unix:/run/vexp/guests/vm1/qmp,server=on,wait=off \
     -netdev tap,id=nic0,ifname=tap-00010001,script=no,downscript=no \
