@@ -22,6 +22,9 @@ pub fn registry() -> Registry {
         .measure(traffic::ping::Ping)
         .measure(monitor::xentop::Xentop)
         .measure(monitor::sar::Sar)
+        .measure(monitor::mpstat::Mpstat)
+        .measure(monitor::pidstat::Pidstat)
+        .measure(monitor::counters::Counters)
 }
 pub mod testbed;
 

@@ -1,7 +1,11 @@
-//! Monitors. Both are told to take enough samples for the warm-up, the window and what surrounds
+//! Monitors. Those that watch all the time are told to take enough samples for the warm-up, the window and what surrounds
 //! them, so that they end by themselves if nobody ends them; they are ended when the traffic is
 //! over.
 
+pub mod counters;
+pub mod mpstat;
+pub mod pidstat;
+mod processors;
 pub mod sar;
 pub mod xentop;
 
@@ -10,12 +14,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use vexp_api::ids::Name;
-use vexp_api::plugin::{MeasureRequest, PluginError, Running};
-use vexp_api::sample::NodeRole;
+use vexp_api::plugin::{MeasureRequest, ParseError, PluginError, Raw, Running};
+use vexp_api::sample::{NodeRole, Sample};
 use vexp_api::shell::Cmd;
 use vexp_api::units::TimeSpan;
 
 use crate::capture::{Batch, Job, Jobs, MARGIN};
+use crate::text::whole;
 
 /// Time beyond warm-up and window that a monitor covers: servers and clients are started after it,
 /// and its own first sample is of no use.
@@ -55,6 +60,44 @@ const READY: Duration = Duration::from_secs(30);
 /// that waits for its turn would see nothing (seen in dom0 with one emulated processor).
 fn first(program: &str) -> Cmd {
     Cmd::new("nice").args(["-n", "-15", program])
+}
+
+/// A tool of sysstat, with times and numbers as the parsers read them.
+fn sysstat(tool: &str) -> Cmd {
+    first("env").args(["LC_ALL=C", "S_TIME_FORMAT=ISO", tool])
+}
+
+/// The interval of a file's samples in seconds.
+fn delay(raw: &Raw<'_>) -> Result<f64, ParseError> {
+    let options: MonitorOptions =
+        crate::options::read(&raw.artefact.options).map_err(|e| whole(raw, e.to_string()))?;
+    let seconds = options.seconds().map_err(|e| whole(raw, e))?;
+    Ok(seconds as f64)
+}
+
+/// Refuses samples that arrived in one lump: their arrival says nothing about their time.
+fn unbuffered(raw: &Raw<'_>, arrivals: &[Option<f64>], delay: f64) -> Result<(), ParseError> {
+    let (Some(Some(first)), Some(Some(last))) = (arrivals.first(), arrivals.last()) else {
+        return Ok(());
+    };
+    if last - first >= 0.5 * delay * (arrivals.len() - 1) as f64 {
+        return Ok(());
+    }
+    let message = format!(
+        "{} samples {delay} s apart arrived within {:.1} s: the output was buffered, so that their times are unknown",
+        arrivals.len(),
+        last - first
+    );
+    Err(whole(raw, message))
+}
+
+/// A sample about a part of its node, such as an interface: `eth1.rx_packets`.
+fn of_part(raw: &Raw<'_>, part: &str, sample: Sample) -> Result<Sample, ParseError> {
+    let metric = Name::new(format!("{part}.{}", sample.metric));
+    Ok(Sample {
+        metric: metric.map_err(|error| whole(raw, error.to_string()))?,
+        ..sample
+    })
 }
 
 /// Starts a monitor on the host and waits until it has printed something, so that traffic never
@@ -106,11 +149,19 @@ mod tests {
 
     #[tokio::test]
     async fn monitors_cover_warm_up_and_window_with_a_margin() {
-        let cases: [(&dyn Measure, &str); 2] = [
+        let cases: [(&dyn Measure, &str); 4] = [
             (&xentop::Xentop, "nice -n -15 xentop -b -f -d 1 -i 14"),
             (
                 &sar::Sar,
                 "nice -n -15 env LC_ALL=C S_TIME_FORMAT=ISO sar -u ALL -P ALL 1 14",
+            ),
+            (
+                &mpstat::Mpstat,
+                "nice -n -15 env LC_ALL=C S_TIME_FORMAT=ISO mpstat -P ALL 1 14",
+            ),
+            (
+                &pidstat::Pidstat,
+                "nice -n -15 env LC_ALL=C S_TIME_FORMAT=ISO pidstat -u -h -H -l -p ALL -C \"^qemu-system\" 1 14",
             ),
         ];
         for (plugin, command) in cases {

@@ -47,8 +47,9 @@ impl Hypervisor for Kvm {
             toolstacks: &[],
             schedulers: &[],
             weighted: &[],
-            // Where all processors are the host's, its own accounting sees the guests.
-            monitors: &["sar"],
+            // Where all processors are the host's, its own accounting sees the guests, each of
+            // which is a process.
+            monitors: &["sar", "pidstat"],
             host_memory: ByteSize::new(512 << 20),
         }
     }

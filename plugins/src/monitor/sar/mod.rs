@@ -1,4 +1,7 @@
 //! Processor time of the host with sysstat's sar.
+//!
+//! On a KVM host this is everything, QEMU and its guests too; pidstat tells the guests' parts of it
+//! apart. The total is sar's, and pidstat's values are never added to it.
 
 mod parse;
 #[cfg(test)]
@@ -53,16 +56,8 @@ impl Measure for Sar {
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
         super::start("sar", request, |seconds, samples| {
-            super::first("env")
-                .args([
-                    "LC_ALL=C",
-                    "S_TIME_FORMAT=ISO",
-                    "sar",
-                    "-u",
-                    "ALL",
-                    "-P",
-                    "ALL",
-                ])
+            super::sysstat("sar")
+                .args(["-u", "ALL", "-P", "ALL"])
                 .args([seconds.to_string(), samples.to_string()])
         })
         .await

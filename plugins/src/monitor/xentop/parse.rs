@@ -16,7 +16,7 @@ use vexp_api::plugin::{ParseError, Raw};
 use vexp_api::sample::{NodeRole, Sample};
 
 use super::CPU;
-use crate::monitor::MonitorOptions;
+use crate::monitor;
 use crate::text::{Line, Maker, at, decimal, lines, whole};
 
 /// What xentop calls the control domain.
@@ -31,9 +31,7 @@ struct Header {
 }
 
 pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
-    let options: MonitorOptions =
-        crate::options::read(&raw.artefact.options).map_err(|e| whole(raw, e.to_string()))?;
-    let delay = options.seconds().map_err(|e| whole(raw, e))? as f64;
+    let delay = monitor::delay(raw)?;
     let mut header: Option<Header> = None;
     // Domains of the iteration before this one, and of this one.
     let (mut before, mut now) = (BTreeSet::new(), BTreeSet::new());
@@ -90,7 +88,7 @@ pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
             format!("xentop printed no second sample of any domain; it said: {said:?}"),
         ));
     }
-    check_times(raw, &iterations, delay)?;
+    monitor::unbuffered(raw, &iterations, delay)?;
     Ok(out)
 }
 
@@ -149,21 +147,4 @@ fn node(raw: &Raw<'_>, line: &Line<'_>, domain: &str) -> Result<(Name, NodeRole)
         );
         at(raw, line.number, message)
     })
-}
-
-/// Refuses times of lines that arrived in one lump: they say nothing about the samples.
-fn check_times(raw: &Raw<'_>, iterations: &[Option<f64>], delay: f64) -> Result<(), ParseError> {
-    let (Some(Some(first)), Some(Some(last))) = (iterations.first(), iterations.last()) else {
-        return Ok(());
-    };
-    let expected = delay * iterations.len().saturating_sub(1) as f64;
-    if last - first < 0.5 * expected {
-        let message = format!(
-            "{} samples {delay} s apart arrived within {:.1} s: the output was buffered, so that their times are unknown",
-            iterations.len(),
-            last - first
-        );
-        return Err(whole(raw, message));
-    }
-    Ok(())
 }
