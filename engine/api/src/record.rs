@@ -43,6 +43,10 @@ pub struct RunRecord {
     pub started: String,
     /// When it ended; `None` while it runs or if it was killed.
     pub ended: Option<String>,
+    /// What the run was expected to take when it was started, in seconds; `None` if it was resumed,
+    /// for then `started` and `ended` do not say what it took.
+    #[serde(default)]
+    pub estimate_s: Option<f64>,
     /// What the controller is: kernel, processors, memory, emulator.
     pub controller: BTreeMap<String, String>,
     /// Deviations that were only known at run time, beside the plan's.

@@ -5,23 +5,29 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use support::{checked, folder};
 use vexp_api::digest::{Digest, canonical_json};
 use vexp_api::ids::Name;
-use vexp_api::plan::Plan;
-use vexp_engine::plan::{PlanError, plan};
+use vexp_api::plan::{Calibration, Plan};
+use vexp_engine::check::CheckedStudy;
+use vexp_engine::plan::estimate::{self, Start};
+use vexp_engine::plan::{PlanError, calibration_plan, plan};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn paper() -> vexp_engine::check::CheckedStudy {
-    checked(&folder("../../experiments/paper.ncl"))
+/// The paper's study, evaluated once.
+fn paper() -> CheckedStudy {
+    static PAPER: LazyLock<CheckedStudy> =
+        LazyLock::new(|| checked(&folder("../../experiments/paper.ncl")));
+    PAPER.clone()
 }
 
 fn of_paper(effort: &str, only: Option<&str>) -> Plan {
-    plan(&paper(), &name("emulated"), &name(effort), only).unwrap()
+    plan(&paper(), &name("emulated"), &name(effort), only, None).unwrap()
 }
 
 /// The order of the quick plan, as text.
@@ -57,7 +63,7 @@ fn quick_plan_of_the_paper() {
 #[test]
 fn golden_digest() {
     let checked = checked(&folder("tests/good/small.ncl"));
-    let plan = plan(&checked, &name("emulated"), &name("quick"), None).unwrap();
+    let plan = plan(&checked, &name("emulated"), &name("quick"), None, None).unwrap();
     insta::assert_snapshot!(Digest::of_value(&plan).unwrap().to_string());
 }
 
@@ -74,7 +80,7 @@ fn planning_twice_gives_the_same_bytes() {
 
 #[test]
 fn every_point_is_run_in_every_repetition() {
-    let plan = of_paper("standard", None);
+    let plan = of_paper("full", None);
     let mut ids = BTreeSet::new();
     let mut points: BTreeMap<_, u32> = BTreeMap::new();
     for block in &plan.blocks {
@@ -89,9 +95,10 @@ fn every_point_is_run_in_every_repetition() {
                 .or_default() += 1;
         }
     }
-    // Three experiments; Linux has one point, each of five platforms with guests has four.
-    assert_eq!(points.len(), 3 * (1 + 5 * 4));
-    assert!(points.values().all(|n| *n == 5), "{points:?}");
+    // End hosts: two experiments; Linux has one point, each of five platforms with guests has four.
+    // Routers: four experiments with two such platforms, and one that needs a guest to load.
+    assert_eq!(points.len(), 2 * (1 + 5 * 4) + 4 * (1 + 2 * 4) + 2 * 3);
+    assert!(points.values().all(|n| *n == 3), "{points:?}");
     let repetitions: Vec<_> = plan.blocks.iter().map(|block| block.repetition).collect();
     assert!(repetitions.is_sorted());
 }
@@ -122,7 +129,14 @@ fn the_seed_changes_the_order_and_nothing_else() {
                 &format!("name = \"hello\", seed = {seed}"),
             );
             std::fs::write(&path, text).unwrap();
-            let plan = plan(&checked(&path), &name("emulated"), &name("quick"), None).unwrap();
+            let plan = plan(
+                &checked(&path),
+                &name("emulated"),
+                &name("quick"),
+                None,
+                None,
+            )
+            .unwrap();
             plan.trials().map(|t| t.id.clone()).collect::<Vec<_>>()
         })
         .collect();
@@ -147,23 +161,146 @@ fn refuses_what_it_does_not_know() {
     let quick = name("quick");
     let emulated = name("emulated");
     assert!(matches!(
-        plan(&checked, &name("moon"), &quick, None),
+        plan(&checked, &name("moon"), &quick, None, None),
         Err(PlanError::NoTestbed(..))
     ));
     assert!(matches!(
-        plan(&checked, &emulated, &name("heroic"), None),
+        plan(&checked, &emulated, &name("heroic"), None, None),
         Err(PlanError::NoEffort(..))
     ));
     assert!(matches!(
-        plan(&checked, &emulated, &quick, Some("a[")),
+        plan(&checked, &emulated, &quick, Some("a["), None),
         Err(PlanError::BadGlob { .. })
     ));
-    let standard = name("standard");
-    let nothing = plan(&checked, &emulated, &standard, Some("route*")).unwrap_err();
+    let stressed = Some("route-latency-stressed.linux*");
+    let full = name("full");
+    let nothing = plan(&checked, &emulated, &full, stressed, None).unwrap_err();
     let text = nothing.to_string();
     assert!(
-        text.contains("forwarding between two data networks"),
+        text.contains("on linux: without guests there is none to load"),
         "{text}"
+    );
+}
+
+fn found(factor: f64) -> Calibration {
+    Calibration {
+        factor,
+        interval: (factor * 0.9, factor * 1.1),
+        cpu_per_mbps: 0.2,
+        cpu: 0.32,
+        points: vec![(50.0, 10.0), (100.0, 20.0), (200.0, 40.0)],
+        note: None,
+    }
+}
+
+#[test]
+fn a_calibration_sets_the_rates_and_stands_in_the_plan() {
+    let (emulated, quick) = (name("emulated"), name("quick"));
+    let found = found(0.17);
+    let plan_of =
+        |checked: &CheckedStudy| plan(checked, &emulated, &quick, None, Some(&found)).unwrap();
+    let calibrated = plan_of(&paper());
+    assert_eq!(calibrated.calibration, Some(found.clone()));
+    let blocks = || calibrated.blocks.iter();
+    let mut nics = blocks().flat_map(|block| &block.machine.nics);
+    assert!(nics.all(|nic| nic.rate.to_string() == "170Mb/s"));
+    let link = calibrated
+        .deviations
+        .iter()
+        .find(|d| d.property == "link rate");
+    let link = link.unwrap();
+    assert_eq!(link.used, "170Mb/s");
+    assert!(
+        link.reason
+            .ends_with("by calibration on the machine at hand"),
+        "{}",
+        link.reason
+    );
+    // The order and everything else is that of any rate.
+    let ids = |plan: &Plan| plan.trials().map(|t| t.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&calibrated), ids(&of_paper("quick", None)));
+
+    // A study that does not ask for it keeps its own rates.
+    let small = checked(&folder("tests/good/small.ncl"));
+    assert_eq!(
+        plan_of(&small),
+        plan(&small, &emulated, &quick, None, None).unwrap()
+    );
+}
+
+#[test]
+fn a_calibration_measures_the_reference_point_around_the_first_rate() {
+    let emulated = name("emulated");
+    let plan = calibration_plan(&paper(), &emulated).unwrap().unwrap();
+    let mut blocks: Vec<_> = plan.blocks.iter().collect();
+    blocks.sort_by_key(|block| block.machine.nics[0].rate);
+    let rates: Vec<_> = blocks
+        .iter()
+        .map(|block| (block.id.as_str(), block.machine.nics[0].rate.to_string()))
+        .collect();
+    let expected = [("0.05", "50Mb/s"), ("0.1", "100Mb/s"), ("0.2", "200Mb/s")];
+    assert_eq!(rates.len(), expected.len());
+    for ((id, rate), (factor, mbps)) in rates.into_iter().zip(expected) {
+        assert_eq!(id, format!("linux.eserver-325.link-{factor}"));
+        assert_eq!(rate, mbps);
+    }
+    let ids: BTreeSet<_> = plan.trials().map(|trial| trial.id.as_str()).collect();
+    assert_eq!(ids.len(), 9);
+    assert!(
+        ids.iter().all(|id| id.starts_with("send-tcp.linux.v0.r")),
+        "{ids:?}"
+    );
+    assert!(plan.deviations.iter().all(|d| d.property != "link rate"));
+    assert!(plan.excluded.is_empty());
+
+    let small = checked(&folder("tests/good/small.ncl"));
+    assert_eq!(calibration_plan(&small, &emulated).unwrap(), None);
+}
+
+/// Each machine is booted once for all its VM counts; everything after that is restored.
+#[test]
+fn kept_boots_are_estimated_once() {
+    let plan = of_paper("full", None);
+    let costs = estimate::blocks(&plan);
+    assert_eq!(costs.len(), plan.blocks.len());
+    let total: f64 = costs.iter().map(|cost| cost.seconds()).sum();
+    assert_eq!(plan.estimate.run.secs_f64(), total.ceil());
+    for (cost, block) in costs.iter().zip(&plan.blocks) {
+        assert_eq!(cost.block, block.id);
+        assert_eq!(cost.trials.len(), block.trials.len());
+        if block.repetition > 1 {
+            assert_eq!(cost.start, Start::Restored, "{}", block.id);
+        }
+    }
+    // In the first repetition as many guests are booted as the largest block of a machine has.
+    let machines: BTreeMap<_, u32> = plan
+        .blocks
+        .iter()
+        .map(|block| {
+            (
+                (&block.machine.platform, &block.machine.hardware),
+                block.machine.max_vms,
+            )
+        })
+        .collect();
+    let booted: f64 = machines
+        .values()
+        .map(|vms| 17.0 + 18.0 * f64::from(*vms))
+        .sum();
+    let first = costs
+        .iter()
+        .zip(&plan.blocks)
+        .filter(|(_, block)| block.repetition == 1);
+    let starts: f64 = first.map(|(cost, _)| cost.start_s).sum();
+    // The rest is restoring, at most 8 s a block.
+    let blocks = plan
+        .blocks
+        .iter()
+        .filter(|block| block.repetition == 1)
+        .count() as f64;
+    assert!(
+        starts >= booted && starts <= booted + 8.0 * blocks,
+        "{starts} of {booted}"
     );
 }
 
@@ -193,7 +330,7 @@ fn ten_thousand_trials() {
         .unwrap();
     let start = std::time::Instant::now();
     let checked = vexp_engine::check::check(&loaded, &support::registry()).unwrap();
-    let plan = plan(&checked, &name("emulated"), &name("full"), None).unwrap();
+    let plan = plan(&checked, &name("emulated"), &name("full"), None, None).unwrap();
     assert_eq!(plan.trials().count(), 10_000);
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }

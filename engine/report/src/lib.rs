@@ -14,9 +14,11 @@
 //! | [`table`] | tidy table → Parquet, CSV, JSON lines |
 //! | [`stats`] | series → mean, interval, fairness |
 //! | [`metrics`] | trials → metrics of each point of the matrix |
+//! | [`calibration`] | trials of a calibration → link rate |
 //! | [`judge`] | metrics → verdicts on claims |
 //! | [`report`] | all of it → HTML, Markdown, SVG, CSV |
 
+pub mod calibration;
 mod files;
 pub mod frame;
 pub mod judge;

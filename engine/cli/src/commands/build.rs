@@ -21,7 +21,7 @@ pub(super) fn run(
     registry: &Registry,
 ) -> Result<Exit, Failure> {
     let (checked, _) = study::checked(&study_args.file, registry)?;
-    let plan = study::planned(&checked, study_args)?;
+    let plan = study::planned(&checked, study_args, None)?;
     defined(images)?;
     let progress = Progress::new();
     let result = if relock {
@@ -65,7 +65,7 @@ fn policy(args: &ImageArgs) -> Locked {
     }
 }
 
-fn store(args: &ImageArgs) -> Result<Store, Failure> {
+pub(super) fn store(args: &ImageArgs) -> Result<Store, Failure> {
     match &args.store {
         Some(root) => Store::open(root),
         None => Store::open_default(),

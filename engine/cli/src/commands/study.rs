@@ -5,7 +5,7 @@ use std::path::Path;
 
 use vexp_api::diagnostic::Diagnostic;
 use vexp_api::exit::Exit;
-use vexp_api::plan::Plan;
+use vexp_api::plan::{Calibration, Plan};
 use vexp_api::registry::Registry;
 use vexp_engine::check::{CheckedStudy, check};
 use vexp_engine::load::{LoadError, Loaded, Loader};
@@ -50,9 +50,15 @@ pub(super) fn checked(file: &Path, registry: &Registry) -> Result<(CheckedStudy,
     }
 }
 
-/// Plans a checked study as the command line says.
-pub(super) fn planned(study: &CheckedStudy, args: &StudyArgs) -> Result<Plan, Failure> {
-    plan(study, &args.testbed, &args.effort, args.only.as_deref()).map_err(|error| {
+/// Plans a checked study as the command line says, at the link rate that was found for this machine
+/// if there is one.
+pub(super) fn planned(
+    study: &CheckedStudy,
+    args: &StudyArgs,
+    calibration: Option<&Calibration>,
+) -> Result<Plan, Failure> {
+    let only = args.only.as_deref();
+    plan(study, &args.testbed, &args.effort, only, calibration).map_err(|error| {
         let failure = Failure::of(Exit::Usage, &error);
         match &error {
             PlanError::BadGlob { .. } => {

@@ -3,6 +3,8 @@
 //! First the shape of every field ([`shape`]), then the rules between fields ([`rules`]) on what
 //! is left. What follows from a mistake is not reported beside the mistake.
 
+mod calibration;
+mod figures;
 mod findings;
 mod nearest;
 mod references;
@@ -98,7 +100,9 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
         registry,
     };
     references::check(&cx, &mut findings);
+    figures::check(&cx, &mut findings);
     rules::check(&cx, &mut findings);
+    calibration::check(&cx, &mut findings);
     let errors = |all: &[Diagnostic]| all.iter().any(|d| d.severity == Severity::Error);
     if !errors(&findings.all) {
         findings.all.extend(loaded.contract.clone());

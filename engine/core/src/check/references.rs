@@ -26,7 +26,7 @@ pub(super) fn check(cx: &Cx<'_>, findings: &mut Findings<'_>) {
 }
 
 /// Reports a name that is not among `known`.
-fn resolve(
+pub(super) fn resolve(
     what: &str,
     name: &Name,
     known: &[&str],
@@ -57,12 +57,12 @@ fn resolve_key(
     }
 }
 
-fn keys<T>(map: &BTreeMap<Name, T>) -> Vec<&str> {
+pub(super) fn keys<T>(map: &BTreeMap<Name, T>) -> Vec<&str> {
     map.keys().map(Name::as_str).collect()
 }
 
 /// Reports elements that stand in a list twice.
-fn unique<T: Ord + Display>(
+pub(super) fn unique<T: Ord + Display>(
     what: &str,
     items: impl IntoIterator<Item = T>,
     path: &FieldPath,
@@ -246,7 +246,13 @@ fn testbeds(cx: &Cx<'_>, findings: &mut Findings<'_>) {
     }
 }
 
-fn metric_ref(cx: &Cx<'_>, of: &MetricRef, path: &FieldPath, findings: &mut Findings<'_>) {
+/// A metric must be known, its point must be in the matrix, and its virtual machine must run there.
+pub(super) fn metric_ref(
+    cx: &Cx<'_>,
+    of: &MetricRef,
+    path: &FieldPath,
+    findings: &mut Findings<'_>,
+) {
     let metrics: Vec<_> = metric::METRICS.iter().map(|metric| metric.name).collect();
     resolve(
         "metric",
@@ -310,6 +316,42 @@ fn metric_ref(cx: &Cx<'_>, of: &MetricRef, path: &FieldPath, findings: &mut Find
             help,
             &[(&vms, "its VM counts")],
         );
+        return;
+    }
+    if let Some(node) = &of.node {
+        virtual_machine(of, node, path, findings);
+    }
+}
+
+/// Reports a metric that no virtual machine has alone.
+pub(super) fn resolve_per_vm(name: &Name, path: &FieldPath, findings: &mut Findings<'_>) {
+    if metric::find(name.as_str()).is_some_and(|metric| !metric.per_vm) {
+        let own = metric::METRICS.iter().filter(|metric| metric.per_vm);
+        let own: Vec<_> = own.map(|metric| metric.name).collect();
+        let message = format!("`{name}` is of all virtual machines together, not of one");
+        let help = Some(format!("metrics of one: {}", own.join(", ")));
+        findings.rule("metric-node", path, message, help, &[]);
+    }
+}
+
+fn virtual_machine(of: &MetricRef, node: &Name, path: &FieldPath, findings: &mut Findings<'_>) {
+    resolve_per_vm(&of.metric, &path.key("metric"), findings);
+    if !(1..=of.vms).any(|i| *node == *format!("vm{i}")) {
+        let at = path.key("node");
+        let vms = path.key("vms");
+        let message = format!("there is no virtual machine `{node}` at this point");
+        let help = Some(match of.vms {
+            0 => "leave `node` out: the platform has no guests".to_owned(),
+            1 => "there is: vm1".to_owned(),
+            most => format!("there are: vm1 to vm{most}"),
+        });
+        findings.rule(
+            "unknown-name",
+            &at,
+            message,
+            help,
+            &[(&vms, "the VM count")],
+        );
     }
 }
 
@@ -330,9 +372,14 @@ fn published(cx: &Cx<'_>, findings: &mut Findings<'_>) {
     }
     let points = cx.study.published.iter().map(|value| {
         let of = &value.of;
+        let node = of.node.as_ref().map(|node| format!(", {node}"));
         format!(
-            "{} of {} on {}, {} VMs",
-            of.metric, of.experiment, of.platform, of.vms
+            "{} of {} on {}, {} VMs{}",
+            of.metric,
+            of.experiment,
+            of.platform,
+            of.vms,
+            node.unwrap_or_default()
         )
     });
     unique("value of", points, &path, findings);

@@ -2,7 +2,7 @@
 
 use vexp_api::ids::Name;
 use vexp_api::plugin::HypervisorTraits;
-use vexp_api::spec::{Experiment, GuestShape, Hardware, Overlay, Platform, Role};
+use vexp_api::spec::{Effort, Experiment, GuestShape, Hardware, Overlay, Platform, Role};
 use vexp_api::units::{BitRate, ByteSize};
 
 use super::Cx;
@@ -31,6 +31,24 @@ pub(super) fn check(cx: &Cx<'_>, findings: &mut Findings<'_>) {
     for (name, overlay) in &cx.study.testbeds {
         let path = FieldPath::of(&["testbeds", name.as_str()]);
         link(cx, overlay, &path, findings);
+    }
+    for (name, effort) in &cx.study.efforts {
+        let path = FieldPath::of(&["efforts", name.as_str()]);
+        boots(effort, &path, findings);
+    }
+}
+
+/// More boots than repetitions are made for nothing.
+fn boots(effort: &Effort, path: &FieldPath, findings: &mut Findings<'_>) {
+    if let Some(boots) = effort.boots
+        && boots > effort.repetitions
+    {
+        let message = format!(
+            "{} repetitions start from {} of {boots} boots",
+            effort.repetitions, effort.repetitions
+        );
+        let help = "give as many boots as repetitions, or fewer";
+        findings.warn("unused-boots", &path.key("boots"), message, help);
     }
 }
 
@@ -389,6 +407,14 @@ pub(crate) fn scaled(rate: BitRate, factor: f64) -> Option<BitRate> {
     (product % scale == 0 && bits > 0).then(|| BitRate::new(bits))
 }
 
+/// The step between numbers of two significant digits at `least`: 0.001 for 0.05. No number of two
+/// digits that is larger has a finer one.
+pub(super) fn finest(least: f64) -> f64 {
+    let exponent = least.log10().floor() as i32 - 1;
+    // By way of its text: the nearest number, which a power of ten need not be.
+    format!("1e{exponent}").parse().unwrap_or(least)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,5 +429,16 @@ mod tests {
         assert_eq!(scaled(giga, 1.0 / 3.0), None);
         assert_eq!(scaled(BitRate::new(1), 0.1), None);
         assert_eq!(scaled(giga, -0.5), None);
+    }
+
+    #[test]
+    fn steps_of_two_significant_digits() {
+        assert_eq!(finest(0.05), 0.001);
+        assert_eq!(finest(0.1), 0.01);
+        assert_eq!(finest(1.0), 0.1);
+        assert_eq!(
+            scaled(BitRate::new(1_000_000_000), finest(0.003)),
+            Some(BitRate::new(100_000))
+        );
     }
 }

@@ -2,48 +2,140 @@
 //!
 //! The constants were measured under emulation on a machine of 2 cores without virtualization
 //! hardware and with nothing else to do, and are the upper ends of what was seen. They decide
-//! nothing: a run shows its own progress.
+//! nothing: a run holds them against what it sees, and corrects the time that it says is left.
 
-use vexp_api::plan::{Block, Estimate};
+use std::collections::BTreeMap;
+
+use vexp_api::ids::Name;
+use vexp_api::plan::{Block, Estimate, Plan, Trial};
 use vexp_api::units::{ByteSize, TimeSpan};
 
 /// Power-on of a machine until its hypervisor is ready, seconds: 8 to 17, Xen at the upper end.
-const MACHINE_BOOT_S: u64 = 17;
+const MACHINE_BOOT_S: f64 = 17.0;
 /// Start of a guest until it answers, seconds: 13 to 18, in a domU as under KVM.
-const GUEST_BOOT_S: u64 = 18;
+const GUEST_BOOT_S: f64 = 18.0;
+/// Restoring a machine's snapshot until it answers and its clock is right, seconds.
+const RESTORE_S: f64 = 4.0;
+/// The same for each of its guests, seconds.
+const GUEST_RESTORE_S: f64 = 0.5;
 /// A trial beside its warm-up and window, seconds: starting and stopping its tools and collecting
 /// what they leave took 2 to 4.
-const TRIAL_S: u64 = 4;
+const TRIAL_S: f64 = 4.0;
 /// Building an image from nothing with packages at hand, seconds: 17 to 34, and up to 100 where
 /// the machine had other work.
 const IMAGE_S: u64 = 34;
 /// A built image, bytes: 70 MiB of root file system, 20 MiB of kernel and initramfs, and 150 MB
 /// (143 MiB) of packages that are kept for the next build.
 const IMAGE_BYTES: u64 = (70 + 20 + 143) << 20;
+/// A snapshot of a machine, bytes: 255 MiB were written of one with 4 GiB and eight guests.
+const SNAPSHOT_BYTES: u64 = 255 << 20;
 /// Raw data of a trial, bytes.
 const TRIAL_BYTES: u64 = 256 << 10;
 /// Logs and environment of a block, bytes.
 const BLOCK_BYTES: u64 = 1 << 20;
 
+/// How a block comes to its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Start {
+    /// Something is booted: the machine, guests, or both.
+    Booted,
+    /// All is restored from a snapshot.
+    Restored,
+}
+
+/// What a block is expected to take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockCost {
+    /// Block.
+    pub block: Name,
+    /// How it comes to its machine.
+    pub start: Start,
+    /// Seconds until the machine and its guests are there.
+    pub start_s: f64,
+    /// Trials in their order, and the seconds of each.
+    pub trials: Vec<(Name, f64)>,
+}
+
+impl BlockCost {
+    /// Seconds in all.
+    pub fn seconds(&self) -> f64 {
+        self.start_s + self.trials.iter().map(|(_, seconds)| seconds).sum::<f64>()
+    }
+}
+
+/// What each block of a plan is expected to take, in the plan's order.
+///
+/// A machine that is kept is booted by the first block that needs it, which grows it guest by guest
+/// and keeps it on the way; a block with more guests goes on from there, and others restore it.
+/// Snapshots of earlier runs are not counted on.
+pub fn blocks(plan: &Plan) -> Vec<BlockCost> {
+    costs(&plan.blocks)
+}
+
+fn costs(blocks: &[Block]) -> Vec<BlockCost> {
+    let mut kept: BTreeMap<(&Name, &Name, u32), u32> = BTreeMap::new();
+    let mut costs = Vec::new();
+    for block in blocks {
+        let machine = &block.machine;
+        let have = block.boot.and_then(|boot| {
+            let key = (&machine.platform, &machine.hardware, boot);
+            let before = kept.get(&key).copied();
+            kept.insert(key, before.unwrap_or(0).max(block.vms));
+            before
+        });
+        let restored = have.map(|have| have.min(block.vms));
+        let guests = f64::from(block.vms - restored.unwrap_or(0)) * GUEST_BOOT_S;
+        let start_s = match restored {
+            None => MACHINE_BOOT_S + guests,
+            Some(old) => RESTORE_S + GUEST_RESTORE_S * f64::from(old) + guests,
+        };
+        costs.push(BlockCost {
+            block: block.id.clone(),
+            start: match restored == Some(block.vms) {
+                true => Start::Restored,
+                false => Start::Booted,
+            },
+            start_s,
+            trials: block.trials.iter().map(trial).collect(),
+        });
+    }
+    costs
+}
+
+fn trial(trial: &Trial) -> (Name, f64) {
+    let seconds = TRIAL_S + trial.warm_up.secs_f64() + trial.window.secs_f64();
+    (trial.id.clone(), seconds)
+}
+
+/// How many snapshots a plan keeps: one of each VM count of each machine and boot.
+fn snapshots(blocks: &[Block]) -> u64 {
+    let all: std::collections::BTreeSet<_> = blocks
+        .iter()
+        .filter_map(|block| {
+            let machine = &block.machine;
+            Some((&machine.platform, &machine.hardware, block.boot?, block.vms))
+        })
+        .collect();
+    all.len() as u64
+}
+
 /// The estimate; saturates instead of wrapping.
 pub(super) fn of(blocks: &[Block], images: usize) -> Estimate {
     let images = images as u64;
-    let mut run: u64 = 0;
-    let mut disk = images.saturating_mul(IMAGE_BYTES);
-    for block in blocks {
-        let boots = MACHINE_BOOT_S + GUEST_BOOT_S * u64::from(block.vms);
-        run = run.saturating_add(TimeSpan::from_secs(boots).nanos());
-        disk = disk.saturating_add(BLOCK_BYTES);
-        for trial in &block.trials {
-            run = run
-                .saturating_add(TimeSpan::from_secs(TRIAL_S).nanos())
-                .saturating_add(trial.warm_up.nanos())
-                .saturating_add(trial.window.nanos());
-            disk = disk.saturating_add(TRIAL_BYTES);
-        }
-    }
+    let seconds: f64 = costs(blocks).iter().map(BlockCost::seconds).sum();
+    let trials: u64 = blocks.iter().map(|block| block.trials.len() as u64).sum();
+    let disk = [
+        (images, IMAGE_BYTES),
+        (snapshots(blocks), SNAPSHOT_BYTES),
+        (blocks.len() as u64, BLOCK_BYTES),
+        (trials, TRIAL_BYTES),
+    ];
+    let disk = disk.iter().fold(0_u64, |sum, (count, bytes)| {
+        sum.saturating_add(count.saturating_mul(*bytes))
+    });
     Estimate {
-        run: TimeSpan::new(run),
+        // Whole seconds: it is no better than that. Conversions of large numbers saturate.
+        run: TimeSpan::from_secs(seconds.ceil() as u64),
         build: TimeSpan::from_secs(images.saturating_mul(IMAGE_S)),
         disk: ByteSize::new(disk),
     }

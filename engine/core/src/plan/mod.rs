@@ -6,19 +6,23 @@
 //! in random order, within a block the experiments. A selection of trials keeps the order that they
 //! have in the whole.
 
+mod calibration;
 mod deviations;
-mod estimate;
+pub mod estimate;
 mod machine;
 mod order;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use vexp_api::ids::{BadName, Name};
-use vexp_api::plan::{Block, Excluded, FORMAT, Plan, Trial};
+use vexp_api::plan::{Block, Calibration, Excluded, FORMAT, Plan, Trial};
 use vexp_api::spec::{Effort, Experiment, Overlay, Platform};
 
 use crate::check::CheckedStudy;
 use order::Rng;
+
+pub use calibration::{calibrate, calibration_plan};
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +52,21 @@ pub enum PlanError {
 /// What is to be planned.
 struct Cx<'a> {
     checked: &'a CheckedStudy,
-    overlay: &'a Overlay,
+    overlay: Cow<'a, Overlay>,
     testbed: &'a Name,
     effort: &'a Effort,
 }
 
-/// Plans a study. `only` is a glob over trials' ids.
+/// What the study says about a testbed.
+fn overlay<'a>(checked: &'a CheckedStudy, testbed: &Name) -> Result<&'a Overlay, PlanError> {
+    let all = &checked.study().testbeds;
+    all.get(testbed)
+        .ok_or_else(|| PlanError::NoTestbed(testbed.clone(), names(all.keys())))
+}
+
+/// Plans a study. `only` is a glob over trials' ids. `calibration` is what was found for the machine
+/// at hand, if the study asks to find the link rate ([`calibrate`]); without it the rate is that
+/// where the search begins.
 ///
 /// # Errors
 /// [`PlanError`], if the testbed or the effort is unknown or nothing is left to run.
@@ -62,6 +75,7 @@ pub fn plan(
     testbed: &Name,
     effort: &Name,
     only: Option<&str>,
+    calibration: Option<&Calibration>,
 ) -> Result<Plan, PlanError> {
     let study = checked.study();
     let only = only
@@ -72,12 +86,14 @@ pub fn plan(
             })
         })
         .transpose()?;
+    let asked = calibrate(checked, testbed)?.is_some();
+    let calibration = calibration.filter(|_| asked);
     let cx = Cx {
         checked,
-        overlay: study
-            .testbeds
-            .get(testbed)
-            .ok_or_else(|| PlanError::NoTestbed(testbed.clone(), names(study.testbeds.keys())))?,
+        overlay: match calibration {
+            Some(found) => Cow::Owned(calibration::apply(overlay(checked, testbed)?, found)),
+            None => Cow::Borrowed(overlay(checked, testbed)?),
+        },
         testbed,
         effort: study
             .efforts
@@ -99,26 +115,7 @@ pub fn plan(
     if blocks.is_empty() {
         return Err(PlanError::Nothing(reasons(&excluded)));
     }
-    let images: BTreeSet<_> = blocks
-        .iter()
-        .flat_map(|block| [&block.machine.image, &block.machine.guest_image])
-        .chain(checked.tools(testbed))
-        .cloned()
-        .collect();
-    Ok(Plan {
-        format: FORMAT,
-        study: study.name.clone(),
-        study_digest: checked.digest().clone(),
-        testbed: testbed.clone(),
-        effort: effort.clone(),
-        seed: study.seed,
-        calibration: None,
-        estimate: estimate::of(&blocks, images.len()),
-        images: images.into_iter().collect(),
-        deviations: deviations::of(study, cx.overlay, &blocks),
-        blocks,
-        excluded,
-    })
+    Ok(cx.finished(effort, calibration.cloned(), blocks, excluded))
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a Name>) -> String {
@@ -143,6 +140,37 @@ type Group = Vec<Trial>;
 type GroupKey = (u32, Name, Name, u32);
 
 impl Cx<'_> {
+    /// The whole plan of some blocks.
+    fn finished(
+        &self,
+        effort: &Name,
+        calibration: Option<Calibration>,
+        blocks: Vec<Block>,
+        excluded: Vec<Excluded>,
+    ) -> Plan {
+        let study = self.checked.study();
+        let images: BTreeSet<_> = blocks
+            .iter()
+            .flat_map(|block| [&block.machine.image, &block.machine.guest_image])
+            .chain(self.checked.tools(self.testbed))
+            .cloned()
+            .collect();
+        Plan {
+            format: FORMAT,
+            study: study.name.clone(),
+            study_digest: self.checked.digest().clone(),
+            testbed: self.testbed.clone(),
+            effort: effort.clone(),
+            seed: study.seed,
+            calibration,
+            estimate: estimate::of(&blocks, images.len()),
+            images: images.into_iter().collect(),
+            deviations: deviations::of(study, &self.overlay, &blocks),
+            blocks,
+            excluded,
+        }
+    }
+
     fn expand(
         &self,
         excluded: &mut BTreeSet<Excluded>,
@@ -171,7 +199,7 @@ impl Cx<'_> {
                 if !wanted(&self.effort.platforms, platform_name) {
                     continue;
                 }
-                if machine::software(self.overlay, platform).is_none() {
+                if machine::software(&self.overlay, platform).is_none() {
                     let reason = format!(
                         "testbed `{}` has no rule for {} {}",
                         self.testbed, platform.hypervisor, platform.version
@@ -268,7 +296,7 @@ impl Cx<'_> {
         let mut repetitions: BTreeMap<u32, Vec<Block>> = BTreeMap::new();
         for ((repetition, platform, hardware, vms), mut trials) in groups {
             let id = Name::new(format!("{platform}.{hardware}.v{vms}.r{repetition}"))?;
-            let Some(machine) = machine::of(self.checked, self.overlay, &platform, &hardware)
+            let Some(machine) = machine::of(self.checked, &self.overlay, &platform, &hardware)
             else {
                 continue;
             };

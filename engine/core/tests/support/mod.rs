@@ -10,7 +10,7 @@ use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::*;
 use vexp_api::registry::Registry;
-use vexp_api::sample::Sample;
+use vexp_api::sample::{Sample, Unit};
 use vexp_api::site::GuestSlot;
 use vexp_api::units::ByteSize;
 use vexp_engine::check::{CheckedStudy, check};
@@ -64,6 +64,20 @@ impl Hypervisor for Fake {
         Err(cannot("prepare"))
     }
 
+    async fn verify(
+        &self,
+        _: &Node,
+        _: &[Name],
+        _: &Machine,
+        _: &Context,
+    ) -> Result<BTreeMap<String, String>, PluginError> {
+        Err(cannot("verify"))
+    }
+
+    fn adopt(&self, _: &Node, _: &GuestSlot, _: &Machine) -> Result<Box<dyn Guest>, PluginError> {
+        Err(cannot("adopt"))
+    }
+
     async fn boot(
         &self,
         _: &Node,
@@ -82,7 +96,11 @@ impl Measure for Fake {
     }
 
     fn metrics(&self) -> &'static [MetricInfo] {
-        &[]
+        match self.kind {
+            MeasureKind::Traffic => &[],
+            MeasureKind::Monitor if self.name == "counters" => &[],
+            MeasureKind::Monitor => &[CPU],
+        }
     }
 
     async fn start(
@@ -97,6 +115,12 @@ impl Measure for Fake {
         Ok(Vec::new())
     }
 }
+
+const CPU: MetricInfo = MetricInfo {
+    name: "cpu",
+    unit: Unit::CpuPercent,
+    about: "processor time",
+};
 
 const NONE: HypervisorTraits = HypervisorTraits {
     guests: false,
@@ -120,6 +144,7 @@ const XEN: HypervisorTraits = HypervisorTraits {
 
 const KVM: HypervisorTraits = HypervisorTraits {
     guests: true,
+    monitors: &["pidstat"],
     nics: &["virtio", "e1000"],
     host_memory: ByteSize::new(512 << 20),
     ..NONE
@@ -151,9 +176,12 @@ pub(crate) fn registry() -> Registry {
         .hypervisor(host("xen", XEN))
         .hypervisor(host("kvm", KVM))
         .measure(fake("iperf3", IPERF3))
+        .measure(fake("netperf", IPERF3))
         .measure(fake("ping", PING))
         .measure(monitor("xentop"))
         .measure(monitor("sar"))
+        .measure(monitor("pidstat"))
+        .measure(monitor("counters"))
 }
 
 pub(crate) fn loader() -> Loader {
