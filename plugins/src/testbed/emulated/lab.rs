@@ -343,6 +343,7 @@ fn make_peers(
     let image_root = peers::mount_image(&request.guest_image.root, nodes.lab)?;
     let make = |place: &network::Place<'_>| {
         let info = nodes.peer(place.peer, place.data.map(|(net, _)| net))?;
+        network::enter(place.peer)?;
         network::set_up_peer(place)?;
         let identity = nodes.peer_identity(&info);
         let mut child = peers::start(place.peer, &image_root, nodes.lab, &request.logs, &identity)?;

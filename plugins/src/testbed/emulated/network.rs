@@ -1,5 +1,10 @@
 //! The lab's networks: one for control, one for each data NIC with the NIC's link rate.
 
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use vexp_api::plan::Link;
 
 use super::address::{Who, cidr, control_cidr};
@@ -47,7 +52,7 @@ pub(super) fn set_up(nics: &[Link]) -> Result<(), LabError> {
     // Neighbour discovery of IPv6 would be traffic that no study asks for.
     for scope in ["all", "default"] {
         let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
-        if std::path::Path::new(&path).exists() {
+        if Path::new(&path).exists() {
             std::fs::write(&path, "1").map_err(LabError::io(STEP))?;
         }
     }
@@ -89,12 +94,17 @@ pub(super) fn add_peers(places: &[Place<'_>]) -> Result<(), LabError> {
     run(STEP, "ip", &["-batch", "-"], &peer_cables(places)).map(drop)
 }
 
-/// Gives a peer its addresses, and its NIC its rate.
+/// Puts this thread, and what it starts, into a peer's network.
+pub(super) fn enter(peer: u32) -> Result<(), LabError> {
+    let path = Path::new("/run/netns").join(peer_netns(peer));
+    let namespace = File::open(path).map_err(LabError::io(STEP))?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .map_err(|error| LabError::io(STEP)(error.into()))
+}
+
+/// Gives the peer whose network this thread is in its addresses, and its NIC its rate.
 pub(super) fn set_up_peer(place: &Place<'_>) -> Result<(), LabError> {
-    let netns = peer_netns(place.peer);
-    let run = |program: &str, batch: &str| {
-        run(STEP, program, &["-n", &netns, "-batch", "-"], batch).map(drop)
-    };
+    let run = |program: &str, batch: &str| run(STEP, program, &["-batch", "-"], batch).map(drop);
     run("ip", &peer_links(place))?;
     match place.data {
         Some((net, link)) => run("tc", &nic_rate(net, link)),
@@ -158,11 +168,15 @@ fn peer_links(place: &Place<'_>) -> String {
     let mut batch = Batch::default();
     let who = Who::Peer(place.peer);
     batch.add("link set lo up");
-    batch.add(&format!("addr add {} dev ctl0", control_cidr(who)));
-    batch.add("link set ctl0 up");
+    let mut nic = |name: &str, address: &str| {
+        // No address of IPv6, and so none of its neighbour discovery.
+        batch.add(&format!("link set {name} addrgenmode none"));
+        batch.add(&format!("addr add {address} dev {name}"));
+        batch.add(&format!("link set {name} up"));
+    };
+    nic("ctl0", &control_cidr(who));
     if let Some((net, _)) = place.data {
-        batch.add(&format!("addr add {} dev data{net}", cidr(who.data(net))));
-        batch.add(&format!("link set data{net} up"));
+        nic(&format!("data{net}"), &cidr(who.data(net)));
     }
     batch.0
 }
@@ -279,8 +293,9 @@ mod tests {
         );
         assert_eq!(
             peer_links(&places[2]),
-            "link set lo up\naddr add 198.19.255.102/24 dev ctl0\nlink set ctl0 up\n\
-             addr add 198.18.1.102/24 dev data1\nlink set data1 up\n"
+            "link set lo up\n\
+             link set ctl0 addrgenmode none\naddr add 198.19.255.102/24 dev ctl0\nlink set ctl0 up\n\
+             link set data1 addrgenmode none\naddr add 198.18.1.102/24 dev data1\nlink set data1 up\n"
         );
         let cables = peer_cables(&places);
         // A guest that is restored still knows them.

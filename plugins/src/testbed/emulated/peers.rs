@@ -19,7 +19,7 @@ pub(super) fn mount_image(image: &Path, lab: &Path) -> Result<PathBuf, LabError>
     Ok(target)
 }
 
-/// Makes a peer's root and starts its sshd in its namespace.
+/// Makes a peer's root and starts its sshd, in the network that this thread is in.
 pub(super) fn start(
     peer: u32,
     image_root: &Path,
@@ -46,8 +46,7 @@ pub(super) fn start(
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
     }
     let log = std::fs::File::create(logs.join(format!("{netns}.sshd.log"))).map_err(io)?;
-    Command::new("ip")
-        .args(["netns", "exec", &netns, "chroot"])
+    Command::new("chroot")
         .arg(root.path())
         .args(["/usr/sbin/sshd", "-D", "-e"])
         .env_clear()
