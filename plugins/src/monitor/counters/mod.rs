@@ -2,8 +2,8 @@
 //! where packets were sent, handed on, and dropped.
 //!
 //! Each node is asked once before and once after, all nodes at the same time, by one program that
-//! runs the tools one after another: a connection's channel costs an emulated machine more than the
-//! tools do. The artefact is what the tools printed, first before, then after, as it came.
+//! runs the tools one after another, so that it costs each connection one command. The artefact is
+//! what the tools printed, first before, then after, as it came.
 //!
 //! Differences are over the whole traffic, warm-up included, with what begins and ends it (address
 //! resolution, a test's control connection): counts of it, never rates of the measured window.
