@@ -4,6 +4,7 @@
 //! ROOT/debs-v1/KEY.deb      Debian packages, named by their own SHA-256
 //! ROOT/images-v1/KEY/       built images, named by the digest of what went into them
 //! ROOT/refreshed-v1/KEY.json  locks resolved anew, named by the digest of the lock they stand for
+//! ROOT/snapshots-v1/KEY/    kept machines; testbed `emulated` looks after them
 //! ROOT/quarantine/          what was found damaged, kept for a look; never read
 //! ROOT/tmp/                 half-made things; collected by whoever takes the lock next
 //! ROOT/logs/                output of build steps
