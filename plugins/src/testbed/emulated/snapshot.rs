@@ -282,6 +282,11 @@ mod tests {
         }
     }
 
+    /// Stands for an emulator that writes its memory.
+    fn put(ram: &str) -> impl FnOnce(&Path) -> Result<(), LabError> {
+        move |path| std::fs::write(path, ram).map_err(LabError::io("save"))
+    }
+
     #[test]
     fn the_key_is_of_the_machine_and_not_of_what_is_around_it() {
         let here = machine();
@@ -327,8 +332,8 @@ mod tests {
         let origin = origin(&machine(), 1);
         assert!(shelf.find(&origin, 8).unwrap().is_none());
         for running in [1, 4] {
-            let write = |path: &Path| Ok(std::fs::write(path, format!("ram {running}")).unwrap());
-            shelf.keep(&origin, running, &keys(), write).unwrap();
+            let ram = format!("ram {running}");
+            shelf.keep(&origin, running, &keys(), put(&ram)).unwrap();
         }
         for (asked, found) in [
             (0, None),
@@ -367,8 +372,7 @@ mod tests {
         assert!(shelf.find(&origin, 1).unwrap().is_none());
         assert!(!root.path().join("saving").exists());
 
-        let write = |path: &Path| Ok(std::fs::write(path, "ram").unwrap());
-        shelf.keep(&origin, 1, &keys(), write).unwrap();
+        shelf.keep(&origin, 1, &keys(), put("ram")).unwrap();
         let file = root
             .path()
             .join(origin.key(1).unwrap().hex())
@@ -384,14 +388,14 @@ mod tests {
         let mut shelf = Shelf::open(root.path()).unwrap();
         shelf.most = "300kB".parse().unwrap();
         let origin = origin(&machine(), 1);
-        let write = |path: &Path| Ok(std::fs::write(path, vec![1; 128 << 10]).unwrap());
+        let large = "1".repeat(128 << 10);
         let there = |running| {
             let kept = shelf.find(&origin, running).unwrap();
             kept.is_some_and(|kept| kept.running == running)
         };
-        shelf.keep(&origin, 1, &keys(), write).unwrap();
+        shelf.keep(&origin, 1, &keys(), put(&large)).unwrap();
         let used = shelf.find(&origin, 1).unwrap().unwrap();
-        shelf.keep(&origin, 2, &keys(), write).unwrap();
+        shelf.keep(&origin, 2, &keys(), put(&large)).unwrap();
         assert!(there(1) && there(2));
         // Number 1 is the older one, but in use.
         let old = SystemTime::UNIX_EPOCH;
@@ -399,7 +403,7 @@ mod tests {
             .unwrap()
             .set_modified(old)
             .unwrap();
-        shelf.keep(&origin, 3, &keys(), write).unwrap();
+        shelf.keep(&origin, 3, &keys(), put(&large)).unwrap();
         assert!(used.ram().exists());
         assert!(!there(2));
         assert!(there(3));
