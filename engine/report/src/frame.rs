@@ -8,7 +8,7 @@ use vexp_api::plan::Trial;
 use vexp_api::plugin::Raw;
 use vexp_api::record::{Artefact, Outcome, Part, TrialRecord, Window};
 use vexp_api::registry::Registry;
-use vexp_api::sample::Sample;
+use vexp_api::sample::{Sample, Unit};
 
 use crate::files::{self, WriteError};
 use crate::raw::{self, RawError, TamperError};
@@ -260,9 +260,12 @@ fn cut(
         };
         let inside = of(Place::Inside);
         // A summary of a whole flow stands for its window, since the flow is the same before; a
-        // monitor's long interval does not, since it also saw the machine at rest.
+        // monitor's long interval does not, since it also saw the machine at rest. Totals are no
+        // means: they are of the whole traffic, and its metrics say so.
+        let total = |s: &Sample| matches!(s.unit, Unit::Count | Unit::Bytes);
         let found = match (inside.is_empty(), artefact.part) {
             (true, Part::Traffic | Part::Load) => of(Place::Around),
+            (true, Part::Monitor) if samples.iter().all(total) => of(Place::Around),
             _ => inside,
         };
         let file = artefact.path.clone();

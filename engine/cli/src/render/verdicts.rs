@@ -82,6 +82,8 @@ mod tests {
             verdict,
             reason: "why".to_owned(),
             tested: 1,
+            p: None,
+            adjusted_p: None,
             tests: Vec::new(),
         };
         let claims = [

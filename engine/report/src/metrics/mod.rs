@@ -1,48 +1,37 @@
-//! Trials → metrics of each point of the matrix, each with an interval.
+//! Trials → metrics of each point of the matrix, each with an interval, and comparisons of two.
 //!
-//! With three repetitions or more, a metric is the mean of its values in the repetitions and its
-//! interval is Student's t over them: each is a machine booted anew. With fewer, the interval
-//! comes from the samples inside the trials by a moving-block bootstrap. That is labelled
-//! [`Basis::WithinTrial`], because it does not see how much one boot differs from the next, and is
-//! too narrow for statements about boots.
+//! An interval is Student's t over the highest level of the run that has at least
+//! [`ENOUGH_REPETITIONS`] units: boots of the machine, else repetitions. With fewer repetitions it comes from
+//! the samples inside the trials. What an interval stands on is its [`Basis`], because it does not
+//! see what the levels above differ in, and is too narrow for statements about these.
 
+mod counters;
+mod cpu;
+mod infer;
 mod observed;
+mod repetition;
+mod series;
+mod steady;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use vexp_api::ids::Name;
 use vexp_api::metric;
 use vexp_api::sample::Unit;
+use vexp_api::spec::MetricRef;
 
-use crate::frame::{Frames, TrialFrame};
-use crate::stats::{self, Bootstrap, Interval};
-pub use observed::{Estimates, Key, Observed};
+use crate::frame::Frames;
+use crate::stats::{self, Interval};
+pub use infer::{Basis, Inference};
+use infer::{Sampled, infer};
+pub use observed::{Classical, Estimates, Key, Observed};
+use repetition::Repetition;
+pub use series::Estimate;
+pub use steady::{FlowSteady, TrialSteady};
 
-/// Repetitions from which on an interval is one over repetitions.
-pub const ENOUGH_REPETITIONS: usize = 3;
-
-/// What an interval stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Basis {
-    /// Repetitions, each in a machine booted anew.
-    Repetitions,
-    /// Samples inside the trials.
-    WithinTrial,
-    /// There are too few samples for an interval.
-    None,
-}
-
-impl Basis {
-    /// As written in files.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Repetitions => "repetitions",
-            Self::WithinTrial => "within-trial",
-            Self::None => "none",
-        }
-    }
-}
+/// Units of a level (boots, repetitions) from which on an interval stands on it.
+pub const ENOUGH_REPETITIONS: usize = infer::ENOUGH;
 
 /// A point of the matrix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -76,108 +65,150 @@ pub struct MetricValue {
     pub basis: Basis,
     /// Repetitions that the estimate stands on.
     pub repetitions: usize,
+    /// Boots of the machine that these were made in.
+    pub boots: usize,
     /// Samples of the shortest series that it stands on, in the repetition with the fewest.
     pub samples: usize,
     /// Values (of repetitions, or samples inside the trials) outside of Tukey's fences; kept.
     pub outliers: usize,
+    /// Trials among those that it stands on that reached no steady state; kept.
+    pub unsteady: usize,
 }
 
-/// All metrics of a run, in order of point, metric (as reports show them) and node.
-pub fn metrics(frames: &Frames) -> Vec<MetricValue> {
-    let mut points: BTreeMap<Point, Vec<(&TrialFrame, Observed)>> = BTreeMap::new();
-    for trial in &frames.trials {
-        let point = Point {
-            experiment: trial.trial.experiment.clone(),
-            platform: trial.trial.platform.clone(),
-            vms: trial.trial.vms,
-        };
-        let observed = Observed::new(trial);
-        points.entry(point).or_default().push((trial, observed));
-    }
-    points
-        .iter()
-        .flat_map(|(point, trials)| {
-            let classical = points
-                .iter()
-                .filter(|(other, _)| other.experiment == point.experiment && other.vms == 0)
-                .filter(|(other, _)| frames.run.is_classical(&other.platform))
-                .filter(|(other, _)| other.platform != point.platform)
-                .flat_map(|(_, trials)| trials)
-                .collect::<Vec<_>>();
-            of_point(point, trials, &classical, frames.run.study.seed)
-        })
-        .collect()
-}
-
-type Observation<'a> = (&'a TrialFrame, Observed);
-
-/// One repetition: what was observed, and classical Linux of the same repetition if there is one.
-struct Repetition<'a> {
-    trial: &'a Name,
-    observed: &'a Observed,
-    classical: Option<(&'a Name, &'a Observed)>,
-}
-
-impl Repetition<'_> {
-    fn estimates(&self) -> Estimates {
-        let classical = self
-            .classical
-            .and_then(|(_, observed)| observed.aggregate(None));
-        self.observed.estimates(None, classical)
-    }
-
-    /// One value of each metric a replicate.
-    fn replicates(&self, seed: u64) -> Vec<Estimates> {
-        let mut own = Bootstrap::new(seed, self.trial.as_str());
-        let mut reference = self
-            .classical
-            .map(|(trial, observed)| (Bootstrap::new(seed, trial.as_str()), observed));
-        (0..stats::REPLICATES)
-            .map(|_| {
-                let classical = reference.as_mut().and_then(|(bootstrap, observed)| {
-                    let draw = bootstrap.draw(observed.lengths());
-                    observed.aggregate(Some(&draw))
-                });
-                let draw = own.draw(self.observed.lengths());
-                self.observed.estimates(Some(&draw), classical)
-            })
-            .collect()
-    }
-}
-
-fn of_point(
-    point: &Point,
-    trials: &[Observation<'_>],
-    classical: &[&Observation<'_>],
+/// All trials of a run by point, ready for questions.
+pub struct Metrics<'a> {
+    points: BTreeMap<Point, Vec<Repetition<'a>>>,
     seed: u64,
-) -> Vec<MetricValue> {
-    let repetitions: Vec<Repetition<'_>> = trials
-        .iter()
-        .map(|(trial, observed)| Repetition {
-            trial: &trial.trial.id,
-            observed,
-            // Repetitions are randomised blocks: the pair of a repetition ran close in time.
-            classical: classical
+}
+
+impl<'a> Metrics<'a> {
+    /// Of a run. Classical Linux of the same experiment and repetition is what relative metrics
+    /// are relative to: repetitions are randomised blocks, so that the pair ran close in time.
+    pub fn new(frames: &'a Frames) -> Self {
+        let seed = frames.run.study.seed;
+        let observed: Vec<_> = frames
+            .trials
+            .iter()
+            .map(|frame| (&frame.trial, Rc::new(Observed::new(frame))))
+            .collect();
+        let mut points: BTreeMap<Point, Vec<Repetition<'a>>> = BTreeMap::new();
+        for (trial, own) in &observed {
+            let classical = observed.iter().find(|(other, _)| {
+                (&other.experiment, other.repetition, other.vms)
+                    == (&trial.experiment, trial.repetition, 0)
+                    && other.platform != trial.platform
+                    && frames.run.is_classical(&other.platform)
+            });
+            let classical = classical.map(|(trial, observed)| (*trial, Rc::clone(observed)));
+            let point = Point {
+                experiment: trial.experiment.clone(),
+                platform: trial.platform.clone(),
+                vms: trial.vms,
+            };
+            let repetition = Repetition::new(trial, Rc::clone(own), classical, seed);
+            points.entry(point).or_default().push(repetition);
+        }
+        for repetitions in points.values_mut() {
+            repetitions.sort_by_key(|repetition| repetition.trial.repetition);
+        }
+        Self { points, seed }
+    }
+
+    /// All metrics, in order of point, metric (as reports show them) and node.
+    pub fn values(&self) -> Vec<MetricValue> {
+        let mut values = Vec::new();
+        for (point, repetitions) in &self.points {
+            let keys: BTreeSet<&Key> = repetitions
                 .iter()
-                .find(|(other, _)| other.trial.repetition == trial.trial.repetition)
-                .map(|(other, observed)| (&other.trial.id, observed)),
+                .flat_map(|r| r.estimates.keys())
+                .collect();
+            let mut found: Vec<MetricValue> = keys
+                .into_iter()
+                .filter_map(|key| self.value(point, key, &sampled(repetitions, key)))
+                .collect();
+            found.sort_by_key(|value| rank(value.metric));
+            values.extend(found);
+        }
+        values
+    }
+
+    fn value(&self, point: &Point, key: &Key, sampled: &[Sampled<'_>]) -> Option<MetricValue> {
+        let info = metric::find(key.metric)?;
+        let found = infer(sampled, None, self.seed)?;
+        let values: Vec<f64> = sampled.iter().map(|s| s.estimate.value()).collect();
+        let outliers = match found.basis {
+            Basis::Boots | Basis::Repetitions => stats::outliers(&values),
+            _ => sampled.iter().map(|s| s.repetition.outliers(key)).sum(),
+        };
+        let most = match info.name {
+            "jain_throughput" | "jain_cpu" => 1.0,
+            "loss" | "loss_counters" => 100.0,
+            _ => f64::INFINITY,
+        };
+        let interval = found.contrast.usual();
+        Some(MetricValue {
+            metric: info.name,
+            point: point.clone(),
+            node: key.node.clone(),
+            unit: info.unit,
+            value: found.contrast.left,
+            interval: interval.map(|interval| interval.clipped(0.0, most)),
+            basis: found.basis,
+            repetitions: values.len(),
+            boots: found.boots,
+            samples: sampled.iter().map(|s| s.estimate.samples).min()?,
+            outliers,
+            unsteady: sampled
+                .iter()
+                .filter(|s| s.repetition.is_unsteady())
+                .count(),
         })
-        .collect();
-    let estimates: Vec<Estimates> = repetitions.iter().map(Repetition::estimates).collect();
-    let keys: BTreeSet<&Key> = estimates.iter().flat_map(BTreeMap::keys).collect();
-    let few = repetitions.len() < ENOUGH_REPETITIONS;
-    // Replicates are needed where some metric has too few repetitions; usually all or none has.
-    let replicates: Vec<Vec<Estimates>> = if few {
-        repetitions.iter().map(|r| r.replicates(seed)).collect()
-    } else {
-        Vec::new()
-    };
-    let mut values: Vec<MetricValue> = keys
-        .into_iter()
-        .filter_map(|key| value(point, key, &repetitions, &estimates, &replicates))
-        .collect();
-    values.sort_by_key(|value| rank(value.metric));
-    values
+    }
+
+    /// A metric against numbers, or against another metric: in the repetitions in which both were
+    /// measured. `None` if there are none.
+    pub fn compare(&self, left: &MetricRef, right: Option<&MetricRef>) -> Option<Inference> {
+        let left = self.find(left)?;
+        let right = match right {
+            Some(right) => Some(self.find(right)?),
+            None => None,
+        };
+        infer(&left, right.as_deref(), self.seed)
+    }
+
+    fn find(&self, of: &MetricRef) -> Option<Vec<Sampled<'_>>> {
+        let point = Point {
+            experiment: of.experiment.clone(),
+            platform: of.platform.clone(),
+            vms: of.vms,
+        };
+        let key = Key {
+            metric: metric::find(of.metric.as_str())?.name,
+            node: of.node.clone(),
+        };
+        let found = sampled(self.points.get(&point)?, &key);
+        (!found.is_empty()).then_some(found)
+    }
+
+    /// Which trials reached a steady state, sorted by name.
+    pub fn steady(&self) -> Vec<TrialSteady> {
+        let repetitions = self.points.values().flatten();
+        let mut found: Vec<TrialSteady> = repetitions.map(|r| r.steady.clone()).collect();
+        found.sort_by(|a, b| a.trial.cmp(&b.trial));
+        found
+    }
+}
+
+fn sampled<'p>(repetitions: &'p [Repetition<'p>], key: &Key) -> Vec<Sampled<'p>> {
+    let found = repetitions.iter().filter_map(|repetition| {
+        let (key, estimate) = repetition.estimates.get_key_value(key)?;
+        Some(Sampled {
+            repetition,
+            key,
+            estimate: *estimate,
+        })
+    });
+    found.collect()
 }
 
 fn rank(name: &str) -> usize {
@@ -185,53 +216,6 @@ fn rank(name: &str) -> usize {
         .iter()
         .position(|metric| metric.name == name);
     at.unwrap_or(usize::MAX)
-}
-
-fn value(
-    point: &Point,
-    key: &Key,
-    repetitions: &[Repetition<'_>],
-    estimates: &[Estimates],
-    replicates: &[Vec<Estimates>],
-) -> Option<MetricValue> {
-    let info = metric::find(key.metric)?;
-    let found: Vec<_> = estimates.iter().filter_map(|e| e.get(key)).collect();
-    let values: Vec<f64> = found.iter().map(|estimate| estimate.value).collect();
-    let samples = found.iter().map(|estimate| estimate.samples).min()?;
-    let (interval, basis) = if values.len() >= ENOUGH_REPETITIONS {
-        (stats::t_interval(&values), Basis::Repetitions)
-    } else {
-        let means = (0..stats::REPLICATES).filter_map(|i| {
-            let values = replicates
-                .iter()
-                .filter_map(|r| Some(r.get(i)?.get(key)?.value));
-            stats::mean(&values.collect::<Vec<f64>>())
-        });
-        let interval = stats::percentile_interval(means.collect(), samples);
-        let basis = interval.map_or(Basis::None, |_| Basis::WithinTrial);
-        (interval, basis)
-    };
-    let outliers = match basis {
-        Basis::Repetitions => stats::outliers(&values),
-        _ => repetitions.iter().map(|r| r.observed.outliers(key)).sum(),
-    };
-    let most = match info.name {
-        "jain_throughput" | "jain_cpu" => 1.0,
-        "loss" => 100.0,
-        _ => f64::INFINITY,
-    };
-    Some(MetricValue {
-        metric: info.name,
-        point: point.clone(),
-        node: key.node.clone(),
-        unit: info.unit,
-        value: stats::mean(&values)?,
-        interval: interval.map(|interval| interval.clipped(0.0, most)),
-        basis,
-        repetitions: values.len(),
-        samples,
-        outliers,
-    })
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use vexp_api::ids::Name;
 use vexp_api::record::Part;
-use vexp_api::sample::NodeRole;
+use vexp_api::spec::Role;
 
-use crate::frame::{Row, TrialFrame};
+use super::counters::Counters;
+use super::cpu::Cpu;
+use super::series::{Estimate, Nodes, Series, by_node, each, estimate, quantile, ratio, sum};
+use crate::frame::TrialFrame;
 use crate::stats::{self, Draw};
 
 /// A metric of a trial, or of one virtual machine in it.
@@ -18,48 +21,44 @@ pub struct Key {
     pub node: Option<Name>,
 }
 
-/// An estimate of a metric in one trial.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    /// Value.
-    pub value: f64,
-    /// Samples of the shortest series that it stands on.
-    pub samples: usize,
-}
-
 /// All metrics of a trial.
 pub type Estimates = BTreeMap<Key, Estimate>;
 
-/// Values with the lengths of their intervals, in order of time.
-type Series = Vec<(f64, f64)>;
-
 /// The series of a trial by what they say.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Observed {
     vms: u32,
-    throughput: BTreeMap<Name, Series>,
-    packets: BTreeMap<Name, Series>,
-    loss: BTreeMap<Name, Series>,
-    rtt: BTreeMap<Name, Series>,
+    role: Role,
+    throughput: Nodes,
+    sent: Nodes,
+    packets: Nodes,
+    loss: Nodes,
+    rtt: Nodes,
+    /// Differences between one round-trip time and the next.
+    jitter: Nodes,
     cpu: Cpu,
+    counters: Counters,
 }
 
-/// Who accounts processor time, and how.
-#[derive(Clone, Debug, Default)]
-enum Cpu {
-    /// Nobody.
-    #[default]
-    Unknown,
-    /// The host's time only (sar on classical Linux, where that is all).
-    Host(Series),
-    /// The host's time with the guests' in it, and the guests' as a sum (sar under KVM: all busy
-    /// time, and `%guest`).
-    Nested { all: Series, guests: Series },
-    /// Each domain's own time (xentop).
-    Domains {
-        host: Series,
-        guests: BTreeMap<Name, Series>,
-    },
+/// Classical Linux in the same experiment and repetition: R, C and L.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Classical {
+    pub(super) throughput: Option<Estimate>,
+    pub(super) cpu: Option<Estimate>,
+    pub(super) latency: Option<Estimate>,
+}
+
+/// Collects what is there.
+#[derive(Default)]
+struct Found(Estimates);
+
+impl Found {
+    fn put(&mut self, metric: &'static str, node: Option<&Name>, estimate: Option<Estimate>) {
+        if let Some(estimate) = estimate.filter(|estimate| estimate.value().is_finite()) {
+            let node = node.cloned();
+            self.0.insert(Key { metric, node }, estimate);
+        }
+    }
 }
 
 impl Observed {
@@ -69,102 +68,204 @@ impl Observed {
             let rows = frame.rows.iter().filter(|row| row.part == Part::Traffic);
             by_node(rows.filter(|row| row.sample.metric == *metric))
         };
+        let rtt = traffic("rtt");
         Self {
             vms: frame.trial.vms,
+            role: frame.trial.role,
             throughput: traffic("throughput"),
+            sent: traffic("throughput_sent"),
             packets: traffic("packets_per_second"),
             loss: traffic("loss"),
-            rtt: traffic("rtt"),
+            jitter: rtt.iter().map(differences).collect(),
+            rtt,
             cpu: Cpu::new(&frame.rows, frame.trial.vms),
+            counters: Counters::new(&frame.rows),
         }
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Series> {
-        let cpu: Vec<&Series> = match &self.cpu {
-            Cpu::Unknown => Vec::new(),
-            Cpu::Host(host) => vec![host],
-            Cpu::Nested { all, guests } => vec![all, guests],
-            Cpu::Domains { host, guests } => std::iter::once(host).chain(guests.values()).collect(),
-        };
-        let traffic = [&self.throughput, &self.packets, &self.loss, &self.rtt];
-        traffic.into_iter().flat_map(BTreeMap::values).chain(cpu)
     }
 
     /// Lengths of all series, for drawing.
     pub fn lengths(&self) -> impl Iterator<Item = usize> {
-        self.all().map(Vec::len)
+        let traffic = [
+            &self.throughput,
+            &self.sent,
+            &self.packets,
+            &self.loss,
+            &self.rtt,
+            &self.jitter,
+        ];
+        let traffic = traffic.into_iter().flat_map(BTreeMap::values);
+        traffic.chain(self.cpu.series()).map(Vec::len)
+    }
+
+    /// Series that should be level, by node: what arrived, or round-trip times.
+    pub(super) fn steady_series(&self) -> (&'static str, &Nodes) {
+        match self.throughput.is_empty() {
+            true => ("rtt", &self.rtt),
+            false => ("throughput", &self.throughput),
+        }
+    }
+
+    /// What is divided by, if this is classical Linux.
+    pub fn as_classical(&self, draw: Option<&Draw>) -> Classical {
+        let mut found = Found::default();
+        self.latencies(draw, &mut found);
+        let latency = Key {
+            metric: "latency",
+            node: None,
+        };
+        Classical {
+            throughput: self.aggregate(&self.throughput, draw),
+            cpu: self.cpu_total(draw),
+            latency: found.0.get(&latency).copied(),
+        }
+    }
+
+    /// All metrics; the relative ones only against a reference.
+    pub fn estimates(&self, draw: Option<&Draw>, classical: Classical) -> Estimates {
+        let mut found = Found::default();
+        self.rates(draw, classical, &mut found);
+        self.losses(draw, &mut found);
+        self.latencies(draw, &mut found);
+        self.processor(draw, classical, &mut found);
+        let key = Key {
+            metric: "latency",
+            node: None,
+        };
+        let latency = found.0.get(&key).copied();
+        found.put("latency_relative", None, ratio(latency, classical.latency));
+        found.0
+    }
+
+    fn aggregate(&self, nodes: &Nodes, draw: Option<&Draw>) -> Option<Estimate> {
+        sum(nodes.values().map(|series| estimate(series, draw)))
+    }
+
+    fn rates(&self, draw: Option<&Draw>, classical: Classical, found: &mut Found) {
+        let each_rate = of_each(&self.throughput, |series| estimate(series, draw));
+        put_with_mean("throughput", &each_rate, self.flows(), found);
+        let aggregate = self.aggregate(&self.throughput, draw);
+        let rates: Vec<Estimate> = each_rate.iter().map(|(_, rate)| *rate).collect();
+        found.put("throughput_aggregate", None, aggregate);
+        found.put("fair_share", None, each(&rates, stats::mean));
+        found.put("jain_throughput", None, each(&rates, stats::jain));
+        found.put("efficiency", None, ratio(aggregate, classical.throughput));
+        for (node, series) in &self.sent {
+            found.put("offered_load", Some(node), estimate(series, draw));
+        }
+        found.put("offered_load", None, self.aggregate(&self.sent, draw));
+        let packets = of_each(&self.packets, |series| estimate(series, draw));
+        put_with_mean("packets_per_second", &packets, self.flows(), found);
+        found.put(
+            "packets_aggregate",
+            None,
+            self.aggregate(&self.packets, draw),
+        );
+    }
+
+    /// Loss of each machine, and of all: what they lost over what was sent to them. Where packets
+    /// are not known, every machine was sent as many.
+    fn losses(&self, draw: Option<&Draw>, found: &mut Found) {
+        let shares = of_each(&self.loss, |series| estimate(series, draw));
+        let weighed: Option<Vec<(&Name, Estimate)>> = shares
+            .iter()
+            .map(|(node, share)| {
+                let received = estimate(self.packets.get(*node)?, draw)?;
+                let sent = received.above / (1.0 - share.above / 100.0);
+                let weighed = Estimate {
+                    above: share.above * sent,
+                    below: sent,
+                    samples: share.samples,
+                };
+                (sent.is_finite() && sent > 0.0).then_some((*node, weighed))
+            })
+            .collect();
+        let Some(weighed) = weighed.filter(|weighed| weighed.len() == self.flows()) else {
+            return put_with_mean("loss", &shares, self.flows(), found);
+        };
+        for (node, loss) in &weighed {
+            found.put("loss", Some(node), Some(*loss));
+        }
+        let of_all = |of: fn(&Estimate) -> f64| weighed.iter().map(|(_, loss)| of(loss)).sum();
+        let samples = weighed.iter().map(|(_, loss)| loss.samples).min();
+        let all = samples.map(|samples| Estimate {
+            above: of_all(|loss| loss.above),
+            below: of_all(|loss| loss.below),
+            samples,
+        });
+        found.put("loss", None, all);
+    }
+
+    /// A flow that lost every packet has no round-trip time, and no mean is taken of the others.
+    fn latencies(&self, draw: Option<&Draw>, found: &mut Found) {
+        let percentile = |p| of_each(&self.rtt, |series| quantile(series, draw, p));
+        for (metric, of_nodes) in [
+            (
+                "latency",
+                of_each(&self.rtt, |series| estimate(series, draw)),
+            ),
+            ("latency_p50", percentile(0.5)),
+            ("latency_p95", percentile(0.95)),
+            ("latency_p99", percentile(0.99)),
+            (
+                "jitter",
+                of_each(&self.jitter, |series| estimate(series, draw)),
+            ),
+        ] {
+            put_with_mean(metric, &of_nodes, self.flows(), found);
+        }
+    }
+
+    /// The host's time alone is all there is where nobody else runs. With guests that nobody
+    /// accounted for, the total is unknown.
+    fn cpu_total(&self, draw: Option<&Draw>) -> Option<Estimate> {
+        match self.cpu.host_and_guests(draw) {
+            (host, Some(guests)) => host.map(|host| host.plus(guests)),
+            (host, None) => host.filter(|_| self.vms == 0),
+        }
+    }
+
+    fn processor(&self, draw: Option<&Draw>, classical: Classical, found: &mut Found) {
+        let (host, guests) = self.cpu.host_and_guests(draw);
+        let total = self.cpu_total(draw);
+        let aggregate = self.aggregate(&self.throughput, draw);
+        found.put("cpu_host", None, host);
+        found.put("cpu_total", None, total);
+        found.put("cpu_per_mbps", None, ratio(total, aggregate));
+        found.put("cpu_relative", None, ratio(total, classical.cpu));
+        if self.vms > 0 {
+            let mean = guests.map(|guests| guests.scaled(1.0 / f64::from(self.vms)));
+            found.put("cpu_guest", None, mean);
+        }
+        let each_guest = self.cpu.guests(draw);
+        for (node, guest) in &each_guest {
+            found.put("cpu_guest", Some(node), *guest);
+        }
+        let all: Option<Vec<Estimate>> = each_guest.into_iter().map(|(_, guest)| guest).collect();
+        found.put(
+            "jain_cpu",
+            None,
+            all.and_then(|all| each(&all, stats::jain)),
+        );
+    }
+
+    /// Metrics of counters, which are totals and have no series to draw from.
+    pub(super) fn totals(&self) -> Estimates {
+        let mut found = Found::default();
+        let dropped = self.counters.dropped();
+        for (node, packets) in &dropped {
+            found.put("dropped", Some(node), Some(*packets));
+        }
+        let all = dropped.into_iter().map(|(_, packets)| packets);
+        found.put("dropped", None, all.reduce(Estimate::plus));
+        if !self.loss.is_empty() && !self.throughput.is_empty() {
+            let loss = self.counters.loss(self.role, self.vms);
+            found.put("loss_counters", None, loss);
+        }
+        found.0
     }
 
     fn flows(&self) -> usize {
         self.vms.max(1) as usize
-    }
-
-    /// R_aggregate, Mb/s.
-    pub fn aggregate(&self, draw: Option<&Draw>) -> Option<Estimate> {
-        sum(self
-            .throughput
-            .values()
-            .map(|series| estimate(series, draw)))
-    }
-
-    /// All metrics; the efficiency only against a reference.
-    pub fn estimates(&self, draw: Option<&Draw>, classical: Option<Estimate>) -> Estimates {
-        let mut found = Estimates::new();
-        let mut put = |metric, node: Option<&Name>, estimate: Option<Estimate>| {
-            if let Some(estimate) = estimate.filter(|estimate| estimate.value.is_finite()) {
-                let node = node.cloned();
-                found.insert(Key { metric, node }, estimate);
-            }
-        };
-        for (metric, nodes) in [
-            ("throughput", &self.throughput),
-            ("packets_per_second", &self.packets),
-            ("loss", &self.loss),
-            ("latency", &self.rtt),
-        ] {
-            for (node, series) in nodes {
-                put(metric, Some(node), estimate(series, draw));
-            }
-            // A flow that lost every packet has no round-trip time, and no mean is taken of the
-            // others.
-            let all = nodes.len() == self.flows();
-            put(metric, None, each(nodes, draw, stats::mean).filter(|_| all));
-        }
-        let aggregate = self.aggregate(draw);
-        put("throughput_aggregate", None, aggregate);
-        put(
-            "fair_share",
-            None,
-            each(&self.throughput, draw, stats::mean),
-        );
-        put(
-            "jain_throughput",
-            None,
-            each(&self.throughput, draw, stats::jain),
-        );
-        put("efficiency", None, ratio(aggregate, classical));
-
-        let (host, guests) = self.cpu.host_and_guests(draw);
-        // The host's time alone is all there is where nobody else runs. With guests that nobody
-        // accounted for, the total is unknown.
-        let total = match guests {
-            Some(guests) => host.map(|host| plus(host, guests)),
-            None => host.filter(|_| self.vms == 0),
-        };
-        put("cpu_host", None, host);
-        put("cpu_total", None, total);
-        put("cpu_per_mbps", None, ratio(total, aggregate));
-        if self.vms > 0 {
-            let each_guest = guests.map(|guests| scaled(guests, 1.0 / f64::from(self.vms)));
-            put("cpu_guest", None, each_guest);
-        }
-        if let Cpu::Domains { guests, .. } = &self.cpu {
-            for (node, series) in guests {
-                put("cpu_guest", Some(node), estimate(series, draw));
-            }
-            put("jain_cpu", None, each(guests, draw, stats::jain));
-        }
-        found
     }
 
     /// How many samples of the series that a metric is about lie outside of Tukey's fences.
@@ -175,9 +276,11 @@ impl Observed {
             | "fair_share"
             | "jain_throughput"
             | "efficiency" => &self.throughput,
-            "packets_per_second" => &self.packets,
+            "offered_load" => &self.sent,
+            "packets_per_second" | "packets_aggregate" => &self.packets,
             "loss" => &self.loss,
-            "latency" => &self.rtt,
+            "latency" | "latency_relative" => &self.rtt,
+            "jitter" => &self.jitter,
             _ => return 0,
         };
         nodes
@@ -191,143 +294,30 @@ impl Observed {
     }
 }
 
-impl Cpu {
-    /// A tool that tells domains apart is preferred, since sar in dom0 sees dom0 alone; then one
-    /// that tells guest time apart.
-    fn new(rows: &[Row], vms: u32) -> Self {
-        let of = |tool: &Name, metric: &str, role| {
-            let rows = rows.iter().filter(|row| row.part == Part::Monitor);
-            by_node(rows.filter(|row| {
-                row.tool == *tool && row.sample.metric == *metric && row.sample.role == role
-            }))
-        };
-        let mut tools: Vec<&Name> = rows
-            .iter()
-            .filter(|row| row.part == Part::Monitor)
-            .map(|row| &row.tool)
-            .collect();
-        tools.dedup();
-        let mut best = Self::Unknown;
-        for tool in tools {
-            let Some((_, host)) = of(tool, "cpu", NodeRole::Host).pop_first() else {
-                continue;
-            };
-            let guests = of(tool, "cpu", NodeRole::Guest);
-            let time = of(tool, "cpu_guest_time", NodeRole::Host).pop_first();
-            let found = match time {
-                Some((_, guests)) if vms > 0 => Self::Nested { all: host, guests },
-                None if vms > 0 && guests.len() == vms as usize => Self::Domains { host, guests },
-                _ => Self::Host(host),
-            };
-            if found.detail() > best.detail() {
-                best = found;
-            }
-        }
-        best
+fn differences((node, series): (&Name, &Series)) -> (Name, Series) {
+    let pairs = series.windows(2);
+    let differences = pairs.map(|pair| ((pair[1].0 - pair[0].0).abs(), 0.0));
+    (node.clone(), differences.collect())
+}
+
+fn of_each(nodes: &Nodes, of: impl Fn(&Series) -> Option<Estimate>) -> Vec<(&Name, Estimate)> {
+    let found = nodes.iter();
+    found
+        .filter_map(|(node, series)| Some((node, of(series)?)))
+        .collect()
+}
+
+/// Each node's value, and their mean if every flow has one.
+fn put_with_mean(
+    metric: &'static str,
+    nodes: &[(&Name, Estimate)],
+    flows: usize,
+    found: &mut Found,
+) {
+    for (node, estimate) in nodes {
+        found.put(metric, Some(node), Some(*estimate));
     }
-
-    fn detail(&self) -> u8 {
-        match self {
-            Self::Unknown => 0,
-            Self::Host(_) => 1,
-            Self::Nested { .. } => 2,
-            Self::Domains { .. } => 3,
-        }
-    }
-
-    /// The host's own time, and the sum of the guests' where it is known.
-    fn host_and_guests(&self, draw: Option<&Draw>) -> (Option<Estimate>, Option<Estimate>) {
-        match self {
-            Self::Unknown => (None, None),
-            Self::Host(host) => (estimate(host, draw), None),
-            Self::Nested { all, guests } => {
-                let guests = estimate(guests, draw);
-                let host = estimate(all, draw)
-                    .zip(guests)
-                    .map(|(all, guests)| plus(all, scaled(guests, -1.0)));
-                (host, guests)
-            }
-            Self::Domains { host, guests } => {
-                let guests = sum(guests.values().map(|series| estimate(series, draw)));
-                (estimate(host, draw), guests)
-            }
-        }
-    }
-}
-
-fn by_node<'a>(rows: impl Iterator<Item = &'a Row>) -> BTreeMap<Name, Series> {
-    let mut nodes: BTreeMap<Name, Series> = BTreeMap::new();
-    for row in rows {
-        let value = (row.sample.value, row.sample.dt);
-        nodes
-            .entry(row.sample.node.clone())
-            .or_default()
-            .push(value);
-    }
-    nodes
-}
-
-/// The mean of a series, weighted by the lengths of the intervals; points weigh the same.
-fn estimate(series: &Series, draw: Option<&Draw>) -> Option<Estimate> {
-    let points = series.iter().any(|(_, dt)| *dt <= 0.0);
-    let weigh = |(sum, weight): (f64, f64), &(value, dt): &(f64, f64)| {
-        let dt = if points { 1.0 } else { dt };
-        (sum + value * dt, weight + dt)
-    };
-    let (sum, weight) = match draw.and_then(|draw| draw.indexes(series.len())) {
-        Some(indexes) => indexes
-            .iter()
-            .filter_map(|i| series.get(*i))
-            .fold((0.0, 0.0), weigh),
-        None => series.iter().fold((0.0, 0.0), weigh),
-    };
-    (weight > 0.0).then(|| Estimate {
-        value: sum / weight,
-        samples: series.len(),
-    })
-}
-
-/// A function of the means of several series.
-fn each(
-    nodes: &BTreeMap<Name, Series>,
-    draw: Option<&Draw>,
-    of: impl Fn(&[f64]) -> Option<f64>,
-) -> Option<Estimate> {
-    let means: Option<Vec<Estimate>> = nodes
-        .values()
-        .map(|series| estimate(series, draw))
-        .collect();
-    let means = means?;
-    let values: Vec<f64> = means.iter().map(|mean| mean.value).collect();
-    Some(Estimate {
-        value: of(&values)?,
-        samples: means.iter().map(|mean| mean.samples).min()?,
-    })
-}
-
-fn sum(estimates: impl Iterator<Item = Option<Estimate>>) -> Option<Estimate> {
-    let estimates: Option<Vec<Estimate>> = estimates.collect();
-    estimates?.into_iter().reduce(plus)
-}
-
-fn plus(a: Estimate, b: Estimate) -> Estimate {
-    Estimate {
-        value: a.value + b.value,
-        samples: a.samples.min(b.samples),
-    }
-}
-
-fn scaled(a: Estimate, by: f64) -> Estimate {
-    Estimate {
-        value: a.value * by,
-        ..a
-    }
-}
-
-fn ratio(above: Option<Estimate>, below: Option<Estimate>) -> Option<Estimate> {
-    let (above, below) = (above?, below?);
-    (below.value != 0.0).then(|| Estimate {
-        value: above.value / below.value,
-        samples: above.samples.min(below.samples),
-    })
+    let estimates: Vec<Estimate> = nodes.iter().map(|(_, estimate)| *estimate).collect();
+    let mean = each(&estimates, stats::mean).filter(|_| nodes.len() == flows);
+    found.put(metric, None, mean);
 }

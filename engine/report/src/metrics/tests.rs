@@ -7,7 +7,8 @@ use vexp_api::sample::{NodeRole, Sample, Unit};
 use vexp_api::spec::{MeasureUse, Options, Role};
 use vexp_api::units::TimeSpan;
 
-use super::observed::{Estimate, Estimates, Key, Observed};
+use super::observed::{Classical, Estimates, Key, Observed};
+use super::series::Estimate;
 use crate::frame::{Row, TrialFrame};
 
 fn name(text: &str) -> Name {
@@ -77,7 +78,7 @@ fn of(estimates: &Estimates, metric: &'static str, node: Option<&str>) -> Option
     let node = node.map(name);
     estimates
         .get(&Key { metric, node })
-        .map(|found| found.value)
+        .map(|found| found.value())
 }
 
 #[test]
@@ -93,22 +94,30 @@ fn throughput_and_its_fairness() {
             rows(Part::Load, "iperf3", "throughput", "vm3", &[1e3, 1e3, 1e3]),
         ],
     );
-    let classical = Estimate {
-        value: 800.0,
-        samples: 3,
+    let classical = Classical {
+        throughput: Some(Estimate::new(800.0, 3)),
+        ..Classical::default()
     };
-    let found = seen.estimates(None, Some(classical));
+    let found = seen.estimates(None, classical);
     assert_eq!(of(&found, "throughput", Some("vm1")), Some(100.0));
     assert_eq!(of(&found, "throughput", Some("vm3")), None);
     assert_eq!(of(&found, "throughput_aggregate", None), Some(400.0));
     assert_eq!(of(&found, "fair_share", None), Some(200.0));
+    assert_eq!(of(&found, "offered_load", Some("vm2")), Some(900.0));
     assert_eq!(of(&found, "efficiency", None), Some(0.5));
     // (100 + 300)^2 / (2 (100^2 + 300^2))
     assert_eq!(of(&found, "jain_throughput", None), Some(0.8));
     // Nobody accounted processor time, which is not the same as none used.
     assert_eq!(of(&found, "cpu_total", None), None);
     assert_eq!(of(&found, "cpu_per_mbps", None), None);
-    assert_eq!(of(&seen.estimates(None, None), "efficiency", None), None);
+    assert_eq!(
+        of(
+            &seen.estimates(None, Classical::default()),
+            "efficiency",
+            None
+        ),
+        None
+    );
 }
 
 #[test]
@@ -116,7 +125,7 @@ fn intervals_weigh_by_their_length() {
     let mut rows = traffic("throughput", "host", &[100.0, 400.0]);
     rows[0].sample.dt = 2.0;
     // (2 * 100 + 1 * 400) / 3
-    let found = observed(0, vec![rows]).estimates(None, None);
+    let found = observed(0, vec![rows]).estimates(None, Classical::default());
     assert_eq!(of(&found, "throughput_aggregate", None), Some(200.0));
 }
 
@@ -135,7 +144,7 @@ fn xentop_accounts_domains() {
             sar("cpu_guest_time", &[0.0, 0.0]),
         ],
     )
-    .estimates(None, None);
+    .estimates(None, Classical::default());
     assert_eq!(of(&found, "cpu_host", None), Some(70.0));
     assert_eq!(of(&found, "cpu_guest", Some("vm2")), Some(30.0));
     assert_eq!(of(&found, "cpu_guest", None), Some(20.0));
@@ -155,7 +164,7 @@ fn sar_under_kvm_has_the_guests_inside() {
             sar("cpu_guest_time", &[80.0, 80.0]),
         ],
     )
-    .estimates(None, None);
+    .estimates(None, Classical::default());
     assert_eq!(of(&found, "cpu_total", None), Some(150.0));
     assert_eq!(of(&found, "cpu_host", None), Some(70.0));
     assert_eq!(of(&found, "cpu_guest", None), Some(40.0));
@@ -174,7 +183,7 @@ fn sar_on_classical_linux_has_no_guests() {
             sar("cpu_guest_time", &[0.0]),
         ],
     )
-    .estimates(None, None);
+    .estimates(None, Classical::default());
     assert_eq!(of(&found, "cpu_total", None), Some(64.0));
     assert_eq!(of(&found, "cpu_host", None), Some(64.0));
     assert_eq!(of(&found, "cpu_guest", None), None);
@@ -192,7 +201,7 @@ fn a_missing_domain_leaves_the_sum_unknown() {
             xentop("vm1", &[10.0]),
         ],
     )
-    .estimates(None, None);
+    .estimates(None, Classical::default());
     assert_eq!(of(&found, "cpu_host", None), Some(60.0));
     assert_eq!(of(&found, "cpu_guest", None), None);
     assert_eq!(of(&found, "cpu_total", None), None);
@@ -206,12 +215,13 @@ fn latency_is_the_mean_over_replies_and_then_over_machines() {
         .chain(&mut few)
         .for_each(|row| row.sample.dt = 0.0);
     let loss = [("vm1", 0.0), ("vm2", 75.0)].map(|(node, lost)| traffic("loss", node, &[lost]));
-    let found = observed(2, vec![many.clone(), few, loss.concat()]).estimates(None, None);
+    let found =
+        observed(2, vec![many.clone(), few, loss.concat()]).estimates(None, Classical::default());
     assert_eq!(of(&found, "latency", Some("vm2")), Some(3.0));
     assert_eq!(of(&found, "latency", None), Some(2.0));
     assert_eq!(of(&found, "loss", None), Some(37.5));
     // A machine that answered nothing is not left out of the mean in silence.
-    let found = observed(2, vec![many, loss.concat()]).estimates(None, None);
+    let found = observed(2, vec![many, loss.concat()]).estimates(None, Classical::default());
     assert_eq!(of(&found, "latency", Some("vm1")), Some(1.0));
     assert_eq!(of(&found, "latency", None), None);
 }
@@ -228,7 +238,7 @@ fn nothing_transferred_has_no_fairness() {
             xentop("vm2", &[0.0]),
         ],
     )
-    .estimates(None, None);
+    .estimates(None, Classical::default());
     assert_eq!(of(&found, "throughput_aggregate", None), Some(0.0));
     assert_eq!(of(&found, "jain_throughput", None), None);
     assert_eq!(of(&found, "cpu_per_mbps", None), None);
@@ -240,7 +250,125 @@ fn replicates_of_constant_series_are_constant() {
     let mut bootstrap = crate::stats::Bootstrap::new(1, "t");
     for _ in 0..20 {
         let draw = bootstrap.draw(seen.lengths());
-        let found = seen.estimates(Some(&draw), None);
+        let found = seen.estimates(Some(&draw), Classical::default());
         assert_eq!(of(&found, "throughput_aggregate", None), Some(7.0));
     }
+}
+
+#[test]
+fn pidstat_tells_the_guests_of_kvm_apart() {
+    let pidstat = |node, values: &[f64]| rows(Part::Monitor, "pidstat", "cpu", node, values);
+    let found = observed(
+        2,
+        vec![
+            traffic("throughput", "vm1", &[50.0]),
+            traffic("throughput", "vm2", &[50.0]),
+            pidstat("vm1", &[60.0, 60.0]),
+            pidstat("vm2", &[20.0, 20.0]),
+            sar("cpu", &[150.0, 150.0]),
+            sar("cpu_guest_time", &[70.0, 70.0]),
+        ],
+    )
+    .estimates(None, Classical::default());
+    // sar has seen the processes as well: nothing is added twice.
+    assert_eq!(of(&found, "cpu_total", None), Some(150.0));
+    assert_eq!(of(&found, "cpu_host", None), Some(70.0));
+    assert_eq!(of(&found, "cpu_guest", Some("vm1")), Some(60.0));
+    assert_eq!(of(&found, "cpu_guest", None), Some(40.0));
+    assert_eq!(of(&found, "jain_cpu", None), Some(0.8));
+}
+
+#[test]
+fn relative_metrics_are_against_classical_linux() {
+    let classical = observed(
+        0,
+        vec![
+            traffic("throughput", "host", &[100.0]),
+            traffic("rtt", "host", &[2.0]),
+            sar("cpu", &[64.0]),
+            sar("cpu_guest_time", &[0.0]),
+        ],
+    )
+    .as_classical(None);
+    let found = observed(
+        1,
+        vec![
+            traffic("throughput", "vm1", &[90.0]),
+            traffic("rtt", "vm1", &[3.0]),
+            xentop("host", &[60.0]),
+            xentop("vm1", &[36.0]),
+        ],
+    )
+    .estimates(None, classical);
+    assert_eq!(of(&found, "efficiency", None), Some(0.9));
+    assert_eq!(of(&found, "cpu_relative", None), Some(1.5));
+    assert_eq!(of(&found, "latency_relative", None), Some(1.5));
+}
+
+#[test]
+fn loss_of_all_is_lost_over_sent() {
+    let packets = |node, values: &[f64]| traffic("packets_per_second", node, values);
+    let found = observed(
+        2,
+        vec![
+            traffic("throughput", "vm1", &[1.0]),
+            traffic("throughput", "vm2", &[1.0]),
+            traffic("loss", "vm1", &[0.0]),
+            traffic("loss", "vm2", &[90.0]),
+            packets("vm1", &[900.0]),
+            packets("vm2", &[10.0]),
+        ],
+    )
+    .estimates(None, Classical::default());
+    // 90 of 1000, not the mean of 0 % and 90 %.
+    assert!((of(&found, "loss", None).unwrap() - 9.0).abs() < 1e-9);
+    assert!((of(&found, "loss", Some("vm2")).unwrap() - 90.0).abs() < 1e-9);
+    assert_eq!(of(&found, "packets_aggregate", None), Some(910.0));
+}
+
+#[test]
+fn percentiles_and_jitter_of_replies() {
+    let values: Vec<f64> = (0..=100).map(f64::from).collect();
+    let found = observed(1, vec![traffic("rtt", "vm1", &values)]);
+    let found = found.estimates(None, Classical::default());
+    for (metric, value) in [
+        ("latency", 50.0),
+        ("latency_p50", 50.0),
+        ("latency_p95", 95.0),
+        ("latency_p99", 99.0),
+        ("jitter", 1.0),
+    ] {
+        assert_eq!(of(&found, metric, Some("vm1")), Some(value), "{metric}");
+        assert_eq!(of(&found, metric, None), Some(value), "{metric}");
+    }
+}
+
+#[test]
+fn counters_say_what_was_lost_and_where() {
+    let count = |node: &str, role, metric: &str, value| {
+        let mut rows = rows(Part::Monitor, "counters", metric, node, &[value]);
+        rows[0].sample.role = role;
+        rows[0].sample.unit = Unit::Count;
+        rows
+    };
+    let all = vec![
+        traffic("throughput", "vm1", &[1.0]),
+        traffic("loss", "vm1", &[20.0]),
+        count("vm1", NodeRole::Guest, "data0.tx_packets", 1000.0),
+        count("vm1", NodeRole::Guest, "data0.qdisc_dropped", 3.0),
+        count("vm1", NodeRole::Guest, "ctl0.rx_dropped", 77.0),
+        count("peer1", NodeRole::Peer, "data0.rx_packets", 750.0),
+        count("peer1", NodeRole::Peer, "data0.tx_packets", 9.0),
+        count("peer1", NodeRole::Peer, "udp_in_errors", 4.0),
+        count("host", NodeRole::Host, "vif1.0.rx_dropped", 40.0),
+    ];
+    let found = observed(1, all.clone()).totals();
+    assert_eq!(of(&found, "loss_counters", None), Some(25.0));
+    assert_eq!(of(&found, "dropped", Some("vm1")), Some(3.0));
+    assert_eq!(of(&found, "dropped", Some("peer1")), Some(4.0));
+    assert_eq!(of(&found, "dropped", Some("host")), Some(40.0));
+    assert_eq!(of(&found, "dropped", None), Some(47.0));
+    // Of one of two machines it would be no account of both.
+    let found = observed(2, all).totals();
+    assert_eq!(of(&found, "loss_counters", None), None);
 }

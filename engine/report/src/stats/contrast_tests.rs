@@ -1,0 +1,132 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::stats::t_interval;
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-7 * b.abs().max(1.0)
+}
+
+fn region(low: Option<f64>, high: Option<f64>, closed: bool) -> Region {
+    Region { low, high, closed }
+}
+
+#[test]
+fn against_numbers_it_is_a_t_interval() {
+    let values = [1.0, 2.0, 3.0, 4.0, 5.0];
+    let contrast = Contrast::of_units(&values, None).unwrap();
+    let (found, expected) = (contrast.usual().unwrap(), t_interval(&values).unwrap());
+    assert!(close(found.low, expected.low) && close(found.high, expected.high));
+    assert_eq!(contrast.ratio(), Some(3.0));
+    assert_eq!(Contrast::of_units(&[1.0], None), None);
+}
+
+#[test]
+fn what_pairs_share_is_no_difference() {
+    // Both sides vary by 10 %, but together: apart, their intervals overlap widely.
+    let (left, right) = ([200.1, 219.9, 180.0], [100.0, 110.0, 90.0]);
+    let contrast = Contrast::of_units(&left, Some(&right)).unwrap();
+    assert!(contrast.p(2.0) > 0.5 && contrast.p(2.1) < 0.01);
+    let decision = contrast.decide(region(Some(1.9), Some(2.1), true));
+    assert!(decision.inside && decision.p < 0.01, "{decision:?}");
+}
+
+#[test]
+fn what_may_be_nothing_has_no_ratio() {
+    let contrast = Contrast::of_units(&[5.0, 6.0, 7.0], Some(&[0.0, 0.0, 0.1])).unwrap();
+    assert_eq!(contrast.usual(), None);
+    // That it is far more than twice of it is sure all the same.
+    let decision = contrast.decide(region(Some(2.0), None, false));
+    assert!(decision.inside && decision.p < 0.05, "{decision:?}");
+}
+
+#[test]
+fn borders_belong_to_closed_regions_only() {
+    let constant = Contrast::of_units(&[2.0, 2.0, 2.0], None).unwrap();
+    let told = |low, high, closed| constant.decide(region(low, high, closed));
+    for (low, high) in [(Some(2.0), None), (None, Some(2.0)), (Some(2.0), Some(2.0))] {
+        assert_eq!(
+            told(low, high, true),
+            Decision {
+                inside: true,
+                p: 0.0
+            }
+        );
+        assert_eq!(
+            told(low, high, false),
+            Decision {
+                inside: false,
+                p: 0.0
+            }
+        );
+    }
+    assert_eq!(
+        told(Some(1.0), Some(3.0), false),
+        Decision {
+            inside: true,
+            p: 0.0
+        }
+    );
+    assert_eq!(
+        told(Some(2.5), None, true),
+        Decision {
+            inside: false,
+            p: 0.0
+        }
+    );
+}
+
+#[test]
+fn linearized_values_have_the_ratio_of_the_sums_as_mean() {
+    let units = linearized(&[(1.0, 1.0), (10.0, 5.0)]).unwrap();
+    assert!(close(mean(&units).unwrap(), 11.0 / 6.0));
+    assert_eq!(linearized(&[(4.0, 1.0), (7.0, 1.0)]).unwrap(), [4.0, 7.0]);
+    assert_eq!(linearized(&[(4.0, 0.0)]), None);
+    assert_eq!(linearized(&[]), None);
+}
+
+fn sides() -> impl Strategy<Value = Vec<(f64, f64)>> {
+    prop::collection::vec((50.0_f64..150.0, 80.0_f64..120.0), 3..12)
+}
+
+proptest! {
+    /// Other units of measurement change nothing but the ratio.
+    #[test]
+    fn ratios_scale(pairs in sides(), by in 0.01_f64..100.0) {
+        let (left, right): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+        let scaled: Vec<f64> = left.iter().map(|x| x * by).collect();
+        let one = Contrast::of_units(&left, Some(&right)).unwrap();
+        let two = Contrast::of_units(&scaled, Some(&right)).unwrap();
+        prop_assert!(close(two.ratio().unwrap(), one.ratio().unwrap() * by));
+        if let Some((a, b)) = one.usual().zip(two.usual()) {
+            prop_assert!(close(b.low, a.low * by) && close(b.high, a.high * by));
+        }
+    }
+
+    /// The other ratio has the reciprocal interval.
+    #[test]
+    fn sides_can_be_swapped(pairs in sides()) {
+        let (left, right): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+        let one = Contrast::of_units(&left, Some(&right)).unwrap().usual();
+        let two = Contrast::of_units(&right, Some(&left)).unwrap().usual();
+        if let Some((a, b)) = one.zip(two) && a.low > 0.0 {
+            prop_assert!(close(b.low, 1.0 / a.high) && close(b.high, 1.0 / a.low));
+        }
+    }
+
+    /// The interval at 1 - p touches the border of a region that is decided with p.
+    #[test]
+    fn decisions_invert_intervals(pairs in sides(), low in 0.5_f64..0.95, high in 1.05_f64..1.5) {
+        let (left, right): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+        let contrast = Contrast::of_units(&left, Some(&right)).unwrap();
+        let decision = contrast.decide(region(Some(low), Some(high), true));
+        let ratio = contrast.ratio().unwrap();
+        prop_assert_eq!(decision.inside, (low..=high).contains(&ratio));
+        for (level, decided) in [(1.0 - decision.p * 1.02, true), (1.0 - decision.p * 0.98, false)] {
+            let Some(found) = contrast.interval(level).filter(|_| level > 0.0) else { continue };
+            let inside = found.low >= low && found.high <= high;
+            let outside = found.high < low || found.low > high;
+            prop_assert_eq!(if decision.inside { inside } else { outside }, decided);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Means, fairness, intervals, and what follows from many of them at once.
+//!
+//! | module | what | source |
+//! |---|---|---|
+//! | [`describe`] | mean, quantiles, fences, fairness | Jain 1984, Tukey 1977 |
+//! | [`student`] | intervals of means | Student 1908, Georges et al. 2007 |
+//! | [`contrast`] | two sides compared, ratios | Fieller 1954, Schuirmann 1987, Cochran 1977 |
+//! | [`bootstrap`] | samples inside a trial, levels above them | Künsch 1989, Davison and Hinkley 1997 |
+//! | [`holm`] | many claims at once | Holm 1979 |
+//! | [`aa`] | how often they are wrong | Kohavi et al. 2009 |
+//! | [`steady`] | whether a series is level | Kwiatkowski et al. 1992, von Neumann et al. 1941 |
+//!
+//! Which of them is used when, and how often each is wrong where nothing differs, stands in
+//! `docs/statistics.md`.
+
+pub mod aa;
+pub mod bootstrap;
+pub mod contrast;
+pub mod describe;
+pub mod holm;
+#[cfg(test)]
+pub(crate) mod simulate;
+pub mod steady;
+pub mod student;
+
+pub use bootstrap::{Bootstrap, Draw, block_length, percentile_interval};
+pub use contrast::{Contrast, Region};
+pub use describe::{jain, mean, outliers, quantile};
+pub use student::t_interval;
+
+/// Confidence level of intervals that nothing else is said about.
+pub const LEVEL: f64 = 0.95;
+
+/// Bootstrap replicates. They give a standard error with an error of its own of
+/// 1 / sqrt(2 * 400), 3.5 %; no percentile far out in the tails is read off them.
+pub const REPLICATES: usize = 400;
+
+/// A two-sided confidence interval.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Interval {
+    /// Lower bound.
+    pub low: f64,
+    /// Upper bound.
+    pub high: f64,
+}
+
+impl Interval {
+    /// The part of it in which the metric can lie at all.
+    #[must_use]
+    pub fn clipped(self, least: f64, most: f64) -> Self {
+        Self {
+            low: self.low.clamp(least, most),
+            high: self.high.clamp(least, most),
+        }
+    }
+}
