@@ -39,11 +39,14 @@ pub(crate) enum Verb {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Show what would be run: trials, images, deviations, time and disk
+    /// Show what would be run: trials, boots, images, link rate, deviations, time and disk
     Plan {
         #[command(flatten)]
         study: StudyArgs,
-        /// How to print the plan; json is stable: same study, same bytes
+        /// Store with the link rates that were found; by default as for `run`
+        #[arg(long, env = "VEXP_STORE")]
+        store: Option<PathBuf>,
+        /// How to print the plan; json is stable: same study and link rate, same bytes
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
@@ -168,6 +171,11 @@ pub(crate) struct RunsArgs {
     /// Finish this run instead of starting a new one: only missing trials are run
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
+    /// Measure this machine's link rate anew, where the study asks to find it
+    ///
+    /// What was found is kept beside the images and used until they or the machine change.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) recalibrate: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -1,8 +1,10 @@
 //! One module a verb.
 
 mod build;
+mod calibrate;
 mod check;
 mod doctor;
+mod folder;
 mod parse;
 mod plan;
 mod report;
@@ -21,7 +23,11 @@ use crate::error::{Failure, OrExit as _};
 pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
     match args.verb {
         Verb::Check { file, format } => check::run(&file, format, registry),
-        Verb::Plan { study, format } => plan::run(&study, format, registry),
+        Verb::Plan {
+            study,
+            store,
+            format,
+        } => plan::run(&study, store.as_deref(), format, registry),
         Verb::Build {
             study,
             images,

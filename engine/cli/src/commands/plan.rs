@@ -1,19 +1,41 @@
 //! `vexp plan`.
 
+use std::path::Path;
+
 use vexp_api::digest::canonical_json;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_engine::plan::calibrate;
 
-use super::study;
+use super::{calibrate::known, study};
 use crate::args::{Format, StudyArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 
-pub(super) fn run(args: &StudyArgs, format: Format, registry: &Registry) -> Result<Exit, Failure> {
+pub(super) fn run(
+    args: &StudyArgs,
+    store: Option<&Path>,
+    format: Format,
+    registry: &Registry,
+) -> Result<Exit, Failure> {
     let (checked, _) = study::checked(&args.file, registry)?;
-    let plan = study::planned(&checked, args)?;
+    // A testbed or an effort that is unknown is the plan's finding.
+    let found = match calibrate(&checked, &args.testbed) {
+        Ok(Some(_)) => known(&checked, &args.testbed, store)?,
+        _ => None,
+    };
+    let plan = study::planned(
+        &checked,
+        args,
+        found.as_ref().map(|found| &found.calibration),
+    )?;
     match format {
-        Format::Text => render::out(&render::plan::text(&plan)),
+        Format::Text => {
+            let testbed = checked.study().testbeds.get(&args.testbed);
+            let link = testbed.and_then(|overlay| overlay.link.as_ref());
+            let measured = found.as_ref().and_then(|found| found.measured.as_deref());
+            render::out(&render::plan::text(&plan, link, measured));
+        }
         Format::Json => {
             let text = canonical_json(&plan).or_exit(Exit::Usage)?;
             render::out(&format!("{text}\n"));

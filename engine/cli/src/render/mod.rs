@@ -1,5 +1,6 @@
 //! What people see. Data goes to standard output, words and progress to standard error.
 
+mod eta;
 pub(crate) mod findings;
 pub(crate) mod plan;
 pub(crate) mod progress;

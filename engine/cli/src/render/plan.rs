@@ -1,9 +1,11 @@
 //! A plan for people.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use vexp_api::plan::{Deviation, Plan};
+use vexp_api::spec::LinkScale;
 
 use super::table::table;
 use super::wrapped;
@@ -18,8 +20,73 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
-/// The whole plan.
-pub(crate) fn text(plan: &Plan) -> String {
+/// A number as people write it: at most three digits, no zeros at the end.
+fn short(value: f64) -> String {
+    let exponent = value.abs().log10().floor() as i32;
+    let digits = 2_i32.saturating_sub(exponent).clamp(0, 6) as usize;
+    let text = format!("{value:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// One line: which link rate is used, and where it comes from. `link` is what the study says of it,
+/// `measured` when a calibration was made (RFC 3339). Empty where links have their own rates.
+pub(crate) fn link(plan: &Plan, link: Option<&LinkScale>, measured: Option<&str>) -> String {
+    let percent = |factor: f64| short(100.0 * factor);
+    let Some(found) = &plan.calibration else {
+        return match link {
+            None => String::new(),
+            Some(link) => {
+                let later = "; not calibrated yet: `vexp run` will measure";
+                let later = if link.calibrate.is_some() { later } else { "" };
+                format!(
+                    "link rate: {} % of the study's{later}",
+                    percent(link.factor)
+                )
+            }
+        };
+    };
+    let on = measured.and_then(|time| time.split('T').next());
+    let on = on.map_or_else(String::new, |day| format!(" on {day}"));
+    let note = found.note.as_ref().map(|note| format!("; {note}"));
+    format!(
+        "link rate: {} % of the study's, calibrated{on} (95 % interval {} to {} %; {} % of a CPU per \
+         Mb/s){}",
+        percent(found.factor),
+        percent(found.interval.0),
+        percent(found.interval.1),
+        short(found.cpu_per_mbps),
+        note.unwrap_or_default()
+    )
+}
+
+/// One line: how machines come up.
+fn boots(plan: &Plan) -> String {
+    let blocks = &plan.blocks;
+    let booted: BTreeSet<_> = blocks
+        .iter()
+        .map(|block| {
+            let machine = &block.machine;
+            // A machine that is not kept is booted for each block.
+            let own = block.boot.is_none().then_some(&block.id);
+            (&machine.platform, &machine.hardware, block.boot, own)
+        })
+        .collect();
+    let count =
+        |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    let machines = count(booted.len(), "machine is", "machines are");
+    let rest = blocks.len() - booted.len();
+    if blocks.iter().all(|block| block.boot.is_none()) {
+        return format!("{machines} booted and thrown away");
+    }
+    let starts = count(rest, "more block starts", "more blocks start");
+    format!("{machines} booted and kept as snapshots, from which {starts}")
+}
+
+/// The whole plan. `scale` and `measured` are as for [`link`].
+pub(crate) fn text(plan: &Plan, scale: Option<&LinkScale>, measured: Option<&str>) -> String {
     let mut text = String::new();
     let trials = plan.trials().count();
     // Writing to a String cannot fail, here and below.
@@ -35,11 +102,17 @@ pub(crate) fn text(plan: &Plan) -> String {
     let estimate = &plan.estimate;
     let _ = writeln!(
         text,
-        "about {} to run, {} more to build images from nothing, {} MiB of disk (estimates)\n",
+        "about {} to run, {} more to build images from nothing, {} MiB of disk (estimates)",
         span(estimate.run.duration()),
         span(estimate.build.duration()),
         estimate.disk.mib()
     );
+    text.push_str(&wrapped(&boots(plan), "", "  "));
+    let link = link(plan, scale, measured);
+    if !link.is_empty() {
+        text.push_str(&wrapped(&link, "", "  "));
+    }
+    text.push('\n');
     let rows = plan.blocks.iter().flat_map(|block| {
         block.trials.iter().map(|trial| {
             vec![
@@ -155,6 +228,48 @@ mod tests {
         assert_eq!(said(119), "119 s");
         assert_eq!(said(150), "3 min");
         assert_eq!(said(7_260), "2 h 01 min");
+    }
+
+    fn plan(calibration: &serde_json::Value) -> Plan {
+        let digest = vexp_api::digest::Digest::of(b"");
+        serde_json::from_value(serde_json::json!({
+            "format": 1, "study": "s", "study_digest": digest, "testbed": "t", "effort": "e",
+            "seed": 1, "calibration": calibration, "images": [], "blocks": [], "deviations": [],
+            "excluded": [], "estimate": { "run": "1s", "build": "1s", "disk": "1MB" },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_link_rate_says_where_it_comes_from() {
+        let none = plan(&serde_json::Value::Null);
+        assert_eq!(link(&none, None, None), "");
+        let mut scale: LinkScale =
+            serde_json::from_str(r#"{ "factor": 0.1, "reason": "slow", "calibrate": null }"#)
+                .unwrap();
+        let said = "link rate: 10 % of the study's";
+        assert_eq!(link(&none, Some(&scale), None), said);
+        scale.calibrate = serde_json::from_str(
+            r#"{ "experiment": "e", "platform": "p", "cpu": 0.32, "least": 0.05, "most": 0.4 }"#,
+        )
+        .unwrap();
+        let said = format!("{said}; not calibrated yet: `vexp run` will measure");
+        assert_eq!(link(&none, Some(&scale), None), said);
+        let found = plan(&serde_json::json!({
+            "factor": 0.17, "interval": [0.1549, 0.1851], "cpu_per_mbps": 0.19642, "cpu": 0.32,
+            "points": [], "note": "cut",
+        }));
+        assert_eq!(
+            link(&found, Some(&scale), Some("2026-11-23T00:10:00.000Z")),
+            "link rate: 17 % of the study's, calibrated on 2026-11-23 (95 % interval 15.5 to 18.5 %; \
+             0.196 % of a CPU per Mb/s); cut"
+        );
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let said = [17.0, 16.842, 0.2134, 100.0, 0.05, 1234.5, 0.0].map(short);
+        assert_eq!(said, ["17", "16.8", "0.213", "100", "0.05", "1234", "0"]);
     }
 
     #[test]

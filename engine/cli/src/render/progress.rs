@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use vexp_api::event::{Event, EventSink};
+use vexp_api::ids::Name;
 use vexp_api::record::Outcome;
+use vexp_engine::plan::estimate::BlockCost;
 
+use super::eta::Eta;
 use super::plan::span;
 
 /// Shows events on standard error.
@@ -24,24 +27,20 @@ struct Run {
     started: Option<Instant>,
     trials: usize,
     /// Trials that have ended, each once however often it was tried.
-    done: BTreeSet<String>,
-    estimate: Duration,
+    done: BTreeSet<Name>,
+    eta: Eta,
 }
 
 impl Run {
-    /// Time that is left: the estimate at first, what was seen later on.
+    /// Time since the start.
+    fn elapsed(&self) -> f64 {
+        self.started.map_or(0.0, |at| at.elapsed().as_secs_f64())
+    }
+
+    /// Time that is left, once the run is started.
     fn left(&self) -> Option<Duration> {
-        let elapsed = self.started?.elapsed().as_secs_f64();
-        let share = self.done.len() as f64 / self.trials.max(1) as f64;
-        let estimate = self.estimate.as_secs_f64();
-        let seen = if self.done.is_empty() {
-            estimate
-        } else {
-            elapsed / share
-        };
-        // The share itself is how much the seen speed is trusted.
-        let total = share * seen + (1.0 - share) * estimate.max(elapsed);
-        Duration::try_from_secs_f64(total - elapsed).ok()
+        self.started?;
+        Duration::try_from_secs_f64(self.eta.left(self.elapsed())).ok()
     }
 }
 
@@ -57,6 +56,11 @@ impl Progress {
             run,
             colour: super::colour(),
         }
+    }
+
+    /// What the blocks of the run are expected to take: the time that is left is reckoned from it.
+    pub(crate) fn expect(&self, blocks: Vec<BlockCost>) {
+        self.run().eta = Eta::new(blocks);
     }
 
     fn run(&self) -> MutexGuard<'_, Run> {
@@ -93,10 +97,11 @@ impl Progress {
         }
     }
 
-    fn trial_ended(&self, trial: &str, outcome: &Outcome, seconds: f64, summary: &str) {
+    fn trial_ended(&self, trial: &Name, outcome: &Outcome, seconds: f64, summary: &str) {
         let (done, trials, left) = {
             let mut run = self.run();
-            run.done.insert(trial.to_owned());
+            run.done.insert(trial.clone());
+            run.eta.trial_ended(trial, seconds);
             (run.done.len(), run.trials, run.left())
         };
         if let Some(bar) = &self.bar {
@@ -111,10 +116,30 @@ impl Progress {
         let mut line = format!("[{done:width$}/{trials}] {trial} {word} {rest} ({seconds:.1} s)");
         if let Some(left) = left.filter(|_| self.bar.is_none() && done < trials) {
             // Writing to a String cannot fail.
-            let _ = write!(line, ", about {} left", span(left));
+            let _ = write!(line, ", {}", until(left));
         }
         self.line(&line);
     }
+}
+
+/// Time that is left, and the clock time at which it is over.
+fn until(left: Duration) -> String {
+    let text = format!("about {} left", span(left));
+    match clock(left) {
+        Some(clock) => format!("{text}, until {clock}"),
+        None => text,
+    }
+}
+
+/// The local clock after a time, with the day where that is another.
+fn clock(after: Duration) -> Option<String> {
+    let now = jiff::Zoned::now();
+    let then = now.checked_add(after).ok()?;
+    let format = match then.date() == now.date() {
+        true => "%H:%M",
+        false => "%A %H:%M",
+    };
+    Some(then.strftime(format).to_string())
 }
 
 fn style(run: &Arc<Mutex<Run>>) -> ProgressStyle {
@@ -123,7 +148,7 @@ fn style(run: &Arc<Mutex<Run>>) -> ProgressStyle {
         let left = run.lock().unwrap_or_else(PoisonError::into_inner).left();
         if let Some(left) = left {
             // The bar's buffer takes everything.
-            let _ = write!(out, ", about {} left", span(left));
+            let _ = write!(out, ", {}", until(left));
         }
     };
     ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} {elapsed}{left}  {wide_msg}")
@@ -134,7 +159,8 @@ fn style(run: &Arc<Mutex<Run>>) -> ProgressStyle {
 impl EventSink for Progress {
     fn event(&self, event: &Event) {
         match event {
-            Event::ImageReady { .. } | Event::BlockEnded { .. } | Event::TrialMeasuring { .. } => {}
+            Event::ImageReady { .. } | Event::TrialMeasuring { .. } => {}
+            Event::BlockEnded { block, seconds } => self.run().eta.block_ended(block, *seconds),
             Event::ImageBuilding { image, step } => {
                 if self.bar.is_some() {
                     self.now(format!("image {image}: {step}"));
@@ -151,15 +177,16 @@ impl EventSink for Progress {
                 estimate_s,
             } => {
                 let estimate = Duration::try_from_secs_f64(*estimate_s).unwrap_or_default();
+                let clock = clock(estimate).map(|clock| format!(", until {clock}"));
                 self.line(&format!(
-                    "run {run}: {trials} trials, about {}",
-                    span(estimate)
+                    "run {run}: {trials} trials, about {}{}",
+                    span(estimate),
+                    clock.unwrap_or_default()
                 ));
                 *self.run() = Run {
                     started: Some(Instant::now()),
                     trials: *trials,
-                    done: BTreeSet::new(),
-                    estimate,
+                    ..Run::default()
                 };
                 if let Some(bar) = &self.bar {
                     bar.set_length(*trials as u64);
@@ -167,7 +194,14 @@ impl EventSink for Progress {
                     bar.enable_steady_tick(Duration::from_millis(250));
                 }
             }
-            Event::BlockStarted { block } => self.now(format!("{block}: booting")),
+            Event::BlockStarted { block } => {
+                {
+                    let mut run = self.run();
+                    let now = run.elapsed();
+                    run.eta.block_started(block, now);
+                }
+                self.now(format!("{block}: booting"));
+            }
             Event::HostReady { block, seconds } => {
                 self.now(format!("{block}: up after {seconds:.0} s"))
             }
@@ -179,9 +213,10 @@ impl EventSink for Progress {
                 seconds,
                 summary,
             } => {
-                self.trial_ended(trial.as_str(), outcome, *seconds, summary);
+                self.trial_ended(trial, outcome, *seconds, summary);
             }
             Event::BlockFailed { block, error } => {
+                self.run().eta.block_failed(block);
                 self.line(&format!(
                     "{} {block}: {error}",
                     self.paint("31", "block failed")
@@ -198,19 +233,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_left_begins_with_the_estimate_and_ends_with_what_was_seen() {
-        let mut run = Run {
-            trials: 4,
-            estimate: Duration::from_secs(100),
-            ..Run::default()
-        };
-        assert!(run.left().is_none());
-        run.started = Instant::now().checked_sub(Duration::from_secs(10));
-        assert_eq!(run.left().unwrap().as_secs_f64().round(), 90.0);
-        run.done.extend(["a", "b"].map(str::to_owned));
-        // Half seen at 5 s a trial: 0.5 * 20 + 0.5 * 100 - 10.
-        assert_eq!(run.left().unwrap().as_secs_f64().round(), 50.0);
-        run.done.extend(["c", "d"].map(str::to_owned));
-        assert_eq!(run.left().unwrap_or_default().as_secs_f64().round(), 0.0);
+    fn the_end_is_a_time_of_day() {
+        let said = until(Duration::from_secs(300));
+        assert!(said.starts_with("about 5 min left, until "), "{said}");
+        let far = clock(Duration::from_secs(24 * 3600)).unwrap();
+        assert!(far.contains("day "), "{far}");
     }
 }

@@ -1,0 +1,251 @@
+//! A run's folder: made for a plan, or taken up again, and filled with trials.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use vexp_api::event::{Event, EventSink as _};
+use vexp_api::exit::Exit;
+use vexp_api::ids::Name;
+use vexp_api::plan::{Deviation, Plan};
+use vexp_api::plugin::{ImageFiles, Testbed};
+use vexp_api::record::{self, RunRecord};
+use vexp_api::spec::Study;
+use vexp_engine::build::BuiltImage;
+use vexp_engine::load::Loaded;
+use vexp_engine::plan::estimate::{self, BlockCost};
+use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, now_rfc3339};
+use vexp_engine::run::files;
+
+use crate::error::{Failure, OrExit as _};
+use crate::render::progress::Progress;
+
+/// A run's folder.
+pub(super) struct Run {
+    id: Name,
+    pub(super) path: PathBuf,
+    record: RunRecord,
+}
+
+impl Run {
+    /// A folder of its own below `runs`.
+    pub(super) fn new(
+        runs: &Path,
+        study: &Study,
+        plan: &Plan,
+        loaded: &Loaded,
+        built: &[BuiltImage],
+    ) -> Result<Self, Failure> {
+        let id = run_id(&plan.study)?;
+        let path = runs.join(id.as_str());
+        files::create_dir(&path).or_exit(Exit::Infrastructure)?;
+        // Workers get this path and may stand elsewhere.
+        let path = path.canonicalize().or_exit(Exit::Infrastructure)?;
+        let record = RunRecord {
+            format: record::FORMAT,
+            id: id.clone(),
+            vexp: env!("CARGO_PKG_VERSION").to_owned(),
+            started: now_rfc3339(),
+            ended: None,
+            estimate_s: Some(plan.estimate.run.secs_f64()),
+            controller: controller(),
+            deviations: built.iter().filter_map(image_deviation).collect(),
+        };
+        let run = Self { id, path, record };
+        run.write("study.json", study)?;
+        run.write("plan.json", plan)?;
+        let manifests: BTreeMap<_, _> = built
+            .iter()
+            .map(|image| (image.name.clone(), &image.manifest))
+            .collect();
+        run.write("images.json", &manifests)?;
+        for (name, text) in &loaded.sources {
+            let target = run.path.join("source").join(name);
+            files::create_dir(target.parent().unwrap_or(&run.path))
+                .or_exit(Exit::Infrastructure)?;
+            files::write_atomic(&target, text.as_bytes()).or_exit(Exit::Infrastructure)?;
+        }
+        run.write("run.json", &run.record)?;
+        Ok(run)
+    }
+
+    /// A run that was cut short. Its plan must be the one that would be run now.
+    pub(super) fn again(path: &Path, plan: &Plan) -> Result<Self, Failure> {
+        let path = path.canonicalize().or_exit(Exit::Usage)?;
+        let record: RunRecord = files::read_json(&path.join("run.json")).or_exit(Exit::Usage)?;
+        let stored: Plan = files::read_json(&path.join("plan.json")).or_exit(Exit::Usage)?;
+        if stored != *plan {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "{} has another plan than this study has now",
+                    path.display()
+                ),
+            )
+            .hint("give the same study, effort, testbed and --only, or start a new run"));
+        }
+        let record = RunRecord {
+            estimate_s: None,
+            ..record
+        };
+        Ok(Self {
+            id: record.id.clone(),
+            path,
+            record,
+        })
+    }
+
+    /// What is expected of blocks with trials that have no record yet.
+    fn missing(&self, plan: &Plan) -> Vec<BlockCost> {
+        let mut costs = estimate::blocks(plan);
+        for cost in &mut costs {
+            let missing = |id: &Name| !files::trial_record(&self.path, id).exists();
+            cost.trials.retain(|(id, _)| missing(id));
+        }
+        costs.retain(|cost| !cost.trials.is_empty());
+        costs
+    }
+
+    pub(super) fn write<T: serde::Serialize + ?Sized>(
+        &self,
+        name: &str,
+        value: &T,
+    ) -> Result<(), Failure> {
+        files::write_json(&self.path.join(name), value).or_exit(Exit::Infrastructure)
+    }
+
+    /// Writes down when it ended.
+    pub(super) fn end(&self) -> Result<(), Failure> {
+        let record = RunRecord {
+            ended: Some(now_rfc3339()),
+            ..self.record.clone()
+        };
+        self.write("run.json", &record)
+    }
+
+    /// Runs the trials that have no record yet.
+    pub(super) fn trials(
+        &self,
+        plan: &Plan,
+        built: Vec<BuiltImage>,
+        testbed: Arc<dyn Testbed>,
+        progress: &Arc<Progress>,
+    ) -> Result<RunSummary, Failure> {
+        let images: BTreeMap<Name, ImageFiles> = built
+            .into_iter()
+            .map(|image| (image.name, image.files))
+            .collect();
+        let costs = self.missing(plan);
+        progress.event(&Event::RunStarted {
+            run: self.id.clone(),
+            trials: costs.iter().map(|cost| cost.trials.len()).sum(),
+            estimate_s: costs.iter().map(BlockCost::seconds).sum(),
+        });
+        progress.expect(costs);
+        let (stop, cancel) = watch::channel(false);
+        let request = RunRequest {
+            plan,
+            images: &images,
+            run: &self.path,
+            id: &self.id,
+            testbed,
+            executable: crate::executable(),
+            events: Arc::clone(progress) as _,
+            cancel,
+        };
+        let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
+        let ended = runtime.block_on(async {
+            tokio::spawn(stop_on_signals(stop));
+            dispatch::run(&request).await
+        });
+        match ended {
+            Ok(summary) => Ok(summary),
+            Err(RunError::Interrupted) => Err(Failure::new(
+                Exit::Interrupted,
+                "interrupted; what was measured is kept",
+            )
+            .hint(format!("finish it with --resume {}", self.path.display()))),
+            Err(error) => Err(Failure::of(Exit::Infrastructure, &error)),
+        }
+    }
+}
+
+/// The first SIGINT or SIGTERM asks for an orderly end, the second ends this process at once; labs
+/// end with it either way.
+async fn stop_on_signals(stop: watch::Sender<bool>) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
+    for signals in 0.. {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if signals == 0 {
+            // Nobody waits for it any more: then the run is over.
+            let _ = stop.send(true);
+        } else {
+            // Cannot fail: the process exists.
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
+        }
+    }
+}
+
+/// `STUDY-YYYYMMDD-HHMMSS-xxxx`: the last part keeps runs of the same second apart.
+fn run_id(study: &Name) -> Result<Name, Failure> {
+    let now = now_rfc3339();
+    let digits: String = now.chars().filter(char::is_ascii_digit).collect();
+    let (date, time) = (&digits[..8], &digits[8..14]);
+    let salt = vexp_api::digest::Digest::of(format!("{now} {}", std::process::id()).as_bytes());
+    Name::new(format!("{study}-{date}-{time}-{}", &salt.hex()[..4])).or_exit(Exit::Usage)
+}
+
+fn image_deviation(image: &BuiltImage) -> Option<Deviation> {
+    Some(Deviation {
+        subject: format!("image {}", image.name),
+        property: "packages".to_owned(),
+        asked: "those of the lock file".to_owned(),
+        used: image.deviation.clone()?,
+        reason: "the mirror no longer has the locked ones".to_owned(),
+    })
+}
+
+/// What this machine is, for the record.
+pub(super) fn controller() -> BTreeMap<String, String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        text.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            (key.trim() == name).then(|| value.trim().to_owned())
+        })
+    };
+    let mut facts = BTreeMap::new();
+    let mut add = |name: &str, value: Option<String>| {
+        facts.insert(
+            name.to_owned(),
+            value.unwrap_or_else(|| "unknown".to_owned()),
+        );
+    };
+    let release = read("/proc/sys/kernel/osrelease");
+    add(
+        "kernel",
+        Some(release.trim().to_owned()).filter(|r| !r.is_empty()),
+    );
+    add("processor", field(&read("/proc/cpuinfo"), "model name"));
+    add(
+        "processors",
+        std::thread::available_parallelism()
+            .ok()
+            .map(|n| n.to_string()),
+    );
+    add("memory", field(&read("/proc/meminfo"), "MemTotal"));
+    facts
+}
