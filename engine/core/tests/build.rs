@@ -194,10 +194,7 @@ fn a_flipped_byte_is_found_and_the_image_is_built_anew() {
             bytes[3] ^= 1;
             let before = kernel.metadata().unwrap().modified().unwrap();
             std::fs::write(&kernel, bytes).unwrap();
-            let file = std::fs::File::options()
-                .write(true)
-                .open(&kernel)
-                .unwrap();
+            let file = std::fs::File::options().write(true).open(&kernel).unwrap();
             file.set_modified(before).unwrap();
             let damaged = audit(std::slice::from_ref(&built), &world.store, &NoEvents).unwrap();
             assert_eq!(damaged[0].0, tiny());
