@@ -98,18 +98,18 @@ pub fn samples_to(files: &[(String, Vec<Sample>)], format: Format) -> Result<Vec
     write(table, format)
 }
 
-fn series<T: AsRef<[U]>, U>(name: &str, values: T) -> Column
+pub(crate) fn series<T: AsRef<[U]>, U>(name: &str, values: T) -> Column
 where
     Series: polars::prelude::NamedFrom<T, [U]>,
 {
     Series::new(name.into(), values).into()
 }
 
-fn table(columns: Vec<Column>) -> Result<DataFrame, TableError> {
+pub(crate) fn table(columns: Vec<Column>) -> Result<DataFrame, TableError> {
     Ok(DataFrame::new_infer_height(columns)?)
 }
 
-fn write(mut table: DataFrame, format: Format) -> Result<Vec<u8>, TableError> {
+pub(crate) fn write(mut table: DataFrame, format: Format) -> Result<Vec<u8>, TableError> {
     let mut bytes = Vec::new();
     match format {
         Format::Parquet => {

@@ -244,7 +244,7 @@ fn three_repetitions_give_intervals_over_repetitions() {
         "jain_cpu",
     ] {
         let found = over(metric);
-        assert_eq!(found.basis.as_str(), "repetitions", "{metric}");
+        assert_eq!(found.basis.as_str(), "boots", "{metric}");
         assert_eq!(found.repetitions, 3);
         let interval = found.interval.unwrap();
         assert!(interval.low <= found.value && found.value <= interval.high);
@@ -308,23 +308,84 @@ fn the_report_of_the_committed_run() {
     // It needs nothing but itself.
     for outside in ["http://", "https://", "src=", "@import", "url("] {
         let foreign = html.replace("http://www.w3.org/2000/svg", "");
+        let foreign = foreign.replace("url(#", "");
         assert!(!foreign.contains(outside), "{outside}");
     }
-    // Every link leads to a file of the run.
-    for link in html
-        .split("href=\"")
-        .skip(1)
-        .filter_map(|rest| rest.split('"').next())
-    {
-        let link = link.replace("&#x2f;", "/");
-        if link.starts_with('#') || link.ends_with("events.jsonl") || link.ends_with("console.log")
-        {
-            continue;
+    // Every link leads to a place on the page or to a file of the run.
+    let attributes = |name: &str| -> Vec<String> {
+        let before = format!(" {name}=\"");
+        let parts = html.split(&before).skip(1);
+        let values = parts.filter_map(|rest| rest.split('"').next());
+        values.map(|value| value.replace("&#x2f;", "/")).collect()
+    };
+    let ids = attributes("id");
+    let mut unique = ids.clone();
+    unique.sort();
+    unique.dedup();
+    assert_eq!(unique.len(), ids.len());
+    for link in attributes("href") {
+        match link.strip_prefix('#') {
+            Some(id) => assert!(ids.iter().any(|found| found == id), "{link}"),
+            None if link.ends_with("events.jsonl") || link.ends_with("console.log") => {}
+            None => assert!(dir.path().join("report").join(&link).exists(), "{link}"),
         }
-        assert!(dir.path().join("report").join(&link).exists(), "{link}");
     }
-    // No stand-in for a colour is left.
-    assert!(!html.contains("#0A00") && !html.contains("#0B00"));
+    // A number leads to its trials, and a trial to the commands that it ran.
+    assert!(html.contains("href=\"#point-send-tcp.xen-3.1.v2\""));
+    assert!(html.contains("<details id=\"trial-send-tcp.xen-3.1.v2.r1\">"));
+    assert!(html.contains("fake &gt; raw&#x2f;vm1.fake-iperf3.client.json"));
+}
+
+#[test]
+fn figures_and_tables_are_there_as_pictures_and_as_data() {
+    let dir = fresh(1);
+    vexp_report::report(dir.path(), &fixture::registry(), None).unwrap();
+    let folder = dir.path().join("report");
+    let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    insta::assert_snapshot!("figure_1", text("figures/figure-1.csv"));
+    insta::assert_snapshot!("figure_2", text("figures/figure-2.csv"));
+    insta::assert_snapshot!("table_i", text("tables/table-i.csv"));
+    let mut pictures = 0;
+    for entry in std::fs::read_dir(folder.join("figures")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        match path.extension().and_then(|end| end.to_str()) {
+            Some("svg") => {
+                well_formed(&String::from_utf8(bytes).unwrap());
+                pictures += 1;
+            }
+            Some("parquet") => assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1")),
+            end => assert_eq!(end, Some("csv")),
+        }
+    }
+    assert!(pictures >= 3, "{pictures}");
+}
+
+/// Tags are closed in order, attributes are quoted, and no `&` or `<` stands for itself.
+fn well_formed(svg: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for part in svg.split('<').skip(1) {
+        let (tag, text) = part
+            .split_once('>')
+            .unwrap_or_else(|| panic!("no end: <{part}"));
+        assert!(!text.contains('>') && !tag.contains('\''), "<{part}");
+        assert_eq!(tag.matches('"').count() % 2, 0, "<{part}");
+        for entity in part.split('&').skip(1) {
+            let name = entity.split(';').next().unwrap();
+            assert!(["lt", "gt", "amp", "quot"].contains(&name), "&{entity}");
+        }
+        let name = tag
+            .trim_start_matches('/')
+            .split([' ', '/'])
+            .next()
+            .unwrap();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name), "<{part}");
+        } else if !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
 }
 
 #[test]

@@ -1,36 +1,31 @@
-//! Grouped bars with intervals as SVG.
+//! Grouped, stacked bars with intervals as SVG.
 //!
-//! plotters writes colours as `#RRGGBB`. Ours are stand-ins that become CSS variables afterwards,
-//! so that the same figure is legible on a light and on a dark page.
+//! Colours are CSS variables of the page, so that the same figure is legible on a light and on a
+//! dark one. Nothing is told by colour alone: bars stand in the legend's order, what the host costs
+//! is hatched, neighbouring virtual machines differ in lightness, and every bar has its words.
 
-use std::fmt::Write as _;
-
-use plotters::prelude::{
-    ChartBuilder, Circle, Color as _, DrawingArea, IntoDrawingArea as _, IntoFont as _,
-    PathElement, RGBColor, Rectangle, SVGBackend, Text, TextStyle,
-};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-
+use super::axis::{label, ticks};
+use super::svg::{Anchor, Svg, escape, round};
 use crate::stats::Interval;
-
-/// A figure could not be drawn.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot draw the figure `{figure}`: {message}")]
-pub struct ChartError {
-    figure: String,
-    message: String,
-}
 
 /// A figure: bars for each series, grouped.
 pub(super) struct Chart {
+    /// Unique on the page.
+    pub(super) id: String,
     /// What and in which unit.
     pub(super) title: String,
+    /// What it shows, for those who can't see it.
+    pub(super) description: String,
     /// Names in the legend.
     pub(super) series: Vec<String>,
     /// Groups from left to right.
     pub(super) groups: Vec<Group>,
     /// A line all across.
     pub(super) reference: Option<Reference>,
+    /// What the paper prints for the line, on the left axis, and as printed.
+    pub(super) printed_reference: Option<Mark>,
+    /// The left axis's value for 1 on the paper's axis; `None` if both are the same.
+    pub(super) paper_scale: Option<f64>,
     /// The top, where the values have one.
     pub(super) most: Option<f64>,
 }
@@ -44,17 +39,38 @@ pub(super) struct Group {
 }
 
 /// A bar.
+#[derive(Default)]
 pub(super) struct Bar {
     /// Which series.
     pub(super) series: usize,
-    /// Its height; `None` if it was planned and could not be measured.
+    /// Its height; `None` if it could not be measured.
     pub(super) value: Option<f64>,
-    /// The height up to which it is solid, if it has two parts.
-    pub(super) solid: Option<f64>,
+    /// What it is stacked of, from the base; empty if that is not known.
+    pub(super) parts: Vec<Part>,
     /// Error bar.
     pub(super) interval: Option<Interval>,
-    /// Points beside the error bar.
-    pub(super) dots: Vec<f64>,
+    /// What the paper prints, on the left axis, and as printed.
+    pub(super) printed: Option<Mark>,
+    /// All of it in words.
+    pub(super) words: String,
+    /// Where its trials are described, on the page.
+    pub(super) link: Option<String>,
+}
+
+/// A part of a bar.
+pub(super) struct Part {
+    /// Its height.
+    pub(super) value: f64,
+    /// Whether it is the host's.
+    pub(super) host: bool,
+}
+
+/// A printed value.
+pub(super) struct Mark {
+    /// Height.
+    pub(super) at: f64,
+    /// As printed.
+    pub(super) printed: String,
 }
 
 /// A line all across.
@@ -63,255 +79,398 @@ pub(super) struct Reference {
     pub(super) label: String,
     /// Height.
     pub(super) value: f64,
+    /// Where its trials are described, on the page.
+    pub(super) link: Option<String>,
 }
 
 /// Series beyond these share colours from the front; the legend's order tells them apart.
 const PALETTE: usize = 8;
-const INK: RGBColor = RGBColor(10, 0, 1);
-const MUTED: RGBColor = RGBColor(10, 0, 2);
-const GRID: RGBColor = RGBColor(10, 0, 3);
-const SURFACE: RGBColor = RGBColor(10, 0, 4);
+/// Size in pixels: a phone shows it about as large as it is.
+const WIDTH: f64 = 380.0;
+const PLOT: f64 = 210.0;
+const LEFT: f64 = 40.0;
+/// Width of a letter, for the legend; generous, since the font is the reader's.
+const LETTER: f64 = 6.6;
+const LINE: f64 = 17.0;
 
-const fn colour(series: usize) -> RGBColor {
-    RGBColor(11, 0, (series % PALETTE) as u8)
+const INK: &str = "var(--ink)";
+const MUTED: &str = "var(--muted)";
+const GRID: &str = "var(--grid)";
+const SURFACE: &str = "var(--surface)";
+const PAPER: &str = "var(--paper)";
+
+fn colour(series: usize) -> String {
+    format!("var(--s{})", series % PALETTE + 1)
 }
 
-/// Size in pixels: a phone shows it about as large as it is.
-const SIZE: (u32, u32) = (380, 290);
-const FONT: (&str, i32) = ("sans-serif", 12);
-/// Width of a letter of [`FONT`], for the legend; generous, since the font is the reader's.
-const LETTER: i32 = 7;
-const LINE: i32 = 17;
+/// Where values are in the picture.
+struct Plot {
+    top: f64,
+    right: f64,
+    most: f64,
+}
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+impl Plot {
+    fn y(&self, value: f64) -> f64 {
+        self.top + PLOT * (1.0 - value / self.most)
+    }
+
+    fn base(&self) -> f64 {
+        self.top + PLOT
+    }
+}
 
 impl Chart {
-    /// The figure for inlining.
-    pub(super) fn svg(&self) -> Result<String, ChartError> {
-        let mut svg = String::new();
-        self.draw(&mut svg).map_err(|message| ChartError {
-            figure: self.title.clone(),
-            message,
-        })?;
-        Ok(dress(&svg, &self.title))
-    }
-
-    fn draw(&self, svg: &mut String) -> Result<(), String> {
-        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-        let top = self.legend(&root)?;
-        let most = self.top();
-        let width = self.groups.len().max(1) as f64;
-        let mut chart = ChartBuilder::on(&root)
-            .margin_top(top)
-            .margin_right(6)
-            .x_label_area_size(24)
-            .y_label_area_size(44)
-            .build_cartesian_2d(0.0..width, 0.0..most)
-            .map_err(text)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .disable_x_axis()
-            .light_line_style(GRID.mix(0.0))
-            .bold_line_style(GRID)
-            .axis_style(GRID)
-            .y_labels(6)
-            .y_label_style(style(MUTED, HPos::Right, VPos::Center))
-            .y_label_formatter(&|y| axis_label(*y, most))
-            .draw()
-            .map_err(text)?;
-        for (i, group) in self.groups.iter().enumerate() {
-            let bars = group.bars.len().max(1) as f64;
-            // A few bars alone are not to fill the figure.
-            let step = (0.84 / bars).min(0.1 * width);
-            let first = i as f64 + 0.5 - step * bars / 2.0;
-            for (j, bar) in group.bars.iter().enumerate() {
-                let left = first + step * j as f64;
-                self.bar(&mut chart, bar, left, step)?;
-            }
-            let at = chart.plotting_area().map_coordinate(&(i as f64 + 0.5, 0.0));
-            let label = style(INK, HPos::Center, VPos::Top);
-            root.draw(&Text::new(group.label.clone(), (at.0, at.1 + 7), label))
-                .map_err(text)?;
-        }
-        let base = PathElement::new([(0.0, 0.0), (width, 0.0)], MUTED.stroke_width(1));
-        chart.plotting_area().draw(&base).map_err(text)?;
-        if let Some(reference) = &self.reference {
-            let line = plotters::series::DashedLineSeries::new(
-                [(0.0, reference.value), (width, reference.value)],
-                5,
-                4,
-                INK.stroke_width(1),
-            );
-            chart.draw_series(line).map_err(text)?;
-        }
-        root.present().map_err(text)
-    }
-
-    fn bar(&self, chart: &mut Plot<'_, '_>, bar: &Bar, left: f64, step: f64) -> Result<(), String> {
-        let area = chart.plotting_area();
-        let right = left + step * 0.86;
-        // Dots stand beside the error bar, not on it.
-        let middle = left + step * if bar.dots.is_empty() { 0.43 } else { 0.25 };
-        let fill = colour(bar.series);
-        let Some(value) = bar.value else {
-            let label = style(MUTED, HPos::Center, VPos::Bottom);
-            let at = (middle, 0.0);
-            return area.draw(&Text::new("n/a", at, label)).map_err(text);
+    /// The figure. `page` is put before its links: nothing where it is inlined, else the name of
+    /// the page that has it.
+    pub(super) fn svg(&self, page: &str) -> String {
+        let mut body = Svg::new();
+        let plot = Plot {
+            top: self.legend(&mut body) + 16.0,
+            right: WIDTH
+                - if self.paper_scale.is_some() {
+                    40.0
+                } else {
+                    6.0
+                },
+            most: self.top(),
         };
-        let solid = bar.solid.unwrap_or(value);
-        let light = Rectangle::new([(left, solid), (right, value)], fill.mix(0.4).filled());
-        let dark = Rectangle::new([(left, 0.0), (right, solid)], fill.filled());
-        area.draw(&light).map_err(text)?;
-        area.draw(&dark).map_err(text)?;
-        if let Some(Interval { low, high }) = bar.interval {
-            let cap = step * 0.13;
-            for line in [
-                [(middle, low), (middle, high)],
-                [(middle - cap, low), (middle + cap, low)],
-                [(middle - cap, high), (middle + cap, high)],
-            ] {
-                area.draw(&PathElement::new(line, INK.stroke_width(1)))
-                    .map_err(text)?;
-            }
-        }
-        for dot in &bar.dots {
-            let at = (left + step * 0.58, *dot);
-            area.draw(&Circle::new(at, 4, SURFACE.filled()))
-                .map_err(text)?;
-            area.draw(&Circle::new(at, 3, INK.filled())).map_err(text)?;
-        }
-        Ok(())
+        self.axes(&mut body, &plot);
+        self.bars(&mut body, &plot, page);
+        self.line(&mut body, &plot, page);
+        let height = plot.base() + 24.0;
+        self.framed(height, &body.finish())
+    }
+
+    fn framed(&self, height: f64, body: &str) -> String {
+        let mut svg = Svg::new();
+        let (title, words) = (format!("{}-title", self.id), format!("{}-words", self.id));
+        svg.open(
+            "svg",
+            &[
+                ("xmlns", &"http://www.w3.org/2000/svg"),
+                ("viewBox", &format!("0 0 {WIDTH} {}", round(height))),
+                ("width", &WIDTH),
+                ("height", &round(height)),
+                ("role", &"group"),
+                ("aria-labelledby", &format!("{title} {words}")),
+                ("font-size", &12),
+            ],
+        );
+        svg.text("title", &[("id", &title)], &self.title);
+        svg.text("desc", &[("id", &words)], &self.description);
+        svg.open("defs", &[]);
+        svg.open(
+            "pattern",
+            &[
+                ("id", &self.hatch()),
+                ("width", &5),
+                ("height", &5),
+                ("patternUnits", &"userSpaceOnUse"),
+                ("patternTransform", &"rotate(45)"),
+            ],
+        );
+        svg.line((0.0, 0.0), (0.0, 5.0), SURFACE, 4.0);
+        svg.close("pattern");
+        svg.close("defs");
+        format!("{}{body}</svg>", svg.finish())
+    }
+
+    fn hatch(&self) -> String {
+        format!("{}-hatch", self.id)
     }
 
     /// Draws title and legend, and gives the height that they take.
-    fn legend(&self, root: &Area<'_>) -> Result<i32, String> {
-        let title = TextStyle::from((FONT.0, 13, plotters::style::FontStyle::Bold).into_font())
-            .color(&INK)
-            .pos(Pos::new(HPos::Left, VPos::Top));
-        root.draw(&Text::new(self.title.clone(), (2, 2), title))
-            .map_err(text)?;
-        let (mut x, mut y) = (2, 24);
-        let names = self.series.iter().map(String::as_str);
-        let reference = self.reference.iter().map(|r| r.label.as_str());
-        for (i, name) in names.chain(reference).enumerate() {
-            let width = 14 + LETTER * name.chars().count() as i32 + 12;
-            if x > 2 && x + width > SIZE.0 as i32 {
-                (x, y) = (2, y + LINE);
+    fn legend(&self, svg: &mut Svg) -> f64 {
+        let bold: [(&str, &dyn std::fmt::Display); 5] = [
+            ("x", &2),
+            ("y", &13),
+            ("font-size", &13),
+            ("font-weight", &600),
+            ("fill", &INK),
+        ];
+        svg.text("text", &bold, &self.title);
+        let mut pen = Pen { x: 2.0, y: 30.0 };
+        for (i, name) in self.series.iter().enumerate() {
+            let (x, y) = pen.entry(svg, name);
+            swatch(svg, (x, y), &colour(i), None);
+        }
+        let parts = || self.all_bars().flat_map(|bar| &bar.parts);
+        if parts().any(|part| part.host) {
+            let (x, y) = pen.entry(svg, "host");
+            swatch(svg, (x, y), MUTED, Some(&self.hatch()));
+        }
+        if self.all_bars().any(|bar| guests(bar) > 1) {
+            let (x, y) = pen.entry(svg, "each VM");
+            for (i, opacity) in [1.0, 0.55].into_iter().enumerate() {
+                shade(
+                    svg,
+                    (x, y - 5.0 * i as f64 + 5.0, 10.0, 4.5),
+                    MUTED,
+                    opacity,
+                );
             }
-            if i < self.series.len() {
-                let swatch = Rectangle::new([(x, y), (x + 10, y + 10)], colour(i).filled());
-                root.draw(&swatch).map_err(text)?;
-            } else {
-                for dash in [x - 1, x + 7] {
-                    let line = [(dash, y + 5), (dash + 4, y + 5)];
-                    let line = PathElement::new(line, INK.stroke_width(1));
-                    root.draw(&line).map_err(text)?;
+        }
+        if let Some(reference) = &self.reference {
+            let (x, y) = pen.entry(svg, &reference.label);
+            dashes(svg, (x - 1.0, y + 5.0), x + 11.0);
+        }
+        let printed: Vec<&str> = self.marks().map(|mark| mark.printed.as_str()).collect();
+        if !printed.is_empty() {
+            let words = format!("paper prints {}", printed.join(", "));
+            let (x, y) = pen.entry(svg, &words);
+            diamond(svg, (x + 5.0, y + 5.0));
+        }
+        pen.y + 12.0
+    }
+
+    fn marks(&self) -> impl Iterator<Item = &Mark> {
+        let bars = self.all_bars().filter_map(|bar| bar.printed.as_ref());
+        self.printed_reference.iter().chain(bars)
+    }
+
+    fn axes(&self, svg: &mut Svg, plot: &Plot) {
+        let left = ticks(plot.most, 6.0);
+        for tick in &left {
+            let y = plot.y(*tick);
+            svg.line((LEFT, y), (plot.right, y), GRID, 1.0);
+            let at = (LEFT - 5.0, y + 4.0);
+            svg.words(at, Anchor::End, MUTED, &label(*tick, &left));
+        }
+        let Some(scale) = self.paper_scale else {
+            return;
+        };
+        let right = ticks(plot.most / scale, 6.0);
+        for tick in &right {
+            let y = plot.y(tick * scale);
+            svg.line((plot.right, y), (plot.right + 4.0, y), PAPER, 1.0);
+            let at = (plot.right + 6.0, y + 4.0);
+            svg.words(at, Anchor::Start, PAPER, &label(*tick, &right));
+        }
+        let above = plot.top - 10.0;
+        svg.words((LEFT - 5.0, above), Anchor::End, MUTED, "here");
+        svg.words((WIDTH - 2.0, above), Anchor::End, PAPER, "paper");
+    }
+
+    fn bars(&self, svg: &mut Svg, plot: &Plot, page: &str) {
+        let width = (plot.right - LEFT) / self.groups.len().max(1) as f64;
+        for (i, group) in self.groups.iter().enumerate() {
+            let bars = group.bars.len().max(1) as f64;
+            // A few bars alone are not to fill the figure.
+            let step = (0.84 * width / bars).min(34.0);
+            let middle = LEFT + width * (i as f64 + 0.5);
+            for (j, bar) in group.bars.iter().enumerate() {
+                let left = middle - step * bars / 2.0 + step * j as f64;
+                linked(svg, page, bar.link.as_deref(), |svg| {
+                    svg.text("title", &[], &bar.words);
+                    self.bar(svg, plot, bar, left, step);
+                });
+            }
+            let at = (middle, plot.base() + 17.0);
+            svg.words(at, Anchor::Middle, INK, &group.label);
+        }
+        let base = plot.base();
+        svg.line((LEFT, base), (plot.right, base), MUTED, 1.0);
+    }
+
+    fn bar(&self, svg: &mut Svg, plot: &Plot, bar: &Bar, left: f64, step: f64) {
+        let width = step * 0.84;
+        let middle = left + width / 2.0;
+        let fill = colour(bar.series);
+        match bar.value {
+            None => svg.words((middle, plot.base() - 4.0), Anchor::Middle, MUTED, "–"),
+            Some(value) if bar.parts.is_empty() => {
+                let y = plot.y(value);
+                shade(svg, (left, y, width, plot.base() - y), &fill, 1.0);
+            }
+            Some(_) => self.stack(svg, plot, bar, (left, width)),
+        }
+        if let Some(Interval { low, high }) = bar.interval {
+            let (low, high) = (plot.y(low.max(0.0)), plot.y(high.min(plot.most)));
+            let cap = (width * 0.22).min(4.0);
+            for (stroke, wide) in [(SURFACE, 3.5), (INK, 1.3)] {
+                svg.line((middle, low), (middle, high), stroke, wide);
+                for y in [low, high] {
+                    svg.line((middle - cap, y), (middle + cap, y), stroke, wide);
                 }
             }
-            let label = style(INK, HPos::Left, VPos::Center);
-            let label = Text::new(name.to_owned(), (x + 14, y + 5), label);
-            root.draw(&label).map_err(text)?;
-            x += width;
         }
-        Ok(y + LINE + 8)
+        if let Some(mark) = &bar.printed {
+            diamond(svg, (left + width - 2.0, plot.y(mark.at)));
+        }
+    }
+
+    fn stack(&self, svg: &mut Svg, plot: &Plot, bar: &Bar, (left, width): (f64, f64)) {
+        let fill = colour(bar.series);
+        let (mut below, mut guest) = (0.0, 0);
+        for part in &bar.parts {
+            let (top, bottom) = (plot.y(below + part.value), plot.y(below));
+            let area = (left, top, width, bottom - top);
+            let opacity = if !part.host && guest % 2 == 1 {
+                0.55
+            } else {
+                1.0
+            };
+            shade(svg, area, &fill, opacity);
+            if part.host {
+                let (x, y, w, h) = (round(left), round(top), round(width), round(area.3));
+                svg.element(
+                    "rect",
+                    &[
+                        ("x", &x),
+                        ("y", &y),
+                        ("width", &w),
+                        ("height", &h),
+                        ("fill", &format!("url(#{})", self.hatch())),
+                        ("fill-opacity", &0.55),
+                    ],
+                );
+            } else {
+                guest += 1;
+            }
+            if below > 0.0 {
+                svg.line((left, bottom), (left + width, bottom), SURFACE, 1.0);
+            }
+            below += part.value;
+        }
+    }
+
+    fn line(&self, svg: &mut Svg, plot: &Plot, page: &str) {
+        if let Some(reference) = &self.reference {
+            linked(svg, page, reference.link.as_deref(), |svg| {
+                svg.text("title", &[], &reference.label);
+                let y = plot.y(reference.value);
+                dashes(svg, (LEFT, y), plot.right);
+            });
+        }
+        if let Some(mark) = &self.printed_reference {
+            diamond(svg, (plot.right, plot.y(mark.at)));
+        }
+    }
+
+    fn all_bars(&self) -> impl Iterator<Item = &Bar> {
+        self.groups.iter().flat_map(|group| &group.bars)
     }
 
     fn top(&self) -> f64 {
-        let bars = self.groups.iter().flat_map(|group| &group.bars);
-        let values = bars.flat_map(|bar| {
+        let values = self.all_bars().flat_map(|bar| {
             let high = bar.interval.map(|interval| interval.high);
-            bar.value
-                .into_iter()
-                .chain(high)
-                .chain(bar.dots.iter().copied())
+            bar.value.into_iter().chain(high)
         });
-        let reference = self.reference.iter().map(|reference| reference.value);
-        let most = values.chain(reference).fold(0.0, f64::max);
+        let lines = self.reference.iter().map(|reference| reference.value);
+        let marks = self.marks().map(|mark| mark.at);
+        let most = values.chain(lines).chain(marks).fold(0.0, f64::max);
         match self.most {
             Some(most) => most * 1.04,
-            None if most > 0.0 => most * 1.12,
+            None if most > 0.0 => most * 1.08,
             None => 1.0,
         }
     }
 }
 
-type Plot<'a, 'b> = plotters::chart::ChartContext<
-    'a,
-    SVGBackend<'b>,
-    plotters::coord::cartesian::Cartesian2d<
-        plotters::coord::types::RangedCoordf64,
-        plotters::coord::types::RangedCoordf64,
-    >,
->;
-
-fn style(colour: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
-    TextStyle {
-        color: colour.to_backend_color(),
-        ..TextStyle::from(FONT.into_font()).pos(Pos::new(h, v))
-    }
+fn guests(bar: &Bar) -> usize {
+    bar.parts.iter().filter(|part| !part.host).count()
 }
 
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
+/// Where the next entry of the legend stands.
+struct Pen {
+    x: f64,
+    y: f64,
 }
 
-/// As few decimals as tell the labels of the axis apart.
-fn axis_label(y: f64, most: f64) -> String {
-    let decimals = match most {
-        m if m > 8.0 => 0,
-        m if m > 0.8 => 1,
-        m if m > 0.08 => 2,
-        _ => 3,
-    };
-    format!("{y:.decimals$}")
-}
-
-/// Gives colours to the page, a name to those who can't see, and takes the fixed size away.
-fn dress(svg: &str, title: &str) -> String {
-    let mut svg = svg.to_owned();
-    for (stand_in, variable) in [
-        (INK, "ink"),
-        (MUTED, "muted"),
-        (GRID, "grid"),
-        (SURFACE, "surface"),
-    ] {
-        svg = svg.replace(&hex(stand_in), &format!("var(--{variable})"));
-    }
-    for series in 0..PALETTE {
-        svg = svg.replace(&hex(colour(series)), &format!("var(--s{})", series + 1));
-    }
-    let mut name = String::from(" role=\"img\"><title>");
-    for c in title.chars() {
-        match c {
-            '<' => name.push_str("&lt;"),
-            '&' => name.push_str("&amp;"),
-            c => name.push(c),
+impl Pen {
+    /// Writes the words of an entry, and gives the place of its sign.
+    fn entry(&mut self, svg: &mut Svg, words: &str) -> (f64, f64) {
+        let width = 14.0 + LETTER * words.chars().count() as f64 + 10.0;
+        if self.x > 2.0 && self.x + width > WIDTH {
+            (self.x, self.y) = (2.0, self.y + LINE);
         }
+        let at = (self.x, self.y - 10.0);
+        svg.words((self.x + 14.0, self.y), Anchor::Start, INK, words);
+        self.x += width;
+        at
     }
-    name.push_str("</title>");
-    svg.replacen('>', &name, 1)
 }
 
-fn hex(RGBColor(r, g, b): RGBColor) -> String {
-    format!("#{r:02X}{g:02X}{b:02X}")
+fn linked(svg: &mut Svg, page: &str, link: Option<&str>, draw: impl FnOnce(&mut Svg)) {
+    let name = if link.is_some() { "a" } else { "g" };
+    match link {
+        Some(link) => svg.open(name, &[("href", &format!("{page}#{link}"))]),
+        None => svg.open(name, &[]),
+    }
+    draw(svg);
+    svg.close(name);
+}
+
+fn shade(svg: &mut Svg, (x, y, width, height): (f64, f64, f64, f64), fill: &str, opacity: f64) {
+    let (x, y, width, height) = (round(x), round(y), round(width), round(height.max(0.0)));
+    let mut attributes: Vec<(&str, &dyn std::fmt::Display)> = vec![
+        ("x", &x),
+        ("y", &y),
+        ("width", &width),
+        ("height", &height),
+        ("fill", &fill),
+    ];
+    if opacity < 1.0 {
+        attributes.push(("fill-opacity", &opacity));
+    }
+    svg.element("rect", &attributes);
+}
+
+fn swatch(svg: &mut Svg, (x, y): (f64, f64), fill: &str, hatch: Option<&str>) {
+    shade(svg, (x, y, 10.0, 10.0), fill, 1.0);
+    if let Some(hatch) = hatch {
+        shade(svg, (x, y, 10.0, 10.0), &format!("url(#{hatch})"), 0.55);
+    }
+}
+
+fn dashes(svg: &mut Svg, (x, y): (f64, f64), to: f64) {
+    let (x, y, to) = (round(x), round(y), round(to));
+    svg.element(
+        "line",
+        &[
+            ("x1", &x),
+            ("y1", &y),
+            ("x2", &to),
+            ("y2", &y),
+            ("stroke", &INK),
+            ("stroke-width", &1.3),
+            ("stroke-dasharray", &"5 3"),
+        ],
+    );
+}
+
+fn diamond(svg: &mut Svg, (x, y): (f64, f64)) {
+    let path = format!(
+        "M{} {}l4.5 4.5l-4.5 4.5l-4.5 -4.5z",
+        round(x),
+        round(y - 4.5)
+    );
+    svg.element(
+        "path",
+        &[
+            ("d", &path),
+            ("fill", &PAPER),
+            ("stroke", &SURFACE),
+            ("stroke-width", &1),
+        ],
+    );
 }
 
 /// The figure as a file of its own: it brings the colours that the page would give it.
 pub(super) fn standalone(svg: &str) -> String {
-    let mut style = String::from("<style>");
     let css = include_str!("../../../../reports/style.css");
     // The palettes stand between these marks of the style sheet, first light, then dark.
     let part = |from: &str| {
         let start = css.split_once(from).map_or("", |(_, rest)| rest);
         start.split_once("/* end */").map_or("", |(part, _)| part)
     };
-    // Writing to a String cannot fail.
-    let _ = write!(
-        style,
-        "svg{{{}background:var(--surface)}}@media(prefers-color-scheme:dark){{svg{{{}}}}}</style>",
+    let style = format!(
+        "svg{{{}background:var(--surface);font-family:sans-serif}}\
+         @media(prefers-color-scheme:dark){{svg{{{}}}}}",
         part("/* light */").trim(),
         part("/* dark */").trim(),
     );
-    svg.replacen("</title>", &format!("</title>{style}"), 1)
+    let style = format!("<style>{}</style><defs>", escape(&style));
+    svg.replacen("<defs>", &style, 1)
 }

@@ -28,6 +28,28 @@ pub(super) fn interval(interval: Interval, unit: Unit) -> String {
     )
 }
 
+/// A value with its interval, without its unit.
+pub(super) fn with_interval(of: &MetricValue) -> String {
+    let value = number(of.value, of.unit);
+    match of.interval {
+        Some(found) => format!("{value} {}", interval(found, of.unit)),
+        None => value,
+    }
+}
+
+/// A unit after a number: nothing for ratios.
+pub(super) fn unit_after(unit: Unit) -> String {
+    match unit {
+        Unit::One => String::new(),
+        unit => format!(" {unit}"),
+    }
+}
+
+/// A factor without the noise of its binary form.
+pub(super) fn factor(factor: f64) -> String {
+    ((factor * 1e4).round() / 1e4).to_string()
+}
+
 /// A published number as the paper has it: nothing is added to it.
 pub(super) fn as_printed(value: f64) -> String {
     value.to_string()

@@ -1,8 +1,13 @@
 //! Frames and verdicts → one self-contained HTML file, a Markdown file, figures and a CSV file.
 
+mod axis;
 mod chart;
+mod data;
 mod figures;
 mod format;
+mod index;
+mod svg;
+mod tables;
 mod template;
 mod view;
 
@@ -14,8 +19,8 @@ use vexp_api::registry::Registry;
 use crate::files::{self, WriteError};
 use crate::frame::{self, FrameError, Frames};
 use crate::judge::{self, ClaimVerdict, JudgeError, Verdicts};
+use crate::table::{Format, TableError};
 
-pub use chart::ChartError;
 pub use template::{TemplateError, Templates};
 
 /// A report could not be made.
@@ -30,9 +35,9 @@ pub enum ReportError {
     /// A template is wrong.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// A figure can't be drawn.
+    /// The numbers of a figure can't be written as a table.
     #[error(transparent)]
-    Chart(#[from] ChartError),
+    Table(#[from] TableError),
     /// The report can't be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -84,8 +89,11 @@ pub fn render(
     verdicts: &Verdicts,
     templates: &Templates,
 ) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
-    let figures = figures::draw(frames, verdicts)?;
-    let view = view::View::new(frames, verdicts, &figures);
+    let index = index::Index::new(frames, &verdicts.metrics);
+    let paper = figures::paper(&index);
+    let more = figures::more(&index);
+    let tables = tables::tables(&index);
+    let view = view::View::new(&index, verdicts, &paper, &more, &tables);
     let mut files = vec![
         (
             "report.html".to_owned(),
@@ -100,11 +108,20 @@ pub fn render(
             format::csv(&verdicts.metrics).into_bytes(),
         ),
     ];
-    let figures = figures.values().flatten();
-    files.extend(figures.map(|figure| {
-        let svg = chart::standalone(&figure.svg);
-        (figure.file.clone(), svg.into_bytes())
-    }));
+    for figure in paper.iter().chain(more.values().flatten()) {
+        let name = |end: &str| format!("figures/{}.{end}", figure.id);
+        files.push((name("svg"), figure.file.clone().into_bytes()));
+        files.push((name("csv"), data::figure(&figure.data, Format::Csv)?));
+        files.push((
+            name("parquet"),
+            data::figure(&figure.data, Format::Parquet)?,
+        ));
+    }
+    for table in &tables {
+        let name = |end: &str| format!("tables/{}.{end}", table.view.id);
+        files.push((name("csv"), data::table(&table.data, Format::Csv)?));
+        files.push((name("parquet"), data::table(&table.data, Format::Parquet)?));
+    }
     Ok(files)
 }
 

@@ -15,7 +15,7 @@ use super::view::View;
 /// Instructions that a template may take. A report takes well under a tenth of it.
 const FUEL: u64 = 20_000_000;
 
-const BUILT_IN: [(&str, &str); 8] = [
+const BUILT_IN: [(&str, &str); 13] = [
     (
         "report.html.j2",
         include_str!("../../../../reports/report.html.j2"),
@@ -32,6 +32,26 @@ const BUILT_IN: [(&str, &str); 8] = [
     (
         "partials/results.html.j2",
         include_str!("../../../../reports/partials/results.html.j2"),
+    ),
+    (
+        "partials/figure.html.j2",
+        include_str!("../../../../reports/partials/figure.html.j2"),
+    ),
+    (
+        "partials/figures.html.j2",
+        include_str!("../../../../reports/partials/figures.html.j2"),
+    ),
+    (
+        "partials/tables.html.j2",
+        include_str!("../../../../reports/partials/tables.html.j2"),
+    ),
+    (
+        "partials/scale.html.j2",
+        include_str!("../../../../reports/partials/scale.html.j2"),
+    ),
+    (
+        "partials/trials.html.j2",
+        include_str!("../../../../reports/partials/trials.html.j2"),
     ),
     (
         "partials/conditions.html.j2",
@@ -96,15 +116,15 @@ impl Templates {
         }
     }
 
-    pub(super) fn html(&self, view: &View) -> Result<String, TemplateError> {
+    pub(super) fn html(&self, view: &View<'_>) -> Result<String, TemplateError> {
         self.render("report.html.j2", view)
     }
 
-    pub(super) fn markdown(&self, view: &View) -> Result<String, TemplateError> {
+    pub(super) fn markdown(&self, view: &View<'_>) -> Result<String, TemplateError> {
         self.render("report.md.j2", view)
     }
 
-    fn render(&self, name: &'static str, view: &View) -> Result<String, TemplateError> {
+    fn render(&self, name: &'static str, view: &View<'_>) -> Result<String, TemplateError> {
         let fail = |source| TemplateError::Render {
             name: name.to_owned(),
             source,

@@ -1,12 +1,16 @@
 //! Claims as templates see them.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use vexp_api::metric;
+use vexp_api::plan::Deviation;
 use vexp_api::sample::Unit;
 use vexp_api::spec::Relation;
 
-use crate::judge::{ClaimVerdict, Side, Test, TestOutcome, Verdict};
+use crate::judge::{ClaimVerdict, Compared, Side, Test, TestOutcome, Verdict};
 use crate::report::format;
+use crate::report::index::{Index, point};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Count {
@@ -24,17 +28,30 @@ pub(super) struct Claim {
     verdict: &'static str,
     class: &'static str,
     reason: String,
+    /// Corrected for the number of claims.
+    adjusted_p: Option<String>,
+    /// The test that decided: the first that fails, else the first open one, else the first.
+    decisive: Option<TestRow>,
     tests: Vec<TestRow>,
     untested: Vec<String>,
+    /// What differs from the paper at the points of its tests; only where it was refuted.
+    deviations: Vec<Deviation>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct TestRow {
     left: String,
     left_value: String,
+    left_link: Option<String>,
     relation: &'static str,
     right: String,
+    right_link: Option<String>,
     margin: String,
+    /// The ratio or value that was held against the claim, with its interval.
+    compared: Option<String>,
+    /// Its interval at the level that is corrected for the number of claims, and that level.
+    adjusted: Option<String>,
+    level: String,
     outcome: &'static str,
     class: &'static str,
 }
@@ -67,7 +84,12 @@ pub(super) fn counts(claims: &[ClaimVerdict]) -> Vec<Count> {
         .collect()
 }
 
-pub(super) fn claim(claim: &ClaimVerdict) -> Claim {
+pub(super) fn claim(claim: &ClaimVerdict, index: &Index<'_>) -> Claim {
+    let tests: Vec<TestRow> = claim.tests.iter().filter_map(|t| test(t, index)).collect();
+    let first = |class: &str| tests.iter().find(|test| test.class == class);
+    let decisive = first("bad")
+        .or_else(|| first("open"))
+        .or_else(|| tests.first());
     let untested = |test: &Test| match &test.outcome {
         TestOutcome::Untested { reason } => Some(reason.clone()),
         _ => None,
@@ -80,12 +102,33 @@ pub(super) fn claim(claim: &ClaimVerdict) -> Claim {
         verdict: claim.verdict.as_str(),
         class: class(claim.verdict),
         reason: claim.reason.clone(),
-        tests: claim.tests.iter().filter_map(test).collect(),
+        adjusted_p: claim.adjusted_p.map(|p| format!("{p:.4}")),
+        decisive: decisive.cloned(),
+        tests,
         untested: claim.tests.iter().filter_map(untested).collect(),
+        deviations: match claim.verdict {
+            Verdict::NotReproduced => touching(claim, index),
+            _ => Vec::new(),
+        },
     }
 }
 
-fn test(test: &Test) -> Option<TestRow> {
+/// The deviations of the platforms and machines that a claim's tests are about.
+fn touching(claim: &ClaimVerdict, index: &Index<'_>) -> Vec<Deviation> {
+    let tested = claim.tests.iter().filter(|test| test.left.value.is_some());
+    let sides = tested.flat_map(|test| [&test.left.of, &test.right.of]);
+    let mut subjects = BTreeSet::new();
+    for of in sides.flatten() {
+        subjects.insert(format!("platform {}", of.platform));
+        let machine = index.machine(&of.experiment, &of.platform);
+        subjects.extend(machine.map(|machine| format!("hardware {}", machine.hardware)));
+    }
+    let mut all = crate::report::deviations(index.frames);
+    all.retain(|deviation| subjects.contains(&deviation.subject));
+    all
+}
+
+fn test(test: &Test, index: &Index<'_>) -> Option<TestRow> {
     let (outcome, class) = match test.outcome {
         TestOutcome::Holds => ("holds", "good"),
         TestOutcome::Fails => ("contradicts", "bad"),
@@ -132,12 +175,51 @@ fn test(test: &Test) -> Option<TestRow> {
             .as_ref()
             .map_or_else(String::new, crate::judge::describe),
         left_value: measured(&test.left, unit),
+        left_link: link(&test.left, index),
         relation,
         right,
+        right_link: link(&test.right, index),
         margin,
+        compared: test.compared.as_ref().map(|found| compared(found, unit)),
+        adjusted: test.compared.as_ref().and_then(|found| {
+            let unit = compared_unit(found, unit);
+            Some(format::interval(found.adjusted?, unit))
+        }),
+        level: test.compared.as_ref().map_or_else(String::new, level),
         outcome,
         class,
     })
+}
+
+/// A ratio has no unit.
+fn compared_unit(found: &Compared, unit: Unit) -> Unit {
+    if found.what == "ratio" {
+        Unit::One
+    } else {
+        unit
+    }
+}
+
+/// What was held against the claim: `ratio 1.31 [1.12, 1.49] over 5 boots`.
+fn compared(found: &Compared, unit: Unit) -> String {
+    let unit = compared_unit(found, unit);
+    let number = |value| format::number(value, unit);
+    let value = found.value.map_or_else(|| "none".to_owned(), number);
+    let mut words = format!("{} {value}", found.what);
+    if let Some(interval) = found.interval {
+        words += &format!(" {}", format::interval(interval, unit));
+    }
+    words + &format!(" over {} of {}", found.units, found.basis.as_str())
+}
+
+/// The corrected level in percent.
+fn level(found: &Compared) -> String {
+    format!("{} %", (found.level * 1e4).round() / 100.0)
+}
+
+/// The section on the trials that a side stands on.
+fn link(side: &Side, index: &Index<'_>) -> Option<String> {
+    index.link(point(side.of.as_ref()?))
 }
 
 /// A percentage without the noise of its binary form.

@@ -1,7 +1,11 @@
 //! What templates see. All numbers are text already, so that templates only lay out.
 
 mod claims;
+mod figures;
+mod packets;
 mod results;
+mod scale;
+mod trace;
 
 use std::collections::BTreeMap;
 
@@ -9,11 +13,16 @@ use serde::Serialize;
 use vexp_api::ids::Name;
 use vexp_api::metric::{self, METRICS};
 use vexp_api::plan::{Deviation, Excluded};
-use vexp_api::record::Outcome;
 
 use self::claims::{Claim, Count, claim, counts};
+use self::figures::{FigureView, figure};
+use self::packets::{Hops, hops};
 use self::results::{Experiment, Printed, Results};
+use self::scale::{Scale, scale};
+use self::trace::{Point, points};
 use super::figures::Figure;
+use super::index::Index;
+use super::tables;
 use crate::frame::{Frames, Unusable};
 use crate::judge::Verdicts;
 use crate::metrics::{Basis, ENOUGH_REPETITIONS, MetricValue};
@@ -21,7 +30,7 @@ use crate::{stats, window};
 
 /// The whole of a report.
 #[derive(Debug, Serialize)]
-pub(super) struct View {
+pub(super) struct View<'a> {
     title: String,
     paper: Option<Paper>,
     run: Run,
@@ -29,9 +38,13 @@ pub(super) struct View {
     trials_measured: usize,
     trials_planned: usize,
     claims: Vec<Claim>,
+    figures: Vec<FigureView>,
+    tables: Vec<&'a tables::View>,
     experiments: Vec<Experiment>,
     printed: Vec<Printed>,
     printed_elsewhere: usize,
+    scale: Scale,
+    hops: Vec<Hops>,
     deviations: Vec<Deviation>,
     excluded: Vec<Excluded>,
     unusable: Vec<Unusable>,
@@ -39,7 +52,7 @@ pub(super) struct View {
     blocks: Vec<Block>,
     formulas: Vec<Formula>,
     method: Method,
-    trials: Vec<Trial>,
+    points: Vec<Point>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,7 +78,7 @@ struct Run {
 #[derive(Debug, Serialize)]
 struct Block {
     id: String,
-    boot_s: String,
+    up: String,
     guests: Vec<String>,
     site: BTreeMap<String, String>,
     host: BTreeMap<String, String>,
@@ -75,6 +88,8 @@ struct Block {
 #[derive(Debug, Serialize)]
 struct Formula {
     name: &'static str,
+    symbol: &'static str,
+    source: &'static str,
     unit: &'static str,
     formula: &'static str,
     better: &'static str,
@@ -92,34 +107,18 @@ struct Method {
     outliers: usize,
 }
 
-#[derive(Debug, Serialize)]
-struct Trial {
-    id: String,
-    outcome: &'static str,
-    record: String,
-    files: Vec<File>,
-}
-
-#[derive(Debug, Serialize)]
-struct File {
-    name: String,
-    href: String,
-    tool: String,
-    node: String,
-}
-
-impl View {
+impl<'a> View<'a> {
     pub(super) fn new(
-        frames: &Frames,
+        index: &Index<'_>,
         verdicts: &Verdicts,
-        figures: &BTreeMap<Name, Vec<Figure>>,
+        paper: &[Figure],
+        more: &BTreeMap<Name, Vec<Figure>>,
+        tables: &'a [tables::Table],
     ) -> Self {
+        let frames = index.frames;
         let run = &frames.run;
         let (plan, record, study) = (&run.plan, &run.record, &run.study);
-        let results = Results {
-            frames,
-            metrics: &verdicts.metrics,
-        };
+        let results = Results(index);
         let (printed, printed_elsewhere) = results.printed();
         Self {
             title: study.title.clone(),
@@ -142,10 +141,14 @@ impl View {
             counts: counts(&verdicts.claims),
             trials_measured: frames.trials.len(),
             trials_planned: plan.trials().count(),
-            claims: verdicts.claims.iter().map(claim).collect(),
-            experiments: results.experiments(figures),
+            claims: verdicts.claims.iter().map(|c| claim(c, index)).collect(),
+            figures: paper.iter().map(figure).collect(),
+            tables: tables.iter().map(|table| &table.view).collect(),
+            experiments: results.experiments(more),
             printed,
             printed_elsewhere,
+            scale: scale(frames),
+            hops: hops(index),
             deviations: super::deviations(frames),
             excluded: plan.excluded.clone(),
             unusable: frames.unusable.clone(),
@@ -153,7 +156,7 @@ impl View {
             blocks: blocks(frames),
             formulas: METRICS.iter().map(formula).collect(),
             method: method(&verdicts.metrics),
-            trials: trials(frames),
+            points: points(index, verdicts),
         }
     }
 }
@@ -163,7 +166,14 @@ fn blocks(frames: &Frames) -> Vec<Block> {
     blocks
         .map(|block| Block {
             id: block.block.to_string(),
-            boot_s: format!("{:.1}", block.boot_s),
+            up: match block.restored {
+                Some(guests) => format!(
+                    "restored with {} in {:.1} s",
+                    super::format::vms(guests),
+                    block.boot_s
+                ),
+                None => format!("booted, host up after {:.1} s", block.boot_s),
+            },
             guests: block
                 .guest_boots
                 .iter()
@@ -179,6 +189,8 @@ fn blocks(frames: &Frames) -> Vec<Block> {
 fn formula(metric: &metric::Metric) -> Formula {
     Formula {
         name: metric.name,
+        symbol: metric.symbol,
+        source: metric.source,
         unit: metric.unit.as_str(),
         formula: metric.formula,
         better: match metric.better {
@@ -203,31 +215,6 @@ fn method(metrics: &[MetricValue]) -> Method {
         over_repetitions: stands_on(Basis::Repetitions),
         outliers: metrics.iter().filter(own).map(|value| value.outliers).sum(),
     }
-}
-
-fn trials(frames: &Frames) -> Vec<Trial> {
-    let records = frames.run.trials.values();
-    records
-        .map(|record| Trial {
-            id: record.trial.to_string(),
-            outcome: match record.outcome {
-                Outcome::Measured => "measured",
-                Outcome::Invalid { .. } => "invalid",
-                Outcome::Failed { .. } => "failed",
-            },
-            record: format!("../trials/{}/trial.json", record.trial),
-            files: record
-                .artefacts
-                .iter()
-                .map(|artefact| File {
-                    name: artefact.path.clone(),
-                    href: format!("../trials/{}/{}", record.trial, encode(&artefact.path)),
-                    tool: artefact.tool.to_string(),
-                    node: artefact.node.to_string(),
-                })
-                .collect(),
-        })
-        .collect()
 }
 
 /// Percent-encodes what must not stand in the path of a relative reference (RFC 3986, 3.3).

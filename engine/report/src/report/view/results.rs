@@ -6,10 +6,10 @@ use serde::Serialize;
 use vexp_api::ids::Name;
 use vexp_api::metric;
 
-use crate::frame::Frames;
-use crate::metrics::MetricValue;
-use crate::report::figures::{Figure, title_of};
+use super::figures::{FigureView, figure};
+use crate::report::figures::Figure;
 use crate::report::format;
+use crate::report::index::{Index, Point, point};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Experiment {
@@ -21,13 +21,6 @@ pub(super) struct Experiment {
     figures: Vec<FigureView>,
     columns: Vec<Column>,
     groups: Vec<Group>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct FigureView {
-    file: String,
-    alt: String,
-    svg: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,6 +39,7 @@ pub(super) struct Group {
 pub(super) struct Row {
     platform: String,
     missing: Option<String>,
+    link: Option<String>,
     cells: Vec<Cell>,
 }
 
@@ -71,6 +65,7 @@ pub(super) struct Printed {
     note: Option<String>,
     ours: Option<String>,
     interval: Option<String>,
+    link: Option<String>,
 }
 
 /// Columns of the results, in order: metric, heading, and the metric of single VMs if it is worth
@@ -94,31 +89,13 @@ const COLUMNS: [(&str, &str, Option<&str>); 12] = [
     ("jain_cpu", "Jain, CPU", None),
 ];
 
-/// Looks metrics up.
-pub(super) struct Results<'a> {
-    pub(super) frames: &'a Frames,
-    pub(super) metrics: &'a [MetricValue],
-}
+/// What an experiment gave.
+pub(super) struct Results<'a>(pub(super) &'a Index<'a>);
 
 impl Results<'_> {
-    fn find(
-        &self,
-        metric: &str,
-        experiment: &Name,
-        platform: &Name,
-        vms: u32,
-    ) -> Option<&MetricValue> {
-        self.metrics.iter().find(|value| {
-            let point = &value.point;
-            value.metric == metric
-                && value.node.is_none()
-                && (&point.experiment, &point.platform, point.vms) == (experiment, platform, vms)
-        })
-    }
-
     /// Published values of points of this run, and how many are about other points.
     pub(super) fn printed(&self) -> (Vec<Printed>, usize) {
-        let run = &self.frames.run;
+        let run = &self.0.frames.run;
         let all = &run.study.published;
         let rows: Vec<Printed> = all
             .iter()
@@ -131,24 +108,21 @@ impl Results<'_> {
             })
             .map(|value| {
                 let of = &value.of;
-                let ours = self.find(of.metric.as_str(), &of.experiment, &of.platform, of.vms);
+                let ours = self.0.find(of);
                 let vms = match of.vms {
                     0 => String::new(),
                     n => format!(", {}", format::vms(n)),
                 };
                 Printed {
                     metric: of.metric.to_string(),
-                    point: format!(
-                        "{}{vms}, {}",
-                        title_of(self.frames, &of.platform),
-                        of.experiment
-                    ),
+                    point: format!("{}{vms}, {}", self.0.platform(&of.platform), of.experiment),
                     unit: value.unit.as_str(),
                     paper: format::as_printed(value.value),
                     place: value.place.clone(),
                     note: value.note.clone(),
                     ours: ours.map(|ours| format::number(ours.value, ours.unit)),
                     interval: ours.and_then(|v| Some(format::interval(v.interval?, v.unit))),
+                    link: self.0.link(point(of)),
                 }
             })
             .collect();
@@ -157,12 +131,13 @@ impl Results<'_> {
     }
 
     pub(super) fn experiments(&self, figures: &BTreeMap<Name, Vec<Figure>>) -> Vec<Experiment> {
-        let study = &self.frames.run.study;
+        let study = &self.0.frames.run.study;
         let mut planned: Vec<&Name> = study
             .experiments
             .keys()
             .filter(|name| {
-                self.frames
+                self.0
+                    .frames
                     .run
                     .plan
                     .trials()
@@ -171,7 +146,11 @@ impl Results<'_> {
             .collect();
         // Throughput first, sending before receiving before forwarding.
         planned.sort_by_key(|name| {
-            let mut metrics = self.metrics.iter().filter(|v| v.point.experiment == **name);
+            let mut metrics = self
+                .0
+                .metrics
+                .iter()
+                .filter(|v| v.point.experiment == **name);
             let slow = !metrics.any(|value| value.metric == "throughput_aggregate");
             (
                 slow,
@@ -194,14 +173,7 @@ impl Results<'_> {
                     role: experiment.role.as_str(),
                     traffic: experiment.traffic.tool.to_string(),
                     of_paper: experiment.figures.join(", "),
-                    figures: figures
-                        .iter()
-                        .map(|figure| FigureView {
-                            file: figure.file.clone(),
-                            alt: figure.alt.clone(),
-                            svg: figure.svg.clone(),
-                        })
-                        .collect(),
+                    figures: figures.iter().map(figure).collect(),
                     groups: self.groups(name, &experiment.platforms, &columns),
                     columns: columns
                         .iter()
@@ -220,7 +192,7 @@ impl Results<'_> {
         experiment: &Name,
     ) -> Vec<(&'static str, &'static str, Option<&'static str>)> {
         let here = |metric: &str| {
-            self.metrics.iter().any(|value| {
+            self.0.metrics.iter().any(|value| {
                 value.metric == metric
                     && value.point.experiment == *experiment
                     && value.point.vms >= least(metric)
@@ -239,7 +211,8 @@ impl Results<'_> {
         columns: &[(&'static str, &'static str, Option<&'static str>)],
     ) -> Vec<Group> {
         let trials = || {
-            self.frames
+            self.0
+                .frames
                 .run
                 .plan
                 .trials()
@@ -256,11 +229,12 @@ impl Results<'_> {
                     .iter()
                     .filter(|platform| trials().any(|t| t.platform == **platform && t.vms == vms))
                     .map(|platform| Row {
-                        platform: title_of(self.frames, platform),
-                        missing: self.missing(experiment, platform, vms),
+                        platform: self.0.platform(platform),
+                        missing: self.missing((experiment, platform, vms)),
+                        link: self.0.link((experiment, platform, vms)),
                         cells: columns
                             .iter()
-                            .map(|column| self.cell(*column, experiment, platform, vms))
+                            .map(|column| self.cell(*column, (experiment, platform, vms)))
                             .collect(),
                     })
                     .collect(),
@@ -269,12 +243,13 @@ impl Results<'_> {
     }
 
     /// Why a point has no value at all.
-    fn missing(&self, experiment: &Name, platform: &Name, vms: u32) -> Option<String> {
-        let measured = self.frames.trials.iter().any(|frame| {
+    fn missing(&self, (experiment, platform, vms): Point<'_>) -> Option<String> {
+        let frames = self.0.frames;
+        let measured = frames.trials.iter().any(|frame| {
             let trial = &frame.trial;
             (&trial.experiment, &trial.platform, trial.vms) == (experiment, platform, vms)
         });
-        let mut lost = self.frames.unusable.iter().filter(|trial| {
+        let mut lost = frames.unusable.iter().filter(|trial| {
             (&trial.experiment, &trial.platform, trial.vms) == (experiment, platform, vms)
         });
         (!measured).then(|| lost.next().map(|trial| trial.kind.to_owned()))?
@@ -283,28 +258,17 @@ impl Results<'_> {
     fn cell(
         &self,
         (metric, label, nodes): (&'static str, &'static str, Option<&'static str>),
-        experiment: &Name,
-        platform: &Name,
-        vms: u32,
+        point: Point<'_>,
     ) -> Cell {
-        let found = self
-            .find(metric, experiment, platform, vms)
-            .filter(|_| vms >= least(metric));
-        let each = self.metrics.iter().filter(|value| {
-            let point = &value.point;
-            Some(value.metric) == nodes
-                && (&point.experiment, &point.platform, point.vms) == (experiment, platform, vms)
-        });
+        let (experiment, platform, vms) = point;
+        let found = self.0.whole(metric, point).filter(|_| vms >= least(metric));
+        let each = nodes.map(|nodes| self.0.each(nodes, point));
         let each: Vec<String> = each
-            .filter_map(|v| {
-                Some(format!(
-                    "{}\u{a0}{}",
-                    v.node.as_ref()?,
-                    format::number(v.value, v.unit)
-                ))
-            })
+            .unwrap_or_default()
+            .iter()
+            .map(|(node, v)| format!("{node}\u{a0}{}", format::number(v.value, v.unit)))
             .collect();
-        let published = self.frames.run.study.published.iter().find(|value| {
+        let published = self.0.frames.run.study.published.iter().find(|value| {
             let of = &value.of;
             (of.metric.as_str(), &of.experiment, &of.platform, of.vms)
                 == (metric, experiment, platform, vms)
