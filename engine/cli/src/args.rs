@@ -171,9 +171,7 @@ pub(crate) struct RunsArgs {
     /// Finish this run instead of starting a new one: only missing trials are run
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
-    /// Measure this machine's link rate anew, where the study asks to find it
-    ///
-    /// What was found is kept beside the images and used until they or the machine change.
+    /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recalibrate: bool,
 }

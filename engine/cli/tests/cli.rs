@@ -42,7 +42,7 @@ fn usage_errors_end_with_2_and_say_what_there_is() {
         (&["chek", PAPER], "'check'"),
         (
             &["plan", PAPER, "--effort", "fast"],
-            "full, quick, standard",
+            "full, long, quick, standard",
         ),
         (&["plan", PAPER, "--testbed", "hosts"], "it has: emulated"),
         (
