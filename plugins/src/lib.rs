@@ -1,6 +1,7 @@
 //! Testbeds, hypervisors, traffic generators and monitors.
 
 mod capture;
+pub mod command;
 pub mod hypervisor;
 pub mod monitor;
 mod options;
@@ -17,6 +18,9 @@ pub fn registry() -> Registry {
         .hypervisor(hypervisor::linux::Linux)
         .hypervisor(hypervisor::xen::Xen)
         .hypervisor(hypervisor::kvm::Kvm)
+        .measure(command::Command)
+        .measure(command::CommandMonitor)
+        .measure(traffic::iperf::Iperf)
         .measure(traffic::iperf3::Iperf3)
         .measure(traffic::netperf::Netperf)
         .measure(traffic::ping::Ping)

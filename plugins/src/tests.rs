@@ -23,7 +23,17 @@ fn the_registry_has_them_all() {
     assert_eq!(
         measures,
         [
-            "counters", "iperf3", "mpstat", "ping", "pidstat", "sar", "xentop"
+            "command",
+            "command-monitor",
+            "counters",
+            "iperf",
+            "iperf3",
+            "mpstat",
+            "netperf",
+            "pidstat",
+            "ping",
+            "sar",
+            "xentop"
         ]
     );
 }
@@ -50,6 +60,29 @@ fn contracts_take_right_options_and_refuse_wrong_ones() {
                 "{ port = 80 }",
                 "{ lenght = 64 }",
             ],
+        ),
+        (
+            "command",
+            &[
+                "{ argv = [\"a\"], extract = [{ csv = \"a\", metric = \"m\", unit = \"1\" }] }",
+                "{ argv = [\"a\", \"\"], on = 'sink, covers = 'moment, extract = [] }",
+            ],
+            &[
+                "{}",
+                "{ argv = \"a b\", extract = [] }",
+                "{ argv = [], extract = [] }",
+                "{ argv = [\"a\"], extract = [{ csv = \"a\", metric = \"A\", unit = \"1\" }] }",
+                "{ argv = [\"a\"], extract = [{ csv = \"a\", metric = \"m\", unit = \"kB\" }] }",
+            ],
+        ),
+        (
+            "iperf",
+            &[
+                "{}",
+                "{ protocol = 'udp, rate = \"link\", length = 64 }",
+                "{ port = 6000 }",
+            ],
+            &["{ rate = \"fast\" }", "{ length = 8 }", "{ parallel = 2 }"],
         ),
         (
             "netperf",

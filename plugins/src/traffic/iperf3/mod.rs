@@ -3,7 +3,9 @@
 //! Each flow has a one-off server on its sink and a client on its source. The servers are up
 //! before the first client is started, and all clients are started together. Both sides' output
 //! is kept: the server's is read for what arrived (`throughput`, `loss`, `packets_per_second`),
-//! the client's for what was sent (`throughput_sent`, `retransmits`).
+//! the client's for what was sent (`throughput_sent`,
+//! `packets_sent_per_second`, `retransmits`). A flow whose connection was made and that then moved
+//! nothing, as both sides say, has 0 Mb/s; one that was never made is an error.
 
 mod options;
 mod parse;
@@ -51,6 +53,12 @@ pub(crate) const PACKETS: MetricInfo = MetricInfo {
     about: "datagrams that arrived at the sink, per interval",
 };
 
+pub(crate) const PACKETS_SENT: MetricInfo = MetricInfo {
+    name: "packets_sent_per_second",
+    unit: Unit::PacketsPerS,
+    about: "datagrams that the source handed to its network stack, per interval",
+};
+
 /// The plugin.
 #[derive(Clone, Copy, Debug)]
 pub struct Iperf3;
@@ -72,7 +80,7 @@ impl Measure for Iperf3 {
     }
 
     fn metrics(&self) -> &'static [MetricInfo] {
-        const { &[THROUGHPUT, SENT, RETRANSMITS, LOSS, PACKETS] }
+        const { &[THROUGHPUT, SENT, RETRANSMITS, LOSS, PACKETS, PACKETS_SENT] }
     }
 
     /// Starts servers, waits until all listen, then starts all clients together. The first
@@ -119,7 +127,7 @@ impl Measure for Iperf3 {
         let clients = flows
             .iter()
             .map(|(flow, port)| {
-                let cmd = options.client(flow.to, *port, warm_up + window);
+                let cmd = options.client(flow.to, *port, warm_up + window, request.link_rate);
                 job(flow, cmd, "client")
             })
             .collect();

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use vexp_api::shell::Cmd;
 use vexp_api::units::BitRate;
 
+use super::super::rate::{FULL_PACKET, Rate};
 use super::Protocol;
 
 /// See `contract.ncl`.
@@ -13,7 +14,7 @@ use super::Protocol;
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Iperf3Options {
     pub(super) protocol: Protocol,
-    pub(super) rate: Option<BitRate>,
+    pub(super) rate: Option<Rate>,
     pub(super) length: Option<u32>,
     pub(super) parallel: u32,
     pub(super) port: u16,
@@ -37,10 +38,10 @@ impl Iperf3Options {
         match self.rate {
             // iperf3 sends UDP at 1 Mb/s unless told otherwise, which nobody means.
             None if self.protocol == Protocol::Udp => {
-                return Err("UDP needs a `rate`, such as \"100Mb/s\"");
+                return Err("UDP needs a `rate`, such as \"100Mb/s\" or \"link\"");
             }
             // iperf3 takes 0 as "no limit".
-            Some(rate) if rate.bits_per_second() == 0 => {
+            Some(Rate::Payload(rate)) if rate.bits_per_second() == 0 => {
                 return Err("a `rate` of 0 would be no limit at all: give the rate that is meant");
             }
             _ => {}
@@ -69,7 +70,7 @@ impl Iperf3Options {
     /// parser: iperf3's own `-O` restarts its clock in the middle of an interval, so that the
     /// first measured interval's bounds contradict its length (seen with 3.18 by up to half a
     /// second on a loaded machine).
-    pub(super) fn client(&self, to: IpAddr, port: u16, seconds: u64) -> Cmd {
+    pub(super) fn client(&self, to: IpAddr, port: u16, seconds: u64, link: BitRate) -> Cmd {
         let mut cmd = Cmd::new("iperf3")
             .args(["-c", &to.to_string(), "-p", &port.to_string()])
             .args(["-t", &seconds.to_string()])
@@ -77,12 +78,22 @@ impl Iperf3Options {
         if self.protocol == Protocol::Udp {
             cmd = cmd.arg("-u");
         }
-        if let Some(rate) = self.rate {
+        // TCP fills the link by itself.
+        let rate = self.rate.filter(|rate| match self.protocol {
+            Protocol::Tcp => *rate != Rate::Link,
+            Protocol::Udp => true,
+        });
+        let mut length = self.length;
+        if let Some(rate) = rate {
+            if rate == Rate::Link {
+                length = length.or(Some(FULL_PACKET));
+            }
             // `-b` is the rate of each stream.
-            let each = rate.bits_per_second() / u64::from(self.parallel.max(1));
+            let all = rate.bits(link, length.unwrap_or(FULL_PACKET));
+            let each = all / u64::from(self.parallel.max(1));
             cmd = cmd.args(["-b", &each.max(1).to_string()]);
         }
-        if let Some(length) = self.length {
+        if let Some(length) = length {
             cmd = cmd.args(["-l", &length.to_string()]);
         }
         if self.parallel > 1 {

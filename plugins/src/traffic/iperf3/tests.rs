@@ -339,9 +339,10 @@ fn options(value: Value) -> Iperf3Options {
 #[test]
 fn command_lines() {
     let to: IpAddr = "198.18.0.9".parse().unwrap();
+    let link = "1514Mb/s".parse().unwrap();
     let tcp = options(json!({}));
     assert_eq!(
-        tcp.client(to, 5201, 4).to_string(),
+        tcp.client(to, 5201, 4, link).to_string(),
         "iperf3 -c 198.18.0.9 -p 5201 -t 4 -i 1 --json-stream"
     );
     assert_eq!(
@@ -351,9 +352,46 @@ fn command_lines() {
     let udp = options(json!({"protocol": "udp", "rate": "100Mb/s", "parallel": 4, "length": 64}));
     assert_eq!(udp.protocol, Protocol::Udp);
     assert_eq!(
-        udp.client(to, 5202, 3).to_string(),
+        udp.client(to, 5202, 3, link).to_string(),
         "iperf3 -c 198.18.0.9 -p 5202 -t 3 -i 1 --json-stream -u -b 25000000 -l 64 -P 4"
     );
+}
+
+#[test]
+fn link_fills_the_slowest_link() {
+    let (to, link) = ("198.18.0.9".parse().unwrap(), "1514Mb/s".parse().unwrap());
+    let command = |value| options(value).client(to, 5201, 3, link).to_string();
+    let udp = command(json!({"protocol": "udp", "rate": "link"}));
+    assert!(udp.ends_with("-u -b 1472000000 -l 1472"), "{udp}");
+    // TCP does so by itself.
+    let tcp = command(json!({"rate": "link"}));
+    assert!(tcp.ends_with("--json-stream"), "{tcp}");
+}
+
+#[test]
+fn nothing_moved_is_0_where_the_summary_says_so() {
+    let silent = with_sums(1..=8, |sum| {
+        sum["bytes"] = json!(0);
+        sum["bits_per_second"] = json!(0);
+    });
+    let agreed: String = silent
+        .lines()
+        .map(|line| {
+            let mut event: Value = serde_json::from_str(line).unwrap();
+            if event["event"] == "end" {
+                event["data"]["sum_received"]["bytes"] = json!(0);
+            }
+            format!(
+                "{{\"event\":{},\"data\":{}}}\n",
+                event["event"], event["data"]
+            )
+        })
+        .collect();
+    let samples = parse(&Iperf3, &server(), agreed.as_bytes(), "").unwrap();
+    let rates = of(&samples, "throughput");
+    assert_eq!(rates.len(), 4);
+    assert!(rates.iter().all(|(_, _, rate)| *rate == 0.0), "{rates:?}");
+    assert!(parse(&Iperf3, &server(), silent.as_bytes(), "").is_err());
 }
 
 #[test]

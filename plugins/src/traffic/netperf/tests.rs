@@ -124,7 +124,7 @@ fn refuses_what_is_doubtful_and_says_where() {
             Some(2),
             "Connection refused (errno 111)",
         ),
-        ("twice", format!("{text}{text}"), Some(25), "error"),
+        ("twice", format!("{text}{text}"), Some(24), "error"),
         (
             "key twice",
             format!("{text}PROTOCOL=UDP\n"),
