@@ -90,7 +90,7 @@ const WIDTH: f64 = 380.0;
 const PLOT: f64 = 210.0;
 const LEFT: f64 = 40.0;
 /// Width of a letter, for the legend; generous, since the font is the reader's.
-const LETTER: f64 = 6.6;
+const LETTER: f64 = 6.9;
 const LINE: f64 = 17.0;
 
 const INK: &str = "var(--ink)";

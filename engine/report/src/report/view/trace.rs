@@ -12,7 +12,7 @@ use vexp_api::sample::Unit;
 use super::encode;
 use crate::frame::TrialFrame;
 use crate::judge::Verdicts;
-use crate::metrics::{Classical, Estimates, FlowSteady, Observed, TrialSteady};
+use crate::metrics::{Estimates, FlowSteady, Observed, TrialSteady};
 use crate::report::format;
 use crate::report::index::{Index, point_id};
 use crate::stats::steady::State;
@@ -209,7 +209,7 @@ fn window(record: &TrialRecord) -> Option<String> {
 /// What a trial gave, before anything is averaged over trials. Metrics of single virtual machines
 /// stand behind those of all.
 fn values(frame: &TrialFrame) -> Vec<String> {
-    let estimates: Estimates = Observed::new(frame).estimates(None, Default::default());
+    let estimates: Estimates = Observed::new(frame).estimates(None, Classical::default());
     let metrics: BTreeSet<&str> = estimates.keys().map(|key| key.metric).collect();
     let known = metric::METRICS.iter().filter(|m| metrics.contains(m.name));
     known
