@@ -12,7 +12,7 @@ use vexp_api::sample::Unit;
 use super::encode;
 use crate::frame::TrialFrame;
 use crate::judge::Verdicts;
-use crate::metrics::{Estimates, FlowSteady, Observed, TrialSteady};
+use crate::metrics::{Classical, Estimates, FlowSteady, Observed, TrialSteady};
 use crate::report::format;
 use crate::report::index::{Index, point_id};
 use crate::stats::steady::State;
