@@ -52,7 +52,7 @@ fn usage_errors_end_with_2_and_say_what_there_is() {
         (&["plan", PAPER, "--only", "send"], "hint: --only"),
         (
             &["parse", "--tool", "iperf4", "Makefile"],
-            "hint: known tools: iperf3, ping, sar, xentop",
+            "hint: known tools: command, command-monitor, counters, iperf",
         ),
         (&["parse", "--tool", "ping", "missing.txt"], "missing.txt"),
         (&["check", "missing.ncl"], "missing.ncl"),
