@@ -66,10 +66,13 @@ struct File {
     stderr: String,
 }
 
+/// Experiment, platform, VM count.
+type Key<'a> = (&'a Name, &'a Name, u32);
+
 /// All planned points in the order of their names.
 pub(super) fn points(index: &Index<'_>, verdicts: &Verdicts) -> Vec<Point> {
     let run = &index.frames.run;
-    let mut points: BTreeMap<(&Name, &Name, u32), Vec<(&Block, &plan::Trial)>> = BTreeMap::new();
+    let mut points: BTreeMap<Key<'_>, Vec<(&Block, &plan::Trial)>> = BTreeMap::new();
     for block in &run.plan.blocks {
         for trial in &block.trials {
             let point = (&trial.experiment, &trial.platform, trial.vms);
