@@ -153,7 +153,22 @@ fn no_plugin_runs_a_shell() {
     programs.dedup();
     // `env` and `nice` are followed by fixed words: see their uses.
     let known = [
-        "cat", "dd", "env", "ip", "iperf3", "kill", "mkdir", "nice", "rm", "ss", "tail", "test",
+        "cat",
+        "dd",
+        "env",
+        "ip",
+        "iperf",
+        "iperf3",
+        "kill",
+        "mkdir",
+        "netperf",
+        "netserver",
+        "nice",
+        "pgrep",
+        "rm",
+        "ss",
+        "tail",
+        "test",
         "uname",
     ];
     assert_eq!(programs, known);
