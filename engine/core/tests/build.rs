@@ -155,7 +155,8 @@ fn an_image_is_built_once_and_found_again() {
         let first = world.build(Locked::Strict).unwrap();
         let text = std::fs::read_to_string(&first.files.root).unwrap();
         assert!(text.starts_with("root.squashfs trixie 7\npool/"), "{text}");
-        assert_eq!(first.files.hypervisor, None);
+        let boot = first.files.boot.as_ref().unwrap();
+        assert_eq!(boot.hypervisor, None);
         assert_eq!(first.deviation, None);
 
         // With neither scripts that work nor an archive, the image is found all the same.

@@ -56,7 +56,7 @@ async fn prepare_fails_where_the_plan_is_not_met() {
     );
     let error = prepare(&wrong, &xen()).await.unwrap_err();
     assert!(
-        error.contains("dom0's weight is 256 after it was set to 8192"),
+        error.contains("dom0's weight is 256, but the plan says 8192"),
         "{error}"
     );
     let none = PREPARE.replace("Domain-0                             0   8192    0\n", "");

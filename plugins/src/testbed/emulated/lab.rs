@@ -146,6 +146,8 @@ struct Lab {
     socket: PathBuf,
     keeping: Option<(Shelf, Origin)>,
     keys: Keys,
+    /// Whether its guests run in nested virtualization.
+    nested: bool,
 }
 
 impl Lab {
@@ -154,7 +156,7 @@ impl Lab {
             return Ok(false);
         };
         shelf.keep(origin, running, &self.keys, |ram| {
-            Qmp::connect(&self.socket, || false)?.save(ram)
+            Qmp::connect(&self.socket, || false)?.save(ram, self.nested)
         })?;
         Ok(true)
     }
@@ -234,6 +236,7 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
             socket,
             keeping,
             keys,
+            nested: machine.hypervisor == *"kvm",
         },
     ))
 }

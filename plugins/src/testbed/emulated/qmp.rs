@@ -13,6 +13,8 @@ use super::run::LabError;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 /// How long all of the memory may take.
 const MEMORY_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a machine may be busy before it is kept.
+const REST_DEADLINE: Duration = Duration::from_secs(30);
 /// Threads that read or write memory.
 const CHANNELS: u32 = 2;
 /// What is being done while words are exchanged.
@@ -58,12 +60,43 @@ impl Qmp {
         Ok(format!("QEMU {number} ({package})"))
     }
 
-    /// Writes the stopped or running machine to a file, and lets it go on whatever comes of it.
-    pub(super) fn save(&mut self, file: &Path) -> Result<(), LabError> {
-        self.execute("stop", json!({}))?;
+    /// Writes the running machine to a file, and lets it go on whatever comes of it. One with guests
+    /// of its own in nested virtualization is written at a moment when its processors rest: QEMU
+    /// refuses to restore a processor that was inside of a guest ("vCPU set in guest-mode
+    /// inconsistent with migrated kernel nested state", target/i386/machine.c).
+    pub(super) fn save(&mut self, file: &Path, nested: bool) -> Result<(), LabError> {
+        let began = Instant::now();
+        loop {
+            self.execute("stop", json!({}))?;
+            if !nested || self.rests()? {
+                break;
+            }
+            self.execute("cont", json!({}))?;
+            if began.elapsed() > REST_DEADLINE {
+                let seconds = REST_DEADLINE.as_secs();
+                let message = format!("its processors were never at rest in {seconds} s");
+                return Err(LabError::new("keep the machine", message));
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
         let saved = self.migrate("migrate", file);
         self.execute("cont", json!({}))?;
         saved
+    }
+
+    /// Whether all processors of the stopped machine wait for an interrupt. A guest's own wait is its
+    /// host's to see, so that none of them is inside of a guest.
+    fn rests(&mut self) -> Result<bool, LabError> {
+        let ask = json!({"command-line": "info registers -a"});
+        let said = self.execute("human-monitor-command", ask)?;
+        let flags = said.as_str().unwrap_or_default();
+        let states: Vec<&str> = (flags.split_whitespace())
+            .filter_map(|word| word.strip_prefix("HLT="))
+            .collect();
+        if states.is_empty() {
+            return Err(unexpected(&said));
+        }
+        Ok(states.iter().all(|halted| *halted == "1"))
     }
 
     /// Reads a machine that was started with `-incoming defer` from a file, and lets it go on.
@@ -177,7 +210,9 @@ mod tests {
     #[test]
     fn saving_stops_writes_and_goes_on() {
         let answers = [STOPPED, DONE, DONE, DONE, ACTIVE, COMPLETED, DONE];
-        let asked = talk(&answers, |mut qmp| qmp.save(Path::new("/s/ram")).unwrap());
+        let asked = talk(&answers, |mut qmp| {
+            qmp.save(Path::new("/s/ram"), false).unwrap()
+        });
         assert_eq!(
             commands(&asked)[1..],
             [
@@ -194,10 +229,30 @@ mod tests {
     }
 
     #[test]
+    fn one_with_nested_guests_is_saved_when_its_processors_rest() {
+        let busy =
+            r#"{"return": "CPU#0\r\nRIP=ffffffff81 RFL=2 CPL=0 II=0 A20=1 SMM=0 HLT=0\r\n"}"#;
+        let rests = busy.replace("HLT=0", "HLT=1");
+        let answers = [
+            STOPPED, busy, DONE, STOPPED, &rests, DONE, DONE, DONE, COMPLETED, DONE,
+        ];
+        let asked = talk(&answers, |mut qmp| {
+            qmp.save(Path::new("/s/ram"), true).unwrap();
+        });
+        let ask = "human-monitor-command";
+        let begun = ["stop", ask, "cont", "stop", ask, "migrate-set-capabilities"];
+        assert_eq!(commands(&asked)[1..7], begun);
+        let odd = [STOPPED, r#"{"return": "no registers"}"#];
+        talk(&odd, |mut qmp| {
+            drop(qmp.save(Path::new("/s/ram"), true).unwrap_err());
+        });
+    }
+
+    #[test]
     fn a_machine_that_cannot_be_saved_goes_on() {
         let answers = [STOPPED, DONE, DONE, DONE, FAILED, DONE];
         let asked = talk(&answers, |mut qmp| {
-            let error = qmp.save(Path::new("/s/ram")).unwrap_err();
+            let error = qmp.save(Path::new("/s/ram"), false).unwrap_err();
             assert!(error.to_string().contains("No space left"), "{error}");
         });
         assert_eq!(commands(&asked).last(), Some(&"cont"));
