@@ -71,7 +71,7 @@ fn the_flake_has_the_package_and_every_image() {
 
     let images = root().join("images");
     let names = names(&images).unwrap();
-    assert_eq!(names.len(), 5);
+    assert_eq!(names.len(), 6);
     assert_eq!(outputs["images"].as_object().unwrap().len(), names.len());
     for name in names {
         let lock = Lock::read(&images.join(name.as_str()).join("image.lock")).unwrap();

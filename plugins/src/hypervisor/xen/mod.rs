@@ -65,8 +65,10 @@ impl Hypervisor for Xen {
 
         facts.extend(planned_hypervisor(host, toolstack, machine).await?);
         if let Some(weight) = machine.dom0_weight {
-            if facts.get(SCHEDULER).is_none_or(|seen| seen != "credit") {
-                let message = "dom0 can be given a weight under the scheduler credit only";
+            let scheduler = facts.get(SCHEDULER).map_or("", String::as_str);
+            if scheduler != "credit" {
+                let message =
+                    format!("dom0 can't be given a weight under the scheduler {scheduler}");
                 let node = host.name.as_str();
                 return Err(PluginError::new("set dom0's weight", node, message));
             }
