@@ -127,7 +127,10 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
         .filter_map(|(name, plugin)| {
             let images = plugin.images().iter();
             let images = images.map(|image| Name::new(*image));
-            Some((Name::new(*name).ok()?, images.collect::<Result<_, _>>().ok()?))
+            Some((
+                Name::new(*name).ok()?,
+                images.collect::<Result<_, _>>().ok()?,
+            ))
         })
         .collect();
     Ok(CheckedStudy {

@@ -78,7 +78,10 @@ impl<'a> Bench<'a> {
         });
         let peers: Vec<&[NodeInfo]> = peers.collect();
         let ends = peers.iter().flat_map(|all| *all);
-        let infos: Vec<&NodeInfo> = std::iter::once(&site.host).chain(slots).chain(ends).collect();
+        let infos: Vec<&NodeInfo> = std::iter::once(&site.host)
+            .chain(slots)
+            .chain(ends)
+            .collect();
         let mut nodes = connect(&infos, site).await?.into_iter();
         let host = nodes.next().ok_or(WorkError::Site {
             what: "hosts",
@@ -97,7 +100,9 @@ impl<'a> Bench<'a> {
             let names: Vec<Name> = guests.iter().map(|node| node.name.clone()).collect();
             hypervisor.verify(&host, &names, machine, &cx).await?
         } else {
-            hypervisor.prepare(&host, &site.host_nics, machine, &cx).await?
+            hypervisor
+                .prepare(&host, &site.host_nics, machine, &cx)
+                .await?
         };
         environment::record(&host, &folder.join("env").join(host.name.as_str())).await?;
         let guests = guests
@@ -238,7 +243,9 @@ fn enough(site: &Site, manifest: &Manifest) -> Result<(), WorkError> {
 
 /// The testbed's links as a node, where the worker can see them.
 fn switch(site: &Site) -> Option<Node> {
-    let name = Name::new("switch").ok().filter(|_| !site.links.is_empty())?;
+    let name = Name::new("switch")
+        .ok()
+        .filter(|_| !site.links.is_empty())?;
     Some(Node {
         name: name.clone(),
         role: NodeRole::Switch,
@@ -255,7 +262,10 @@ fn slowest(machine: &Machine) -> BitRate {
 
 /// Connects to all nodes at the same time.
 async fn connect(infos: &[&NodeInfo], site: &Site) -> Result<Vec<Node>, ShellError> {
-    let items: Vec<_> = infos.iter().map(|info| ((*info).clone(), site.clone())).collect();
+    let items: Vec<_> = infos
+        .iter()
+        .map(|info| ((*info).clone(), site.clone()))
+        .collect();
     let done = each(items, |(info, site)| async move {
         connect_to(&info, &info.ssh, &site, HOST_DEADLINE).await
     });

@@ -38,7 +38,9 @@ pub(super) async fn set_up(bench: &Bench<'_>) -> Result<(), PluginError> {
         let result = node.shell.check(cmd).await;
         result.map_err(|error| PluginError::shell(STEP, &node.name, error))
     });
-    done.await.into_iter().try_for_each(|result| result.map(drop))
+    done.await
+        .into_iter()
+        .try_for_each(|result| result.map(drop))
 }
 
 const STEP: &str = "set up routes";
@@ -102,10 +104,26 @@ mod tests {
         let (vm2_shell, vm2) = node("vm2", FORWARD, &["198.18.0.11", "198.18.1.11"]);
         let route = |to: &str, via: &str| format!("$ ip route replace {to} via {via}\n");
         let peers = [
-            ("peer1", "198.18.0.100", route("198.18.1.102", "198.18.0.10")),
-            ("peer2", "198.18.0.101", route("198.18.1.103", "198.18.0.11")),
-            ("peer3", "198.18.1.102", route("198.18.0.100", "198.18.1.10")),
-            ("peer4", "198.18.1.103", route("198.18.0.101", "198.18.1.11")),
+            (
+                "peer1",
+                "198.18.0.100",
+                route("198.18.1.102", "198.18.0.10"),
+            ),
+            (
+                "peer2",
+                "198.18.0.101",
+                route("198.18.1.103", "198.18.0.11"),
+            ),
+            (
+                "peer3",
+                "198.18.1.102",
+                route("198.18.0.100", "198.18.1.10"),
+            ),
+            (
+                "peer4",
+                "198.18.1.103",
+                route("198.18.0.101", "198.18.1.11"),
+            ),
         ]
         .map(|(name, address, transcript)| node(name, &transcript, &[address]));
         let nodes: Vec<Node> = peers.iter().map(|(_, node)| node.clone()).collect();
@@ -118,7 +136,10 @@ mod tests {
         };
         set_up(&bench).await.unwrap();
         let peers = peers.iter().map(|(shell, _)| shell);
-        for shell in [&host_shell, &vm1_shell, &vm2_shell].into_iter().chain(peers) {
+        for shell in [&host_shell, &vm1_shell, &vm2_shell]
+            .into_iter()
+            .chain(peers)
+        {
             shell.finish().unwrap();
         }
 
@@ -127,6 +148,9 @@ mod tests {
             ..bench
         };
         let error = set_up(&one).await.unwrap_err().to_string();
-        assert!(error.contains("a peer on each of two data networks"), "{error}");
+        assert!(
+            error.contains("a peer on each of two data networks"),
+            "{error}"
+        );
     }
 }
