@@ -70,7 +70,7 @@ fn linux_xen_and_kvm_are_measured_and_reported() {
 }
 
 fn what_xen_said_is_on_record(run: &Path) {
-    let block = json(&run.join("blocks/xen.machine.r1/block.json"));
+    let block = json(&run.join("blocks/xen.machine.v1.r1/block.json"));
     let version = block["host"]["xen_version"].as_str().unwrap();
     assert!(version.starts_with("4.20"), "{version}");
     assert_eq!(block["host"]["xen_scheduler"], "credit");
@@ -88,6 +88,37 @@ fn raw_files_are_those_of_the_tools(run: &Path) {
     assert!(raw("send.xen.v1.r1", "host.xentop.stdout.txt").contains("Domain-0"));
     assert!(raw("send.kvm-pv.v1.r1", "host.sar.stdout.txt").contains("%guest"));
     assert!(raw("latency.kvm-fv.v1.r1", "vm1.ping.stdout.txt").contains("bytes from 198.18.0."));
+}
+
+#[test]
+#[ignore = "boots machines: needs root, and minutes"]
+fn a_router_is_kept_and_measured_again_when_it_was_restored() {
+    let runs = tempfile::tempdir().unwrap();
+    let traces = Traces::before();
+    let folder = runs.path().to_str().unwrap();
+    let said = vexp(&["run", STUDY, "--runs", folder, "--effort", "kept"]);
+    assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+    traces.none_left(Duration::from_secs(5));
+
+    let run = only_run(runs.path());
+    let restored = json(&run.join("blocks/xen.router.v1.r2/block.json"));
+    assert_eq!(restored["restored"], 1, "{restored}");
+    let said = vexp(&["report", run.to_str().unwrap()]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let metrics = json(&run.join("frames/metrics.json"));
+    let values = metrics["metrics"].as_array().unwrap();
+    for metric in ["throughput_aggregate", "offered_load", "cpu_host"] {
+        let found = values.iter().find(|value| value["metric"] == metric);
+        let value = found.and_then(|value| value["value"].as_f64());
+        assert!(value > Some(0.0), "{metric}: {found:?}");
+    }
+    for repetition in [1, 2] {
+        let trial = run.join(format!("trials/route.xen.v1.r{repetition}"));
+        let setup = &json(&trial.join("trial.json"))["setup"];
+        assert_eq!(setup["dom0_weight"], "512", "{setup}");
+        assert_eq!(setup["guests"], "vm1", "{setup}");
+        assert!(trial.join("raw/switch.counters.stdout.txt").exists());
+    }
 }
 
 #[test]
