@@ -238,7 +238,7 @@ fn a_calibration_measures_the_reference_point_around_the_first_rate() {
         .iter()
         .map(|block| (block.id.as_str(), block.machine.nics[0].rate.to_string()))
         .collect();
-    let expected = [("0.1", "100Mb/s"), ("0.2", "200Mb/s"), ("0.4", "400Mb/s")];
+    let expected = [("0.05", "50Mb/s"), ("0.1", "100Mb/s"), ("0.2", "200Mb/s")];
     assert_eq!(rates.len(), expected.len());
     for ((id, rate), (factor, mbps)) in rates.into_iter().zip(expected) {
         assert_eq!(id, format!("linux.eserver-325.link-{factor}"));

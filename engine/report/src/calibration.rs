@@ -8,6 +8,9 @@
 //! 3rd edition, 1998, section 3.2. It takes the trials as independent, which trials on one machine
 //! are only nearly.
 //!
+//! A machine whose processors are all busy costs no more however much it is asked for: such trials
+//! say nothing about the line and are left out of it.
+//!
 //! Costs are per goodput, for that is what the publication gives; a link's rate has headers in it
 //! too. So the goodput is turned into a rate by what full links were seen to carry.
 
@@ -24,6 +27,9 @@ use crate::stats::{self, LEVEL};
 /// A link that carries this share of its rate as goodput is full. TCP over Ethernet has 0.94 to
 /// 0.96, UDP with small packets less.
 const FULL: f64 = 0.85;
+
+/// Processors that are busy for this share of the time are at their end.
+const BUSY: f64 = 0.95;
 
 /// What a trial of a calibration showed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,7 +100,11 @@ pub fn calibrated(
     processors: u32,
 ) -> Result<Calibration, CalibrationError> {
     let points: Vec<(f64, f64)> = seen.iter().map(|o| (o.goodput, o.cpu)).collect();
-    let line = Line::through(&points)?;
+    let busy = BUSY * 100.0 * f64::from(processors);
+    let below: Vec<(f64, f64)> = (points.iter().copied())
+        .filter(|(_, cpu)| *cpu < busy)
+        .collect();
+    let line = Line::through(&below)?;
     let cost = asked.cpu * 100.0 * f64::from(processors);
     if cost <= line.at(0.0) {
         return Err(CalibrationError::AtRest);

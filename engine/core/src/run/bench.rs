@@ -104,7 +104,10 @@ impl<'a> Bench<'a> {
                 .prepare(&host, &site.host_nics, machine, &cx)
                 .await?
         };
-        environment::record(&host, &folder.join("env").join(host.name.as_str())).await?;
+        // What was restored again is what it was the first time.
+        if !site.restored || manifest.block.repetition == 1 {
+            environment::record(&host, &folder.join("env").join(host.name.as_str())).await?;
+        }
         let guests = guests
             .into_iter()
             .zip(running)
