@@ -151,9 +151,10 @@ fn no_plugin_runs_a_shell() {
     }
     programs.sort_unstable();
     programs.dedup();
-    // `env` and `nice` are followed by fixed words: see their uses.
+    // `chrt`, `env` and `nice` are followed by fixed words: see their uses.
     let known = [
         "cat",
+        "chrt",
         "dd",
         "env",
         "ip",

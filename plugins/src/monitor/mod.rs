@@ -56,10 +56,12 @@ impl MonitorOptions {
 /// How long a monitor may take to print its first lines.
 const READY: Duration = Duration::from_secs(30);
 
-/// A command that goes before others on its node: where the traffic takes all there is, a monitor
-/// that waits for its turn would see nothing (seen in dom0 with one emulated processor).
+/// A command that goes before all others on its node, in real time: where the traffic takes all there
+/// is, a monitor that waits for its turn would see nothing. In a dom0 with one emulated processor that
+/// forwards at full rate, xentop's second was seen to take nine under nice(1), since what ksoftirqd does
+/// comes in the same class.
 fn first(program: &str) -> Cmd {
-    Cmd::new("nice").args(["-n", "-15", program])
+    Cmd::new("chrt").args(["--fifo", "20", program])
 }
 
 /// A tool of sysstat, with times and numbers as the parsers read them.
@@ -150,22 +152,27 @@ mod tests {
     #[tokio::test]
     async fn monitors_cover_warm_up_and_window_with_a_margin() {
         let cases: [(&dyn Measure, &str); 4] = [
-            (&xentop::Xentop, "nice -n -15 xentop -b -f -d 1 -i 14"),
+            (&xentop::Xentop, "chrt --fifo 20 xentop -b -f -d 1 -i 14"),
             (
                 &sar::Sar,
-                "nice -n -15 env LC_ALL=C S_TIME_FORMAT=ISO sar -u ALL -P ALL 1 14",
+                "chrt --fifo 20 env LC_ALL=C S_TIME_FORMAT=ISO sar -u ALL -P ALL 1 14",
             ),
             (
                 &mpstat::Mpstat,
-                "nice -n -15 env LC_ALL=C S_TIME_FORMAT=ISO mpstat -P ALL 1 14",
+                "chrt --fifo 20 env LC_ALL=C S_TIME_FORMAT=ISO mpstat -P ALL 1 14",
             ),
             (
                 &pidstat::Pidstat,
-                "nice -n -15 env LC_ALL=C S_TIME_FORMAT=ISO pidstat -u -h -H -l -p ALL -C \"^qemu-system\" 1 14",
+                "chrt --fifo 20 env LC_ALL=C S_TIME_FORMAT=ISO pidstat -u -h -H -l -p ALL -C \"^qemu-system\" 1 14",
             ),
         ];
         for (plugin, command) in cases {
-            let shell = FakeShell::replay(name("host"), &format!("$ {command}\nsome output\n"));
+            let before = match plugin.name() {
+                "xentop" => "$ pgrep -x \"o?xenstored\"\n71\n$ chrt --fifo --pid 15 71\n",
+                _ => "",
+            };
+            let transcript = format!("{before}$ {command}\nsome output\n");
+            let shell = FakeShell::replay(name("host"), &transcript);
             let mut request = request(Role::Sender, Vec::new());
             request.host.shell = std::sync::Arc::new(shell.clone());
             request.warm_up = Duration::from_secs(2);

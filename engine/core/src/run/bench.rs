@@ -21,7 +21,7 @@ use super::manifest::Manifest;
 use super::ssh::{SshShell, chain};
 use super::together::each;
 use super::worker::WorkError;
-use super::{environment, restored, trial};
+use super::{environment, restored, trial, urgent};
 
 /// How long a host that has said that it is ready may take to answer.
 const HOST_DEADLINE: Duration = Duration::from_secs(60);
@@ -93,6 +93,7 @@ impl<'a> Bench<'a> {
             .iter()
             .map(|all| nodes.by_ref().take(all.len()).collect())
             .collect();
+        urgent::answers(&host).await?;
         let seen = if site.restored {
             let mut woken = guests.clone();
             woken.push(host.clone());

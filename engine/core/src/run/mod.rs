@@ -14,4 +14,5 @@ mod route;
 pub mod ssh;
 mod together;
 mod trial;
+mod urgent;
 pub mod worker;

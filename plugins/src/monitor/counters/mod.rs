@@ -23,6 +23,7 @@ use vexp_api::plugin::{
     ParseError, Plugin, PluginError, Raw, Running,
 };
 use vexp_api::sample::{NodeRole, Sample, Unit};
+use vexp_api::shell::Cmd;
 
 use crate::capture::{Batch, Job, MARGIN};
 
@@ -195,7 +196,8 @@ fn commands(role: NodeRole) -> String {
 fn job(node: Node) -> Job {
     Job {
         // xargs runs each of the constant lines as a program with arguments.
-        cmd: super::first("xargs")
+        cmd: Cmd::new("nice")
+            .args(["-n", "-15", "xargs"])
             .args(["-L", "1", "env"])
             .stdin(commands(node.role))
             .deadline(MARGIN),

@@ -6,16 +6,37 @@ mod tests;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin, PluginError,
-    Raw, Running,
+    Context, Measure, MeasureKind, MeasureRequest, MetricInfo, Node, ParseError, Plugin,
+    PluginError, Raw, Running,
 };
 use vexp_api::sample::{Sample, Unit};
+use vexp_api::shell::Cmd;
 
 pub(crate) const CPU: MetricInfo = MetricInfo {
     name: "cpu",
     unit: Unit::CpuPercent,
     about: "processor time of the domain, summed over its virtual processors",
 };
+
+/// The step that errors name.
+const STEP: &str = "start xentop";
+
+/// xentop asks xenstored for each domain's name in each iteration, and waits for it as long as that
+/// waits for its turn (sched(7)).
+async fn put_store_first(host: &Node) -> Result<(), PluginError> {
+    let failed = |error| PluginError::shell(STEP, &host.name, error);
+    let find = Cmd::new("pgrep").args(["-x", "o?xenstored"]);
+    let found = host.shell.check(find).await.map_err(failed)?.text();
+    for pid in found.split_ascii_whitespace() {
+        if pid.parse::<u32>().is_err() {
+            let message = format!("`pgrep` printed {:?}, which is no process", pid);
+            return Err(PluginError::new(STEP, host.name.as_str(), message));
+        }
+        let first = Cmd::new("chrt").args(["--fifo", "--pid", "15", pid]);
+        host.shell.check(first).await.map_err(failed)?;
+    }
+    Ok(())
+}
 
 /// The plugin.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +68,7 @@ impl Measure for Xentop {
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
+        put_store_first(&request.host).await?;
         super::start("xentop", request, |seconds, samples| {
             // xentop 4.17 and 4.20 flush after each iteration, which lines' times rely on.
             super::first("xentop").args(["-b", "-f"]).args([

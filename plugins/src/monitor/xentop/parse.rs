@@ -7,9 +7,11 @@
 //! Each value covers the time since the iteration before: longer than the delay that was asked for,
 //! as xentop sleeps that long between two iterations and takes its own time for each (1.07 s seen
 //! for 1 s, 1.5 s under load). Hence the arrival of the headers, which come first, tells the
-//! interval; without arrival times the delay must do.
+//! interval; without arrival times the delay must do. A line that arrived late would be taken for a
+//! value of another time: so each value times its interval is held against the seconds that xentop
+//! counts itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vexp_api::ids::Name;
 use vexp_api::plugin::{ParseError, Raw};
@@ -19,6 +21,9 @@ use super::CPU;
 use crate::monitor;
 use crate::text::{Line, Maker, at, decimal, lines, whole};
 
+/// How far the time between two arrivals may be off that between two readings, as a share of it.
+const LATE: f64 = 0.2;
+
 /// What xentop calls the control domain.
 const DOM0: &str = "Domain-0";
 
@@ -27,6 +32,7 @@ struct Header {
     columns: usize,
     name: usize,
     state: usize,
+    seconds: usize,
     cpu: usize,
 }
 
@@ -35,6 +41,7 @@ pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
     let mut header: Option<Header> = None;
     // Domains of the iteration before this one, and of this one.
     let (mut before, mut now) = (BTreeSet::new(), BTreeSet::new());
+    let mut counted: BTreeMap<&str, f64> = BTreeMap::new();
     let mut iterations: Vec<Option<f64>> = Vec::new();
     let mut out = Vec::new();
     let all = lines(raw)?;
@@ -74,8 +81,19 @@ pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
             let message = format!("CPU(%) is `{}`, not a number", words[header.cpu]);
             return Err(at(raw, line.number, message.escape_debug().to_string()));
         };
+        let seconds = decimal(words[header.seconds]).filter(|seconds| *seconds >= 0.0);
+        let Some(seconds) = seconds else {
+            let message = format!("CPU(sec) is `{}`, not a number", words[header.seconds]);
+            return Err(at(raw, line.number, message.escape_debug().to_string()));
+        };
+        let earlier = counted.insert(domain, seconds);
         if !before.contains(domain) {
             continue;
+        }
+        if let (Some(earlier), [.., Some(_), Some(_)]) = (earlier, iterations.as_slice()) {
+            let (_, length) = interval(raw, &iterations, delay);
+            on_time(cpu, length, seconds - earlier)
+                .map_err(|message| at(raw, line.number, format!("{domain}: {message}")))?;
         }
         let (node, role) = node(raw, line, domain)?;
         let maker = Maker::of(raw, node, role);
@@ -90,6 +108,19 @@ pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
     }
     monitor::unbuffered(raw, &iterations, delay)?;
     Ok(out)
+}
+
+/// Whether `cpu` percent over `length` seconds are about the `counted` seconds, both of whose ends
+/// were cut to whole ones.
+fn on_time(cpu: f64, length: f64, counted: f64) -> Result<(), String> {
+    let used = cpu / 100.0 * length;
+    if (used - counted).abs() <= 1.0 + LATE * length {
+        return Ok(());
+    }
+    Err(format!(
+        "{cpu} % over {length:.2} s is {used:.1} s, but it counts {counted} s: the line arrived \
+         late, so that the time of its value is unknown"
+    ))
 }
 
 /// The time from the last iteration but one to the last, as start and length.
@@ -126,6 +157,7 @@ fn header(raw: &Raw<'_>, line: &Line<'_>, words: &[&str]) -> Result<Header, Pars
         columns: words.len(),
         name: find("NAME")?,
         state: find("STATE")?,
+        seconds: find("CPU(sec)")?,
         cpu: find("CPU(%)")?,
     })
 }

@@ -193,3 +193,35 @@ fn a_cut_or_damaged_file_gives_no_wrong_number() {
     check_every_cut(&Xentop, &host(&["vm1"]), text().as_bytes(), "");
     check_damage(&Xentop, &host(&["vm1"]), text().as_bytes(), "");
 }
+
+fn eight(text: &str, times: &str) -> Result<Vec<Sample>, vexp_api::plugin::ParseError> {
+    let guests = ["vm1", "vm2", "vm3", "vm4", "vm5", "vm6", "vm7", "vm8"];
+    parse(&Xentop, &host(&guests), text.as_bytes(), times)
+}
+
+#[test]
+fn eight_domains_with_three_interfaces_each_are_read_under_load() {
+    let samples = eight(
+        include_str!("../../../testdata/xentop-4.20.4/routing-8-domu.txt"),
+        include_str!("../../../testdata/xentop-4.20.4/routing-8-domu.txt.times"),
+    )
+    .unwrap();
+    let dom0 = samples.iter().filter(|s| s.node == *"host");
+    let longest = dom0.clone().map(|s| s.dt).fold(0.0, f64::max);
+    assert!(dom0.count() >= 12 && longest < 2.5, "{longest}");
+    assert_eq!(samples.iter().filter(|s| s.node == *"vm8").count(), 13);
+}
+
+#[test]
+fn a_line_that_arrived_late_is_no_value_of_its_time() {
+    let error = eight(
+        include_str!("../../../testdata/xentop-4.20.4/late-8-domu.txt"),
+        include_str!("../../../testdata/xentop-4.20.4/late-8-domu.txt.times"),
+    )
+    .unwrap_err();
+    assert!(
+        error.message.contains("Domain-0: 65.4 % over 6.98 s"),
+        "{error}"
+    );
+    assert!(error.message.contains("arrived late"), "{error}");
+}
