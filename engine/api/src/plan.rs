@@ -170,9 +170,13 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Flows: one for each guest, or one where there are none.
+    /// Measured flows: one for each guest, or one where there are none. Where the other guests are
+    /// loaded, it is the first one's alone.
     pub fn flows(&self) -> u32 {
-        self.vms.max(1)
+        match self.load {
+            Some(_) => 1,
+            None => self.vms.max(1),
+        }
     }
 }
 
@@ -214,4 +218,25 @@ pub struct Estimate {
     pub build: TimeSpan,
     /// Disk for images and raw data.
     pub disk: ByteSize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_flow_is_measured_where_the_others_are_loaded() {
+        let trial = |vms: u32, load: Option<&str>| -> Trial {
+            serde_json::from_value(serde_json::json!({
+                "id": "e.p.v1.r1", "experiment": "e", "platform": "p", "role": "router",
+                "vms": vms, "repetition": 1, "boot": 1, "traffic": {"tool": "ping"},
+                "load": load.map(|tool| serde_json::json!({"tool": tool})), "monitors": [],
+                "warm_up": "1s", "window": "5s",
+            }))
+            .unwrap()
+        };
+        assert_eq!(trial(0, None).flows(), 1);
+        assert_eq!(trial(8, None).flows(), 8);
+        assert_eq!(trial(8, Some("iperf3")).flows(), 1);
+    }
 }

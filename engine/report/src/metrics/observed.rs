@@ -28,6 +28,7 @@ pub type Estimates = BTreeMap<Key, Estimate>;
 #[derive(Clone, Debug)]
 pub struct Observed {
     vms: u32,
+    flows: u32,
     role: Role,
     throughput: Nodes,
     sent: Nodes,
@@ -71,6 +72,7 @@ impl Observed {
         let rtt = traffic("rtt");
         Self {
             vms: frame.trial.vms,
+            flows: frame.trial.flows(),
             role: frame.trial.role,
             throughput: traffic("throughput"),
             sent: traffic("throughput_sent"),
@@ -265,7 +267,7 @@ impl Observed {
     }
 
     fn flows(&self) -> usize {
-        self.vms.max(1) as usize
+        self.flows as usize
     }
 
     /// How many samples of the series that a metric is about lie outside of Tukey's fences.
