@@ -58,6 +58,28 @@ fn virtual_processors_are_told_apart() {
 }
 
 #[test]
+fn what_the_kernel_books_twice_is_no_damage() {
+    let guests = ["vm1", "vm2", "vm3", "vm4", "vm5", "vm6", "vm7", "vm8"];
+    let (text, times) = (
+        recorded!("pidstat-8-kvm.txt"),
+        recorded!("pidstat-8-kvm.txt.times"),
+    );
+    // The guest's 7.92 % and the system's 5.94 % are more than the 10.89 % of both.
+    assert!(text.contains("0.00    5.94    7.92   47.52   10.89"));
+    let samples = parse(&Pidstat, &host(&guests), text.as_bytes(), times).unwrap();
+    assert_eq!(values(&samples, "vm3", "cpu")[1], 10.89);
+    let changed = text.replace(
+        "0.00    5.94    7.92   47.52   10.89",
+        "3.00    5.94    7.92   47.52   10.89",
+    );
+    let error = parse(&Pidstat, &host(&guests), changed.as_bytes(), times).unwrap_err();
+    assert!(
+        error.message.contains("the parts add up to 16.86 %"),
+        "{error}"
+    );
+}
+
+#[test]
 fn refuses_what_is_doubtful_and_says_where() {
     let change = |from: &str, to: &str| {
         assert!(TEXT.contains(from), "{from}");

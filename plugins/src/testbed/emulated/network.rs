@@ -102,8 +102,29 @@ pub(super) fn enter(peer: u32) -> Result<(), LabError> {
         .map_err(|error| LabError::io(STEP)(error.into()))
 }
 
-/// Gives the peer whose network this thread is in its addresses, and its NIC its rate.
+/// What a peer's TCP is, below `/proc/sys/net/ipv4`: Linux's own defaults, as the guests have them (the
+/// kernel's Documentation/networking/ip-sysctl.rst). Peers run on the user's kernel, whose settings are
+/// no part of a study: a host with another congestion control would give other numbers.
+const PEER_TCP: &[(&str, &str)] = &[
+    ("tcp_congestion_control", "cubic"),
+    ("tcp_rmem", "4096 131072 6291456"),
+    ("tcp_wmem", "4096 16384 4194304"),
+    ("tcp_ecn", "2"),
+    ("tcp_mtu_probing", "0"),
+    ("tcp_sack", "1"),
+    ("tcp_slow_start_after_idle", "1"),
+    ("tcp_timestamps", "1"),
+    ("tcp_window_scaling", "1"),
+];
+
+/// Gives the peer whose network this thread is in its addresses, its NIC its rate, and its TCP the
+/// settings of [`PEER_TCP`].
 pub(super) fn set_up_peer(place: &Place<'_>) -> Result<(), LabError> {
+    for (name, value) in PEER_TCP {
+        let path = Path::new("/proc/sys/net/ipv4").join(name);
+        std::fs::write(&path, value)
+            .map_err(|error| LabError::new(STEP, format!("set {name} to {value}: {error}")))?;
+    }
     let run = |program: &str, batch: &str| run(STEP, program, &["-batch", "-"], batch).map(drop);
     run("ip", &peer_links(place))?;
     match place.data {
