@@ -52,6 +52,9 @@ fn route(to: IpAddr, by_way_of: IpAddr) -> Cmd {
         &to.to_string(),
         "via",
         &by_way_of.to_string(),
+        // As the guests have it: a peer's own kernel may have another.
+        "congctl",
+        "cubic",
     ])
 }
 
@@ -102,7 +105,8 @@ mod tests {
         let (host_shell, host) = node("host", "", &[]);
         let (vm1_shell, vm1) = node("vm1", FORWARD, &["198.18.0.10", "198.18.1.10"]);
         let (vm2_shell, vm2) = node("vm2", FORWARD, &["198.18.0.11", "198.18.1.11"]);
-        let route = |to: &str, via: &str| format!("$ ip route replace {to} via {via}\n");
+        let route =
+            |to: &str, via: &str| format!("$ ip route replace {to} via {via} congctl cubic\n");
         let peers = [
             (
                 "peer1",

@@ -66,6 +66,11 @@ pub(super) fn cidr(data: DataAddress) -> String {
     format!("{}/{}", data.address, data.prefix)
 }
 
+/// Data network `net`, as routes have it.
+pub(super) fn network(net: u8) -> String {
+    format!("198.18.{net}.0/24")
+}
+
 /// `address/24` on the control network.
 pub(super) fn control_cidr(who: Who) -> String {
     format!("{}/24", who.control())

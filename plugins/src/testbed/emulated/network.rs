@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use vexp_api::plan::Link;
 
-use super::address::{Who, cidr, control_cidr};
+use super::address::{Who, cidr, control_cidr, network};
 use super::run::{LabError, run};
 
 /// The machine's tap on the control network.
@@ -104,9 +104,9 @@ pub(super) fn enter(peer: u32) -> Result<(), LabError> {
 
 /// What a peer's TCP is, below `/proc/sys/net/ipv4`: Linux's own defaults, as the guests have them (the
 /// kernel's Documentation/networking/ip-sysctl.rst). Peers run on the user's kernel, whose settings are
-/// no part of a study: a host with another congestion control would give other numbers.
+/// no part of a study. Its congestion control can't be set here, where an algorithm may be restricted to
+/// the first network namespace; a route can say which (ip-route(8), `congctl`).
 const PEER_TCP: &[(&str, &str)] = &[
-    ("tcp_congestion_control", "cubic"),
     ("tcp_rmem", "4096 131072 6291456"),
     ("tcp_wmem", "4096 16384 4194304"),
     ("tcp_ecn", "2"),
@@ -197,7 +197,13 @@ fn peer_links(place: &Place<'_>) -> String {
     };
     nic("ctl0", &control_cidr(who));
     if let Some((net, _)) = place.data {
-        nic(&format!("data{net}"), &cidr(who.data(net)));
+        let (name, data) = (format!("data{net}"), who.data(net));
+        nic(&name, &cidr(data));
+        batch.add(&format!(
+            "route replace {} dev {name} proto kernel scope link src {} congctl cubic",
+            network(net),
+            data.address
+        ));
     }
     batch.0
 }
@@ -316,7 +322,8 @@ mod tests {
             peer_links(&places[2]),
             "link set lo up\n\
              link set ctl0 addrgenmode none\naddr add 198.19.255.102/24 dev ctl0\nlink set ctl0 up\n\
-             link set data1 addrgenmode none\naddr add 198.18.1.102/24 dev data1\nlink set data1 up\n"
+             link set data1 addrgenmode none\naddr add 198.18.1.102/24 dev data1\nlink set data1 up\n\
+             route replace 198.18.1.0/24 dev data1 proto kernel scope link src 198.18.1.102 congctl cubic\n"
         );
         let cables = peer_cables(&places);
         // A guest that is restored still knows them.
