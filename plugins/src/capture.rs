@@ -34,6 +34,30 @@ pub(crate) struct Job {
     pub(crate) about: BTreeMap<Name, NodeRole>,
 }
 
+impl Job {
+    /// A program at an end of a flow: on the sink if it is the `server`, else on the source.
+    pub(crate) fn of_flow(
+        flow: &Flow,
+        cmd: Cmd,
+        stream: &'static str,
+        extension: &'static str,
+        request: &MeasureRequest,
+    ) -> Self {
+        Self {
+            node: match stream {
+                "server" => flow.sink.clone(),
+                _ => flow.source.clone(),
+            },
+            cmd,
+            stream,
+            extension,
+            flow: Some(flow.subject.clone()),
+            warm_up: request.warm_up,
+            about: subject_role(flow, request),
+        }
+    }
+}
+
 /// What the jobs of one measure share.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
@@ -294,8 +318,23 @@ pub(crate) fn subject_role(flow: &Flow, request: &MeasureRequest) -> BTreeMap<Na
     BTreeMap::from([(flow.subject.clone(), role)])
 }
 
-/// Whole seconds, or an error that says what is allowed: most tools take nothing finer.
-pub(crate) fn whole_seconds(
+/// Warm-up and window in whole seconds, which most tools take nothing finer than; a window of 0 s would
+/// be a test without end.
+pub(crate) fn whole_times(
+    tool: &'static str,
+    request: &MeasureRequest,
+) -> Result<(u64, u64), PluginError> {
+    let warm_up = whole_seconds("warm-up", tool, request.warm_up, request)?;
+    let window = whole_seconds("window", tool, request.window, request)?;
+    if window == 0 {
+        let (step, node) = (format!("start {tool}"), request.host.name.as_str());
+        return Err(PluginError::new(step, node, "the window is 0 s"));
+    }
+    Ok((warm_up, window))
+}
+
+/// Whole seconds, or an error that says what is allowed.
+fn whole_seconds(
     what: &str,
     tool: &'static str,
     time: Duration,

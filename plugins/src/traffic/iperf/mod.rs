@@ -20,7 +20,7 @@ use vexp_api::shell::Cmd;
 
 use super::iperf3::{LOSS, PACKETS, PACKETS_SENT, RETRANSMITS, SENT, THROUGHPUT};
 use super::ports::{Protocol, wait_for_ports};
-use crate::capture::{Batch, Job, Jobs, MARGIN, subject_role, whole_seconds};
+use crate::capture::{Batch, Job, Jobs, MARGIN, whole_times};
 use options::IperfOptions;
 
 /// The plugin.
@@ -58,25 +58,10 @@ impl Measure for Iperf {
         let host = request.host.name.as_str();
         let wrong = |message: &str| PluginError::new("start iperf", host, message);
         options.check().map_err(wrong)?;
-        let warm_up = whole_seconds("warm-up", "iperf", request.warm_up, request)?;
-        let window = whole_seconds("window", "iperf", request.window, request)?;
-        if window == 0 {
-            return Err(wrong("the window is 0 s"));
-        }
+        let (warm_up, window) = whole_times("iperf", request)?;
         let batch = Batch::new("iperf", request);
         let flows: Vec<(Flow, u16)> = request.flows.iter().cloned().zip(options.port..).collect();
-        let job = |flow: &Flow, cmd: Cmd, stream| Job {
-            node: match stream {
-                "server" => flow.sink.clone(),
-                _ => flow.source.clone(),
-            },
-            cmd,
-            stream,
-            extension: "txt",
-            flow: Some(flow.subject.clone()),
-            warm_up: request.warm_up,
-            about: subject_role(flow, request),
-        };
+        let job = |flow: &Flow, cmd: Cmd, stream| Job::of_flow(flow, cmd, stream, "txt", request);
 
         let protocol = options.protocol;
         wait_for_ports("iperf", &flows, protocol, false).await?;

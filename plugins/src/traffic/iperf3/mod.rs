@@ -21,7 +21,7 @@ use vexp_api::sample::{Sample, Unit};
 use vexp_api::shell::Cmd;
 
 use super::ports::{Protocol, wait_for_ports};
-use crate::capture::{Batch, Job, Jobs, MARGIN, subject_role, whole_seconds};
+use crate::capture::{Batch, Job, Jobs, MARGIN, whole_times};
 use options::Iperf3Options;
 
 /// Seconds that a server waits for its client.
@@ -95,26 +95,12 @@ impl Measure for Iperf3 {
         options.check().map_err(|message| {
             PluginError::new("start iperf3", request.host.name.as_str(), message)
         })?;
-        let warm_up = whole_seconds("warm-up", "iperf3", request.warm_up, request)?;
-        let window = whole_seconds("window", "iperf3", request.window, request)?;
-        if window == 0 {
-            let node = request.host.name.as_str();
-            return Err(PluginError::new("start iperf3", node, "the window is 0 s"));
-        }
+        let (warm_up, window) = whole_times("iperf3", request)?;
         let deadline = request.warm_up + request.window + MARGIN;
         let batch = Batch::new("iperf3", request);
         let flows: Vec<(Flow, u16)> = request.flows.iter().cloned().zip(options.port..).collect();
-        let job = |flow: &Flow, cmd: Cmd, stream| Job {
-            node: match stream {
-                "server" => flow.sink.clone(),
-                _ => flow.source.clone(),
-            },
-            cmd: cmd.deadline(deadline),
-            stream,
-            extension: "json",
-            flow: Some(flow.subject.clone()),
-            warm_up: request.warm_up,
-            about: subject_role(flow, request),
+        let job = |flow: &Flow, cmd: Cmd, stream| {
+            Job::of_flow(flow, cmd.deadline(deadline), stream, "json", request)
         };
 
         wait_for_ports("iperf3", &flows, Protocol::Tcp, false).await?;

@@ -19,7 +19,7 @@ use vexp_api::sample::{Sample, Unit};
 use vexp_api::shell::Cmd;
 
 use super::ports::{Protocol, wait_for_ports};
-use crate::capture::{Batch, Job, MARGIN, Phases, subject_role, whole_seconds};
+use crate::capture::{Batch, Job, MARGIN, Phases, whole_times};
 use options::NetperfOptions;
 
 /// What a client is asked to print.
@@ -102,26 +102,14 @@ impl Measure for Netperf {
         let host = request.host.name.as_str();
         let wrong = |message: &str| PluginError::new("start netperf", host, message);
         options.check().map_err(wrong)?;
-        let warm_up = whole_seconds("warm-up", "netperf", request.warm_up, request)?;
-        let window = whole_seconds("window", "netperf", request.window, request)?;
-        if window == 0 {
-            return Err(wrong("the window is 0 s"));
-        }
+        let (warm_up, window) = whole_times("netperf", request)?;
         let batch = Batch::new("netperf", request);
         let flows: Vec<(Flow, u16)> = request.flows.iter().cloned().zip(options.port..).collect();
         let deadline = request.warm_up + request.window + MARGIN;
         let job = |flow: &Flow, cmd: Cmd, stream| Job {
-            node: match stream {
-                "server" => flow.sink.clone(),
-                _ => flow.source.clone(),
-            },
-            cmd: cmd.deadline(deadline),
-            stream,
-            extension: "txt",
-            flow: Some(flow.subject.clone()),
             // The warm-up goes to a file of its own.
             warm_up: std::time::Duration::ZERO,
-            about: subject_role(flow, request),
+            ..Job::of_flow(flow, cmd.deadline(deadline), stream, "txt", request)
         };
         let clients = |stream, seconds| {
             let flows = flows.iter().filter(|_| seconds > 0);
