@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
+use vexp_api::units::ByteSize;
 
 /// Rerun systems experiments that are declared, not scripted.
 ///
@@ -106,6 +108,10 @@ pub(crate) enum Verb {
         #[command(flatten)]
         runs: RunsArgs,
     },
+    /// Put a run with all that it stands on into one file: the same run gives the same digest
+    Export(ExportArgs),
+    /// Check every digest of a bundle and compute everything in it again
+    Verify(VerifyArgs),
     /// List the runs in a folder
     Runs {
         /// Folder with runs
@@ -174,6 +180,49 @@ pub(crate) struct RunsArgs {
     /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recalibrate: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// The run's folder
+    pub(crate) run: PathBuf,
+    /// File to write; RUN.vexp.tar.zst in this folder by default
+    #[arg(long, short)]
+    pub(crate) output: Option<PathBuf>,
+    /// Put the built images in as well, hundreds of megabytes; their locks are in it anyway
+    #[arg(long)]
+    pub(crate) images: bool,
+    /// Image store; by default as for `run`
+    #[arg(long, env = "VEXP_STORE")]
+    pub(crate) store: Option<PathBuf>,
+    /// Folder with templates to make the report with, which are put in
+    #[arg(long)]
+    pub(crate) templates: Option<PathBuf>,
+    /// How to print what was made
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The bundle
+    pub(crate) bundle: PathBuf,
+    /// Digest that the file must have, as its authors published it: sha256:…
+    #[arg(long, value_parser = digest)]
+    pub(crate) digest: Option<Digest>,
+    /// New or empty folder to unpack it into and to leave it in; a temporary one by default
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) into: Option<PathBuf>,
+    /// Most that it may unpack to
+    #[arg(long, value_name = "SIZE", default_value = "16GiB")]
+    pub(crate) max_size: ByteSize,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    Digest::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

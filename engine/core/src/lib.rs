@@ -3,6 +3,7 @@
 pub mod run;
 
 pub mod build;
+pub mod bundle;
 pub mod check;
 pub mod load;
 pub mod plan;

@@ -17,8 +17,12 @@
 //! | [`calibration`] | trials of a calibration → link rate |
 //! | [`judge`] | metrics → verdicts on claims |
 //! | [`report`] | all of it → HTML, Markdown, SVG, CSV |
+//! | [`derived`] | run directory → the bytes of all of these, and nothing written |
+//! | [`bundle`] | the same → what a bundle says about itself: research object, artifact appendix |
 
+pub mod bundle;
 pub mod calibration;
+pub mod derived;
 mod files;
 pub mod frame;
 pub mod judge;

@@ -1,6 +1,7 @@
 //! One module a verb.
 
 mod build;
+pub(crate) mod bundle;
 mod calibrate;
 mod check;
 mod doctor;
@@ -54,6 +55,8 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
             templates,
             format,
         } => report::run(&run, templates.as_deref(), format, registry),
+        Verb::Export(args) => bundle::export::run(&args, registry),
+        Verb::Verify(args) => bundle::verify::run(&args, registry),
         Verb::Runs { runs, format } => runs::run(&runs, format),
         Verb::Doctor { format } => doctor::run(format),
         Verb::EvalSpec => {

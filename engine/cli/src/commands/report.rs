@@ -4,7 +4,7 @@ use std::path::Path;
 
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
-use vexp_report::report::{ReportSummary, report};
+use vexp_report::report::{ReportError, ReportSummary, report};
 use vexp_report::{ClaimVerdict, Verdict};
 
 use crate::args::Format;
@@ -55,19 +55,28 @@ fn made(
     templates: Option<&Path>,
     registry: &Registry,
 ) -> Result<ReportSummary, Failure> {
-    if !run.join("run.json").exists() {
-        let message = format!("{} is not a run: it has no run.json", run.display());
-        return Err(Failure::new(Exit::Usage, message).hint("`vexp runs` lists runs"));
+    is_run(run)?;
+    report(run, registry, templates).map_err(|error| unreadable(&error))
+}
+
+/// Whether a folder is that of a run.
+pub(super) fn is_run(run: &Path) -> Result<(), Failure> {
+    if run.join("run.json").exists() {
+        return Ok(());
     }
-    report(run, registry, templates).map_err(|error| {
-        let failure = Failure::of(Exit::Incomplete, &error);
-        let denied = (failure.messages.iter()).any(|text| text.contains("Permission denied"));
-        if denied {
-            failure.hint("a run under sudo belongs to root: use sudo, or give a copy of its folder")
-        } else {
-            failure
-        }
-    })
+    let message = format!("{} is not a run: it has no run.json", run.display());
+    Err(Failure::new(Exit::Usage, message).hint("`vexp runs` lists runs"))
+}
+
+/// No report could be made.
+pub(super) fn unreadable(error: &ReportError) -> Failure {
+    let failure = Failure::of(Exit::Incomplete, error);
+    let denied = (failure.messages.iter()).any(|text| text.contains("Permission denied"));
+    if denied {
+        failure.hint("a run under sudo belongs to root: use sudo, or give a copy of its folder")
+    } else {
+        failure
+    }
 }
 
 fn exit(claims: &[ClaimVerdict]) -> Exit {

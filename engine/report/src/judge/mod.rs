@@ -212,10 +212,9 @@ pub fn judge(frames: &Frames) -> Verdicts {
 }
 
 impl Verdicts {
-    /// Writes `claims.json`, `metrics.json` and `steady.json` into a folder, canonical JSON with a
-    /// format each.
-    pub fn write(&self, folder: &Path) -> Result<(), JudgeError> {
-        for (key, file, list) in [
+    /// `claims.json`, `metrics.json` and `steady.json`: canonical JSON with a format each.
+    pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, JudgeError> {
+        let lists = [
             ("claims", "claims.json", serde_json::to_value(&self.claims)?),
             (
                 "metrics",
@@ -223,9 +222,18 @@ impl Verdicts {
                 serde_json::to_value(&self.metrics)?,
             ),
             ("trials", "steady.json", serde_json::to_value(&self.steady)?),
-        ] {
+        ];
+        let file = |(key, file, list): (&str, _, _)| {
             let value = serde_json::json!({ "format": FORMAT, key: list });
-            files::write(&folder.join(file), canonical_json(&value)?.as_bytes())?;
+            Ok((file, canonical_json(&value)?.into_bytes()))
+        };
+        lists.into_iter().map(file).collect()
+    }
+
+    /// Writes [`Verdicts::files`] into a folder.
+    pub fn write(&self, folder: &Path) -> Result<(), JudgeError> {
+        for (file, bytes) in self.files()? {
+            files::write(&folder.join(file), &bytes)?;
         }
         Ok(())
     }

@@ -1,0 +1,87 @@
+//! `vexp export`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use vexp_api::digest::Digest;
+use vexp_api::exit::Exit;
+use vexp_api::registry::Registry;
+use vexp_engine::bundle::pack;
+use vexp_engine::store::Store;
+
+use super::{FORMAT, Images, Ingredients, Options, failure};
+use crate::args::{ExportArgs, Format};
+use crate::commands::report;
+use crate::error::{Failure, OrExit as _};
+use crate::render;
+
+/// What was made.
+#[derive(Serialize)]
+struct Exported {
+    run: String,
+    bundle: PathBuf,
+    /// SHA-256 of the file.
+    digest: Digest,
+    /// SHA-256 of its manifest: of the contents, however they are compressed.
+    contents: Digest,
+    /// Bytes of the file.
+    size: u64,
+    /// Bytes of what is in it.
+    unpacked: u64,
+    files: usize,
+}
+
+pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result<Exit, Failure> {
+    report::is_run(&args.run)?;
+    let images = match (args.images, &args.store) {
+        (false, _) => None,
+        (true, Some(root)) => Some(Store::open(root)),
+        (true, None) => Some(Store::open_default()),
+    };
+    let ingredients = Ingredients {
+        run: &args.run,
+        options: Options {
+            format: FORMAT,
+            images: args.images,
+            templates: args.templates.is_some(),
+        },
+        templates: args.templates.clone(),
+        images: images.transpose().or_exit(Exit::Usage)?.map(Images::Store),
+    };
+    let made = ingredients.made(registry)?;
+    let run = &made.derived.frames.run.record.id;
+    let target = match &args.output {
+        Some(path) => path.clone(),
+        None => PathBuf::from(format!("{run}.vexp.tar.zst")),
+    };
+    let packed = pack(run, env!("CARGO_PKG_VERSION"), &made.contents, &target);
+    let packed = packed.map_err(|error| failure(&error))?;
+    let exported = Exported {
+        run: run.to_string(),
+        digest: packed.digest,
+        contents: packed.manifest.digest().map_err(|error| failure(&error))?,
+        size: packed.size,
+        unpacked: packed.manifest.size(),
+        files: packed.manifest.files.len(),
+        bundle: target,
+    };
+    match args.format {
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&exported).or_exit(Exit::Usage)?;
+            render::out(&format!("{text}\n"));
+        }
+        Format::Text => {
+            let megabytes = |bytes: u64| bytes as f64 / 1e6;
+            let path = exported.bundle.display();
+            render::out(&format!("{path}\n{}\n", exported.digest));
+            render::say(&format!(
+                "{} files, {:.1} MB, packed to {:.1} MB",
+                exported.files,
+                megabytes(exported.unpacked),
+                megabytes(exported.size)
+            ));
+            render::say(&format!("next: vexp verify {path}"));
+        }
+    }
+    Ok(Exit::Fine)
+}

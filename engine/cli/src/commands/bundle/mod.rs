@@ -1,0 +1,211 @@
+//! What is in a bundle of a run: the run's own files, and everything that can be made of them.
+//!
+//! `vexp export` packs it; `vexp verify` makes it again from what it unpacked, and compares.
+
+pub(crate) mod export;
+pub(crate) mod verify;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use vexp_api::exit::Exit;
+use vexp_api::ids::Name;
+use vexp_api::registry::Registry;
+use vexp_engine::build::Manifest as ImageManifest;
+use vexp_engine::bundle::{BundleError, BundlePath, Contents, Source};
+use vexp_engine::run::files;
+use vexp_engine::store::{Bucket, Store};
+use vexp_report::derived::{Derived, derive};
+
+use super::report;
+use crate::error::{Failure, OrExit as _};
+
+/// `export.json`: what was asked of `vexp export`, so that the same can be asked again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    /// `1`; a reader refuses any other.
+    format: u32,
+    /// Whether the images are in the bundle.
+    images: bool,
+    /// Whether the report was made with templates of the bundle's own.
+    templates: bool,
+}
+
+/// The version of `export.json`.
+const FORMAT: u32 = 1;
+/// Its name, and those of the folders beside it.
+const OPTIONS: &str = "export.json";
+const RUN: &str = "run";
+const TEMPLATES: &str = "templates";
+const IMAGES: &str = "images";
+
+/// Where the images of a bundle are.
+enum Images {
+    Store(Store),
+    Unpacked(PathBuf),
+}
+
+impl Images {
+    fn folder(&self, name: &Name, manifest: &ImageManifest) -> PathBuf {
+        match self {
+            Self::Store(store) => store.path(Bucket::Images, &manifest.key),
+            Self::Unpacked(folder) => folder.join(name.as_str()),
+        }
+    }
+}
+
+/// What a bundle is made of.
+struct Ingredients<'a> {
+    /// The run's folder.
+    run: &'a Path,
+    options: Options,
+    templates: Option<PathBuf>,
+    images: Option<Images>,
+}
+
+/// What is in a bundle, and what it says.
+struct Made {
+    contents: Contents,
+    derived: Derived,
+}
+
+impl Ingredients<'_> {
+    fn made(&self, registry: &Registry) -> Result<Made, Failure> {
+        let mut contents = Contents::new();
+        self.copy_run(&mut contents)?;
+        let derived = derive(self.run, registry, self.templates.as_deref());
+        let derived = derived.map_err(|error| report::unreadable(&error))?;
+        for (name, bytes) in &derived.files {
+            add(&mut contents, &format!("{RUN}/{name}"), bytes.clone())?;
+        }
+        let manifests: BTreeMap<Name, ImageManifest> =
+            files::read_json(&self.run.join("images.json")).or_exit(Exit::Usage)?;
+        for (name, manifest) in &manifests {
+            let lock = manifest.lock.to_text().or_exit(Exit::Usage)?;
+            add(
+                &mut contents,
+                &format!("locks/{name}.lock"),
+                lock.into_bytes(),
+            )?;
+            self.add_image(&mut contents, name, manifest)?;
+        }
+        if let Some(folder) = &self.templates {
+            copy_tree(folder, TEMPLATES, &mut contents, &|_| true)?;
+        }
+        let options = vexp_api::digest::canonical_json(&self.options).or_exit(Exit::Usage)?;
+        add(&mut contents, OPTIONS, format!("{options}\n").into_bytes())?;
+        Ok(Made { contents, derived })
+    }
+
+    /// The run as it is, but for what follows from it and what a crash left half written.
+    fn copy_run(&self, contents: &mut Contents) -> Result<(), Failure> {
+        let wanted = |path: &str| {
+            let derived = ["frames", "report"].contains(&path);
+            let partial = path
+                .rsplit('/')
+                .next()
+                .is_some_and(|name| name.starts_with(".tmp"));
+            !(derived || partial)
+        };
+        copy_tree(self.run, RUN, contents, &wanted)
+    }
+
+    fn add_image(
+        &self,
+        contents: &mut Contents,
+        name: &Name,
+        manifest: &ImageManifest,
+    ) -> Result<(), Failure> {
+        let Some(images) = &self.images else {
+            return Ok(());
+        };
+        let folder = images.folder(name, manifest);
+        let damage = manifest.files.damage(&folder).or_exit(Exit::Usage)?;
+        if let Some(damage) = damage.first() {
+            let what = match &damage.found {
+                Some(_) => "is not the one that was used",
+                None => "is not there",
+            };
+            let file = folder.join(&damage.file);
+            let message = format!("image {name}: {} {what}", file.display());
+            return Err(Failure::new(Exit::Usage, message).hint(
+                "`vexp build` makes it again, or leave the images out: their locks are in the bundle",
+            ));
+        }
+        for file in manifest.files.0.keys() {
+            let path = bundle_path(&format!("{IMAGES}/{name}/{file}"))?;
+            contents.insert(path, Source::File(folder.join(file)));
+        }
+        Ok(())
+    }
+}
+
+fn bundle_path(path: &str) -> Result<BundlePath, Failure> {
+    BundlePath::new(path).map_err(|error| {
+        Failure::of(Exit::Usage, &error).hint("rename it, and run the study again")
+    })
+}
+
+fn add(contents: &mut Contents, path: &str, bytes: Vec<u8>) -> Result<(), Failure> {
+    contents.insert(bundle_path(path)?, Source::Bytes(bytes));
+    Ok(())
+}
+
+/// All files of a folder whose path below it is wanted. What is neither file nor folder is an
+/// error: a link's target is not the run's.
+fn copy_tree(
+    folder: &Path,
+    name: &str,
+    contents: &mut Contents,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<(), Failure> {
+    let mut queue = vec![(folder.to_owned(), String::new())];
+    while let Some((folder, below)) = queue.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(|error| unread(&folder, &error))? {
+            let entry = entry.map_err(|error| unread(&folder, &error))?;
+            let path = entry.path();
+            let Ok(file) = entry.file_name().into_string() else {
+                let message = format!("{} has no name in UTF-8", path.display());
+                return Err(Failure::new(Exit::Usage, message));
+            };
+            let below = if below.is_empty() {
+                file
+            } else {
+                format!("{below}/{file}")
+            };
+            if !wanted(&below) {
+                continue;
+            }
+            let kind = entry.file_type().map_err(|error| unread(&path, &error))?;
+            if kind.is_dir() {
+                queue.push((path, below));
+            } else if kind.is_file() {
+                contents.insert(bundle_path(&format!("{name}/{below}"))?, Source::File(path));
+            } else {
+                let message = format!("{} is neither a file nor a folder", path.display());
+                return Err(
+                    Failure::new(Exit::Usage, message).hint("a run has none such: remove it")
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unread(path: &Path, error: &std::io::Error) -> Failure {
+    let message = format!("cannot read {}: {error}", path.display());
+    Failure::new(Exit::Usage, message)
+}
+
+/// What is wrong with the bundle or the command line is 2; what is wrong with the disk is 4.
+fn failure(error: &BundleError) -> Failure {
+    let exit = match error {
+        BundleError::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
+            Exit::Infrastructure
+        }
+        _ => Exit::Usage,
+    };
+    Failure::of(exit, error)
+}
