@@ -1,11 +1,15 @@
 //! The command line, as typed.
 
+mod history;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
 use vexp_api::units::ByteSize;
+
+pub(crate) use history::{CompareArgs, CompareFormat, Pick};
 
 /// Rerun systems experiments that are declared, not scripted.
 ///
@@ -20,7 +24,7 @@ use vexp_api::units::ByteSize;
     sudo vexp reproduce experiments/paper.ncl --effort quick\n\n\
     Exit codes:\n    \
       0  fine\n    \
-      1  a claim was not reproduced\n    \
+      1  a claim was not reproduced, or a regression\n    \
       2  bad spec or usage\n    \
       3  image build failed\n    \
       4  testbed or infrastructure failed\n    \
@@ -112,6 +116,8 @@ pub(crate) enum Verb {
     Export(ExportArgs),
     /// Check every digest of a bundle and compute everything in it again
     Verify(VerifyArgs),
+    /// Compare two runs, or two series of runs: what became better or worse
+    Compare(CompareArgs),
     /// List the runs in a folder
     Runs {
         /// Folder with runs

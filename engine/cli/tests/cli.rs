@@ -25,6 +25,7 @@ fn help_of_every_verb() {
         "parse",
         "report",
         "reproduce",
+        "compare",
         "runs",
         "doctor",
     ] {

@@ -16,6 +16,8 @@
 //! | [`metrics`] | trials → metrics of each point of the matrix |
 //! | [`calibration`] | trials of a calibration → link rate |
 //! | [`judge`] | metrics → verdicts on claims |
+//! | [`summary`] | run → each metric in each repetition, and the environment |
+//! | [`compare`] | two series of runs → what became better or worse |
 //! | [`report`] | all of it → HTML, Markdown, SVG, CSV |
 //! | [`derived`] | run directory → the bytes of all of these, and nothing written |
 //! | [`bundle`] | the same → what a bundle says about itself: research object, artifact appendix |
@@ -23,6 +25,7 @@
 pub mod bundle;
 pub mod calibration;
 pub mod derived;
+pub mod compare;
 mod files;
 pub mod frame;
 pub mod judge;
@@ -31,6 +34,8 @@ pub mod raw;
 pub mod report;
 pub mod run;
 pub mod stats;
+pub mod summary;
+mod svg;
 pub mod table;
 pub mod window;
 

@@ -4,8 +4,10 @@ mod build;
 pub(crate) mod bundle;
 mod calibrate;
 mod check;
+mod compare;
 mod doctor;
 mod folder;
+mod history;
 mod parse;
 mod plan;
 mod report;
@@ -57,6 +59,7 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
         } => report::run(&run, templates.as_deref(), format, registry),
         Verb::Export(args) => bundle::export::run(&args, registry),
         Verb::Verify(args) => bundle::verify::run(&args, registry),
+        Verb::Compare(args) => compare::run(&args, registry),
         Verb::Runs { runs, format } => runs::run(&runs, format),
         Verb::Doctor { format } => doctor::run(format),
         Verb::EvalSpec => {

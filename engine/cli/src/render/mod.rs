@@ -1,5 +1,6 @@
 //! What people see. Data goes to standard output, words and progress to standard error.
 
+pub(crate) mod compare;
 mod eta;
 pub(crate) mod findings;
 pub(crate) mod plan;

@@ -75,6 +75,17 @@ pub struct MetricValue {
     pub unsteady: usize,
 }
 
+/// A metric in one repetition of a point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Which of the machine's boots it was made in.
+    pub boot: u32,
+    /// Repetition.
+    pub repetition: u32,
+    /// The estimate.
+    pub estimate: Estimate,
+}
+
 /// All trials of a run by point, ready for questions.
 pub struct Metrics<'a> {
     points: BTreeMap<Point, Vec<Repetition<'a>>>,
@@ -176,6 +187,33 @@ impl<'a> Metrics<'a> {
         infer(&left, right.as_deref(), self.seed)
     }
 
+    /// The points that were measured, in order.
+    pub fn points(&self) -> impl Iterator<Item = &Point> {
+        self.points.keys()
+    }
+
+    /// A metric in each repetition of a point, in order.
+    pub fn measured(&self, point: &Point, key: &Key) -> Vec<Measured> {
+        let found = self.sampled(point, key).into_iter();
+        found
+            .map(|sampled| Measured {
+                boot: sampled.repetition.trial.boot,
+                repetition: sampled.repetition.trial.repetition,
+                estimate: sampled.estimate,
+            })
+            .collect()
+    }
+
+    /// A metric of a point by itself.
+    pub fn alone(&self, point: &Point, key: &Key) -> Option<Inference> {
+        infer(&self.sampled(point, key), None, self.seed)
+    }
+
+    fn sampled(&self, point: &Point, key: &Key) -> Vec<Sampled<'_>> {
+        let repetitions = self.points.get(point).map(Vec::as_slice);
+        sampled(repetitions.unwrap_or_default(), key)
+    }
+
     fn find(&self, of: &MetricRef) -> Option<Vec<Sampled<'_>>> {
         let point = Point {
             experiment: of.experiment.clone(),
@@ -186,7 +224,7 @@ impl<'a> Metrics<'a> {
             metric: metric::find(of.metric.as_str())?.name,
             node: of.node.clone(),
         };
-        let found = sampled(self.points.get(&point)?, &key);
+        let found = self.sampled(&point, &key);
         (!found.is_empty()).then_some(found)
     }
 

@@ -5,8 +5,8 @@
 //! is hatched, neighbouring virtual machines differ in lightness, and every bar has its words.
 
 use super::axis::{label, ticks};
-use super::svg::{Anchor, Svg, escape, round};
 use crate::stats::Interval;
+use crate::svg::{Anchor, Svg, escape, round};
 
 /// A figure: bars for each series, grouped.
 pub(super) struct Chart {

@@ -6,7 +6,6 @@ mod data;
 mod figures;
 mod format;
 mod index;
-mod svg;
 mod tables;
 mod template;
 mod view;

@@ -1,4 +1,4 @@
-//! Two sides of a comparison, measured together.
+//! Two sides of a comparison, measured together or apart.
 //!
 //! A claim `left ≥ c · right` is one about the difference `left - c · right`, which has a standard
 //! error of its own: that of pairs, where a repetition's pair ran close in time, and never that of
@@ -82,6 +82,54 @@ impl Contrast {
             freedom: 0.0,
         };
         found.corrected(units)
+    }
+
+    /// Of two sides that were measured apart, each with numbers on its right: their variances add
+    /// up, with the degrees of freedom of B. Welch, *The Generalization of "Student's" Problem when
+    /// Several Different Population Variances are Involved*, Biometrika 34, 1947.
+    pub fn between(left: &Self, right: &Self) -> Self {
+        let (a, b) = (left.variance.0, right.variance.0);
+        let ratio = left.left / right.left;
+        // Freedom is that of the difference `left - c * right` at the ratio that was seen.
+        let b_scaled = b * if ratio.is_finite() {
+            ratio * ratio
+        } else {
+            1.0
+        };
+        let below = a.powi(2) / left.freedom + b_scaled.powi(2) / right.freedom;
+        let freedom = (a + b_scaled).powi(2) / below;
+        let sum = left.freedom + right.freedom;
+        Self {
+            left: left.left,
+            right: right.left,
+            variance: (a, b, 0.0),
+            // What never varies has no Welch's freedom.
+            freedom: if freedom.is_finite() { freedom } else { sum },
+        }
+    }
+
+    /// Of two groups of independent units that were measured apart. Where a group has fewer than
+    /// three, its units are taken to vary as the other's do (Student 1908); one of them may then be
+    /// a single unit. `None` of fewer than three in all.
+    pub fn of_groups(lefts: &[f64], rights: &[f64]) -> Option<Self> {
+        if lefts.len() >= 3 && rights.len() >= 3 {
+            let left = Self::of_units(lefts, None)?;
+            return Some(Self::between(&left, &Self::of_units(rights, None)?));
+        }
+        let squares = |values: &[f64]| {
+            let n = values.len() as f64;
+            covariance(values, values).map_or(0.0, |found| found * (n - 1.0))
+        };
+        let (n, m) = (lefts.len() as f64, rights.len() as f64);
+        let freedom = n + m - 2.0;
+        let variance = (squares(lefts) + squares(rights)) / freedom;
+        let found = Self {
+            left: mean(lefts)?,
+            right: mean(rights)?,
+            variance: (variance / n, variance / m, 0.0),
+            freedom,
+        };
+        (freedom >= 1.0).then_some(found)
     }
 
     /// Of estimates that nothing more is known about: without freedom there is no interval.

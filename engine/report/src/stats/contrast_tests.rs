@@ -130,3 +130,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn sides_that_were_measured_apart_have_welchs_interval() {
+    // Means 3 and 6 with variances 2.5 / 5 and 10 / 5: t = 3 / sqrt(2.5).
+    let (left, right) = ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 4.0, 6.0, 8.0, 10.0]);
+    let contrast = Contrast::of_groups(&right, &left).unwrap();
+    let t = 3.0 / 2.5_f64.sqrt();
+    // The freedom is that of `right - 2 left`, whose variances are equal.
+    assert!(close(contrast.freedom, 8.0), "{}", contrast.freedom);
+    assert!(close(contrast.p(1.0), two_sided(t, 8.0)));
+    let interval = contrast.usual().unwrap();
+    assert!(
+        interval.low > 0.8 && interval.low < 1.0 && interval.high > 4.0,
+        "{interval:?}"
+    );
+}
+
+#[test]
+fn a_single_unit_is_taken_to_vary_as_the_others_do() {
+    // Student's test of a single new value: t = (9 - 3) / (s sqrt(1 + 1/5)), s² = 2.5, freedom 4.
+    let contrast = Contrast::of_groups(&[9.0], &[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+    assert!(close(contrast.freedom, 4.0));
+    assert!(close(
+        contrast.p(1.0),
+        two_sided(6.0 / (2.5_f64 * 1.2).sqrt(), 4.0)
+    ));
+    assert_eq!(Contrast::of_groups(&[1.0], &[2.0]), None);
+    let never = Contrast::of_groups(&[1.0], &[2.0, 2.0, 2.0]).unwrap();
+    assert_eq!((never.p(1.0), never.p(0.5)), (0.0, 1.0));
+}

@@ -1,13 +1,13 @@
-//! Writing SVG: elements, attributes and text, all escaped.
+//! Writing SVG and other XML: elements, attributes and text, all escaped.
 
 use std::fmt::{Display, Write as _};
 
-/// An SVG document under way.
-pub(super) struct Svg(String);
+/// A document under way.
+pub(crate) struct Svg(String);
 
 /// Where a text stands to its point.
 #[derive(Clone, Copy)]
-pub(super) enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
@@ -24,41 +24,41 @@ impl Anchor {
 }
 
 impl Svg {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(String::new())
     }
 
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.0
     }
 
     /// `<name a="…">`
-    pub(super) fn open(&mut self, name: &str, attributes: &[(&str, &dyn Display)]) {
+    pub(crate) fn open(&mut self, name: &str, attributes: &[(&str, &dyn Display)]) {
         self.start(name, attributes);
         self.0.push('>');
     }
 
     /// `</name>`
-    pub(super) fn close(&mut self, name: &str) {
+    pub(crate) fn close(&mut self, name: &str) {
         // Writing to a String cannot fail.
         let _ = write!(self.0, "</{name}>");
     }
 
     /// `<name a="…"/>`
-    pub(super) fn element(&mut self, name: &str, attributes: &[(&str, &dyn Display)]) {
+    pub(crate) fn element(&mut self, name: &str, attributes: &[(&str, &dyn Display)]) {
         self.start(name, attributes);
         self.0.push_str("/>");
     }
 
     /// `<name a="…">text</name>`
-    pub(super) fn text(&mut self, name: &str, attributes: &[(&str, &dyn Display)], text: &str) {
+    pub(crate) fn text(&mut self, name: &str, attributes: &[(&str, &dyn Display)], text: &str) {
         self.open(name, attributes);
         self.0.push_str(&escape(text));
         self.close(name);
     }
 
     /// Words at a point.
-    pub(super) fn words(&mut self, (x, y): (f64, f64), anchor: Anchor, fill: &str, text: &str) {
+    pub(crate) fn words(&mut self, (x, y): (f64, f64), anchor: Anchor, fill: &str, text: &str) {
         let (x, y) = (round(x), round(y));
         let anchor = anchor.as_str();
         self.text(
@@ -73,7 +73,7 @@ impl Svg {
         );
     }
 
-    pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), stroke: &str, width: f64) {
+    pub(crate) fn line(&mut self, from: (f64, f64), to: (f64, f64), stroke: &str, width: f64) {
         let ((x1, y1), (x2, y2)) = (from, to);
         let (x1, y1, x2, y2) = (round(x1), round(y1), round(x2), round(y2));
         self.element(
@@ -100,14 +100,14 @@ impl Svg {
 }
 
 /// A length with a digit after the point: a tenth of a pixel is seen by nobody.
-pub(super) fn round(length: f64) -> f64 {
+pub(crate) fn round(length: f64) -> f64 {
     // No "-0".
     (length * 10.0).round() / 10.0 + 0.0
 }
 
 /// Text that XML shows as it is, in elements and in attributes. Characters that XML 1.0 has no
 /// place for are left out.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -116,6 +116,7 @@ pub(super) fn escape(text: &str) -> String {
             '&' => shown.push_str("&amp;"),
             '"' => shown.push_str("&quot;"),
             c if c.is_control() && !matches!(c, '\t' | '\n' | '\r') => {}
+            '\u{fffe}' | '\u{ffff}' => {}
             c => shown.push(c),
         }
     }

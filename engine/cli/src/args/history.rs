@@ -1,0 +1,92 @@
+//! Arguments of the verbs that look at several runs.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    /// A run, or a folder of runs: what was
+    pub(crate) base: PathBuf,
+    /// A run, or a folder of runs: what is
+    pub(crate) new: PathBuf,
+    /// One more run, or folder of runs, for the base
+    #[arg(long = "base", value_name = "RUN")]
+    pub(crate) more_base: Vec<PathBuf>,
+    /// One more run, or folder of runs, for the new side
+    #[arg(long = "new", value_name = "RUN")]
+    pub(crate) more_new: Vec<PathBuf>,
+    /// Of the base, only the newest runs, this many
+    #[arg(long, value_name = "N")]
+    pub(crate) last: Option<usize>,
+    /// Changes of less are of no interest
+    #[arg(long, default_value = "5%")]
+    pub(crate) margin: Percent,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+    /// Compare though the environments differ, and say where
+    #[arg(long)]
+    pub(crate) anyway: bool,
+    /// Show all metrics, not only those that changed and those that were told worst
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: CompareFormat,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pick {
+    /// Only points whose name matches, e.g. 'send-tcp.xen-*.v4'
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) only: Option<String>,
+    /// Only metrics whose name matches, e.g. 'throughput*'; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) metric: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompareFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// JUnit XML, for CI systems
+    Junit,
+    /// For a pull request
+    Markdown,
+}
+
+/// A share, as `5%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Percent(pub(crate) f64);
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_suffix('%').map(str::trim);
+        let percent = number.and_then(|number| number.parse::<f64>().ok());
+        match percent {
+            Some(percent) if (0.0..100.0).contains(&percent) => Ok(Self(percent / 100.0)),
+            _ => Err("expected a percentage from 0% to below 100%, e.g. 5%".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages_say_so() {
+        for (text, share) in [("5%", 0.05), ("0%", 0.0), ("2.5 %", 0.025)] {
+            assert_eq!(text.parse(), Ok(Percent(share)));
+        }
+        for bad in ["5", "0.05", "-1%", "100%", "NaN%", "inf%", "%", ""] {
+            assert!(bad.parse::<Percent>().is_err(), "{bad}");
+        }
+    }
+}
