@@ -23,13 +23,16 @@ pub struct Difference {
     pub first: Point,
 }
 
+/// A property with its values in the base and in the new runs.
+type Values = (String, Vec<String>, Vec<String>);
+
 /// What stands for a property that a run does not have.
 const NONE: &str = "-";
 
 /// All differences at the points of the rows, sorted by property.
 pub fn differences(base: &[Summary], new: &[Summary], rows: &[Row]) -> Vec<Difference> {
     let points: BTreeSet<&Point> = rows.iter().map(|row| &row.point).collect();
-    let mut found: BTreeMap<(String, Vec<String>, Vec<String>), (usize, Point)> = BTreeMap::new();
+    let mut found: BTreeMap<Values, (usize, Point)> = BTreeMap::new();
     for point in points {
         let (base, new) = (facts(base, point), facts(new, point));
         let names: BTreeSet<&String> = base.iter().chain(&new).flat_map(|f| f.keys()).collect();

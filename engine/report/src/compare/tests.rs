@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 
 use proptest::prelude::*;
 use vexp_api::ids::Name;
@@ -153,7 +154,7 @@ fn what_is_not_the_same_is_named() {
     let base = run("a", &[("loss", &[0.0])]);
     let mut new = run("b", &[("loss", &[0.0])]);
     assert_eq!(
-        compared(&[base.clone()], &[new.clone()], 0.05).differences,
+        compared(from_ref(&base), from_ref(&new), 0.05).differences,
         []
     );
     let facts = &mut new.points.get_mut(&a_point(2)).unwrap().facts;
@@ -177,13 +178,13 @@ fn what_is_not_the_same_is_named() {
 fn what_was_lost_is_incomplete_and_what_is_more_is_not() {
     let base = run("a", &[("loss", &[0.0]), ("latency", &[1.0])]);
     let mut new = run("b", &[("loss", &[0.0])]);
-    let found = compared(&[base.clone()], &[new.clone()], 0.05);
+    let found = compared(from_ref(&base), from_ref(&new), 0.05);
     assert_eq!(
         found.missing[0].words(),
         "send-tcp.xen-3.1.v2 latency: not in new"
     );
     assert!(found.is_incomplete());
-    let found = compared(&[new.clone()], &[base.clone()], 0.05);
+    let found = compared(from_ref(&new), from_ref(&base), 0.05);
     assert!(!found.missing[0].in_base && !found.is_incomplete());
     new.points.clear();
     new.unusable.push(Unusable {
