@@ -24,8 +24,8 @@
 
 pub mod bundle;
 pub mod calibration;
-pub mod derived;
 pub mod compare;
+pub mod derived;
 mod files;
 pub mod frame;
 pub mod judge;
