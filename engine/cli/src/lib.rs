@@ -25,7 +25,10 @@ pub fn registry() -> Registry {
     let store = vexp_engine::store::Store::default_root().ok();
     let snapshots = store.map(|root| root.join("snapshots-v1"));
     let emulated = vexp_plugins::testbed::emulated::Emulated::new(executable(), snapshots);
-    vexp_plugins::registry().testbed(emulated)
+    let registry = vexp_plugins::registry();
+    let ssh = std::sync::Arc::new(vexp_engine::run::ssh::Ssh);
+    let hosts = vexp_plugins::testbed::hosts::Hosts::new(ssh, registry.hypervisors().clone());
+    registry.testbed(emulated).testbed(hosts)
 }
 
 /// This binary's own path, for the processes that it starts.

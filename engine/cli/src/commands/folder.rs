@@ -97,6 +97,16 @@ impl Run {
         })
     }
 
+    /// Adds deviations that were seen on the machines, each once.
+    pub(super) fn deviate(&mut self, deviations: Vec<Deviation>) -> Result<(), Failure> {
+        for deviation in deviations {
+            if !self.record.deviations.contains(&deviation) {
+                self.record.deviations.push(deviation);
+            }
+        }
+        self.write("run.json", &self.record)
+    }
+
     /// What is expected of blocks with trials that have no record yet.
     fn missing(&self, plan: &Plan) -> Vec<BlockCost> {
         let mut costs = estimate::blocks(plan);

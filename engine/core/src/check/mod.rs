@@ -12,7 +12,7 @@ mod rules;
 mod schema;
 mod shape;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vexp_api::diagnostic::{Diagnostic, Severity};
 use vexp_api::digest::Digest;
@@ -33,6 +33,8 @@ pub struct CheckedStudy {
     digest: Digest,
     traits: BTreeMap<Name, HypervisorTraits>,
     tools: BTreeMap<Name, Vec<Name>>,
+    /// Testbeds whose machines run what is installed on them.
+    installed: BTreeSet<Name>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -55,6 +57,11 @@ impl CheckedStudy {
     /// Images that a testbed needs itself.
     pub fn tools(&self, testbed: &Name) -> &[Name] {
         self.tools.get(testbed).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a testbed's machines are booted from host images.
+    pub fn boots_images(&self, testbed: &Name) -> bool {
+        !self.installed.contains(testbed)
     }
 
     /// What is allowed but probably not meant.
@@ -133,11 +140,18 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
             ))
         })
         .collect();
+    let installed = registry
+        .testbeds()
+        .iter()
+        .filter(|(_, plugin)| !plugin.boots_images())
+        .filter_map(|(name, _)| Name::new(*name).ok())
+        .collect();
     Ok(CheckedStudy {
         study,
         digest,
         traits,
         tools,
+        installed,
         warnings: all,
     })
 }

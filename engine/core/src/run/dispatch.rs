@@ -202,8 +202,10 @@ async fn run_block(
     }
     let machine = MachineRequest {
         tools,
-        image: image(&block.machine.image)?,
-        guest_image: image(&block.machine.guest_image)?,
+        options: request.plan.testbed_options.clone(),
+        run: request.id.clone(),
+        image: block.machine.image.as_ref().map(image).transpose()?,
+        guest_image: block.machine.guest_image.as_ref().map(image).transpose()?,
         machine: block.machine.clone(),
         vms: block.vms,
         boot: block.boot,
