@@ -18,6 +18,7 @@
 //! | [`judge`] | metrics → verdicts on claims |
 //! | [`summary`] | run → each metric in each repetition, and the environment |
 //! | [`compare`] | two series of runs → what became better or worse |
+//! | [`trend`] | a history of runs → where metrics changed, and a site |
 //! | [`report`] | all of it → HTML, Markdown, SVG, CSV |
 //! | [`derived`] | run directory → the bytes of all of these, and nothing written |
 //! | [`bundle`] | the same → what a bundle says about itself: research object, artifact appendix |
@@ -37,6 +38,7 @@ pub mod stats;
 pub mod summary;
 mod svg;
 pub mod table;
+pub mod trend;
 pub mod window;
 
 pub use frame::{Frames, frame};
