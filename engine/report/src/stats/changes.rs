@@ -11,7 +11,7 @@
 //! - the t-test gets the variance of samples (by n - 1), not that of populations;
 //! - p is multiplied by the number of places that were looked at (Bonferroni), since the place with
 //!   the largest difference was chosen: without that, most long series without a change have one;
-//! - a part of a series has at least as many values as a change must last;
+//! - values of a change that does not last are set aside;
 //! - when a point is taken away, both of its neighbours are tested anew.
 
 use super::describe::{covariance, mean};
@@ -78,8 +78,41 @@ pub fn change_points(series: &[f64], settings: &Settings) -> Vec<ChangePoint> {
         alpha if alpha < 0.5 => 2.0 * alpha,
         alpha => alpha,
     };
-    let search = Search { series, settings };
-    search.merge(search.split(weak))
+    let find = |series: &[f64]| {
+        let search = Search { series, settings };
+        search.merge(search.split(weak))
+    };
+    match settings.method {
+        Method::Otava => find(series),
+        Method::Corrected => lasting(series, settings.persistence, find),
+    }
+}
+
+/// The points of changes that last. Values between two points that don't are set aside, the fewest
+/// first, and what is left is searched again: else a single value that is far away would make all
+/// tests around it dull.
+fn lasting(
+    series: &[f64],
+    persistence: usize,
+    find: impl Fn(&[f64]) -> Vec<ChangePoint>,
+) -> Vec<ChangePoint> {
+    let mut kept: Vec<usize> = (0..series.len()).collect();
+    loop {
+        let values: Vec<f64> = kept.iter().map(|i| series[*i]).collect();
+        let mut points = find(&values);
+        let parts = points.windows(2).map(|pair| (pair[0].index, pair[1].index));
+        let shortest = parts.min_by_key(|(from, to)| to - from);
+        if let Some((from, to)) = shortest.filter(|(from, to)| to - from < persistence) {
+            kept.drain(from..to);
+            continue;
+        }
+        // At an end they may yet come to last.
+        points.retain(|point| point.index.min(kept.len() - point.index) >= persistence);
+        for point in &mut points {
+            point.index = kept[point.index];
+        }
+        return points;
+    }
 }
 
 struct Search<'a> {
@@ -88,13 +121,6 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn least(&self) -> usize {
-        match self.settings.method {
-            Method::Corrected => self.settings.persistence.max(1),
-            Method::Otava => 1,
-        }
-    }
-
     /// Points of all windows, in order.
     fn split(&self, alpha: f64) -> Vec<usize> {
         let (mut found, mut start): (Vec<usize>, usize) = (Vec::new(), 0);
@@ -118,10 +144,7 @@ impl Search<'_> {
             let mut best: Option<(f64, ChangePoint)> = None;
             for pair in borders.windows(2) {
                 let stretch = (pair[0], pair[1]);
-                if pair[1] - pair[0] < 2 {
-                    continue;
-                }
-                let Some(found) = candidate(self.series, stretch, self.least()) else {
+                let Some(found) = candidate(self.series, stretch) else {
                     continue;
                 };
                 if best.is_none_or(|(q, _)| found.q > q) {
@@ -198,7 +221,7 @@ impl Search<'_> {
         let p = match self.settings.method {
             Method::Otava => student(left, right, false),
             Method::Corrected => {
-                let places = (self.series.len() + 1).saturating_sub(2 * self.least());
+                let places = self.series.len().saturating_sub(1);
                 (student(left, right, true) * places as f64).min(1.0)
             }
         };

@@ -16,18 +16,14 @@ pub(super) struct Candidate {
     pub(super) q: f64,
 }
 
-/// The best place in a stretch that leaves at least `least` values on each side; the first of
-/// several. `None` if there is no such place.
+/// The best place in a stretch; the first of several. `None` of fewer than two values.
 ///
 /// Q(τ, κ) = 2/(n+m) Σ|x-y| - 2m/((n+m)(n-1)) Σ|x-x'| - 2n/((n+m)(m-1)) Σ|y-y'| over
 /// X = [start, τ) with n values and Y = [τ, κ) with m values. Where all Q are negative, the place
 /// of Q = 0 is the third value, as it is in Apache Otava.
-pub(super) fn candidate(series: &[f64], (start, end): Stretch, least: usize) -> Option<Candidate> {
+pub(super) fn candidate(series: &[f64], (start, end): Stretch) -> Option<Candidate> {
     let x = &series[start..end];
     let len = x.len();
-    if len < 2 * least {
-        return None;
-    }
     let within = within(x);
     let mut best: Option<Candidate> = None;
     let mut consider = |index: usize, q: f64| {
@@ -36,7 +32,7 @@ pub(super) fn candidate(series: &[f64], (start, end): Stretch, least: usize) -> 
             best = Some(Candidate { index, q });
         }
     };
-    for tau in least..=len - least {
+    for tau in 1..len {
         if tau > 1 {
             consider(tau, 0.0);
         }
@@ -61,17 +57,22 @@ pub(super) fn candidate(series: &[f64], (start, end): Stretch, least: usize) -> 
 
 /// `within[a][l]`: the sum of the distances of all pairs in the l values from a on.
 fn within(x: &[f64]) -> Vec<Vec<f64>> {
-    let from = |a: usize| {
-        let mut sums = vec![0.0];
-        let mut sum = 0.0;
-        for (k, value) in x.iter().enumerate().skip(a) {
-            sum += x[a..k]
-                .iter()
-                .map(|other| (value - other).abs())
-                .sum::<f64>();
-            sums.push(sum);
+    // What the value at k adds to those from a on, for each a.
+    let mut adds: Vec<Vec<f64>> = Vec::with_capacity(x.len());
+    for (k, value) in x.iter().enumerate() {
+        let mut sums = vec![0.0; k + 1];
+        for a in (0..k).rev() {
+            sums[a] = sums[a + 1] + (value - x[a]).abs();
         }
-        sums
+        adds.push(sums);
+    }
+    let from = |a: usize| {
+        let mut sum = 0.0;
+        let all = adds[a..].iter().map(|adds| {
+            sum += adds[a];
+            sum
+        });
+        std::iter::once(0.0).chain(all).collect()
     };
     (0..x.len()).map(from).collect()
 }
@@ -105,15 +106,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_largest_of_all(x in prop::collection::vec(-100.0_f64..100.0, 2..20), least in 1_usize..3) {
-            let found = candidate(&x, (0, x.len()), least);
-            if x.len() < 2 * least {
-                prop_assert_eq!(found, None);
-                return Ok(());
-            }
-            let found = found.unwrap();
+        fn it_is_the_largest_of_all(x in prop::collection::vec(-100.0_f64..100.0, 2..20)) {
+            let found = candidate(&x, (0, x.len())).unwrap();
             let mut best: f64 = 0.0;
-            for tau in least..=x.len() - least {
+            for tau in 1..x.len() {
                 for kappa in tau + 1..=x.len() {
                     best = best.max(q(&x[..tau], &x[tau..kappa]));
                 }
