@@ -89,8 +89,7 @@ pub fn change_points(series: &[f64], settings: &Settings) -> Vec<ChangePoint> {
 }
 
 /// The points of changes that last. Values between two points that don't are set aside, the fewest
-/// first, and what is left is searched again: else a single value that is far away would make all
-/// tests around it dull.
+/// first, and what is left is searched again.
 fn lasting(
     series: &[f64],
     persistence: usize,
