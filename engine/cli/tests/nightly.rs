@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use recorded::{Recorded, recorded};
-use support::{Said, root, said};
+use support::{Said, root, said, vexp};
 
 /// The blocks of the document that are files, by name.
 fn files() -> Vec<(String, String)> {
@@ -73,6 +73,19 @@ fn cron_timer_and_job_call_the_script_with_what_it_takes() {
                 "{line}"
             );
         }
+    }
+}
+
+#[test]
+fn its_commands_are_there() {
+    let text = std::fs::read_to_string(root().join("docs/nightly.md")).unwrap();
+    let verbs = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("vexp ")?.split(' ').next());
+    let verbs: Vec<&str> = verbs.collect();
+    assert_eq!(verbs, ["compare", "trend", "compare"]);
+    for verb in verbs {
+        assert_eq!(vexp(&[verb, "--help"]).code, 0, "{verb}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use recorded::{Recorded, recorded};
 use serde_json::Value;
-use support::{Said, command, said};
+use support::{Said, command, said, vexp};
 
 const WIGGLE: [f64; 4] = [1.0, 1.004, 0.997, 1.001];
 
@@ -112,10 +112,12 @@ fn wrong_uses_end_with_2_and_a_way_out() {
         (&["--persistence", "0"], "1.."),
         (&["--window", "1"], "2..=1000"),
         (&["--metric", "speed"], "hint: look at --only"),
-        (&["missing"], "hint: `vexp runs`"),
     ] {
         let told = trend(folder.path(), args);
         assert_eq!((told.code, told.out.as_str()), (2, ""), "{args:?}");
         assert!(told.err.contains(words), "{args:?}: {}", told.err);
     }
+    let missing = vexp(&["trend", "missing"]);
+    assert_eq!(missing.code, 2);
+    assert!(missing.err.contains("hint: `vexp runs`"), "{}", missing.err);
 }
