@@ -24,6 +24,7 @@ reproduce: packages ## Rerun the paper: install what is missing, build, measure,
 # they run after the others and one at a time.
 test: test-packages lint ## Every test, with the end-to-end runs on real hypervisors
 	cargo test --workspace --locked
+	scripts/check-crate
 	cargo test --package vexp --locked --test 'e2e*' $(AS_ROOT) -- --ignored --test-threads=1
 
 lint: ## Formatting, clippy; licences and spelling where cargo-deny and typos are installed

@@ -40,6 +40,9 @@ pub struct RunRecord {
     pub id: Name,
     /// Version of vexp.
     pub vexp: String,
+    /// The study's main file below `source/`, where the others are its imports.
+    #[serde(default)]
+    pub main: Option<String>,
     /// When it was started, RFC 3339 in UTC.
     pub started: String,
     /// When it ended; `None` while it runs or if it was killed.

@@ -10,6 +10,7 @@ use vexp_api::ids::Name;
 use vexp_api::units::ByteSize;
 
 pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
+use crate::commands::bundle::License;
 
 /// Rerun systems experiments that are declared, not scripted.
 ///
@@ -17,7 +18,7 @@ pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
 /// vexp checks it, builds the images, runs every trial on real hypervisors, keeps every raw byte,
 /// and says of each claim whether it was reproduced.
 #[derive(Debug, Parser)]
-#[command(name = "vexp", version, max_term_width = 100)]
+#[command(name = "vexp", version = crate::VERSION, max_term_width = 100)]
 #[command(after_help = "Start here:\n  \
     vexp check experiments/paper.ncl\n  \
     vexp plan experiments/paper.ncl --effort quick\n  \
@@ -227,6 +228,12 @@ pub(crate) struct ExportArgs {
     /// Folder with templates to make the report with, which are put in
     #[arg(long)]
     pub(crate) templates: Option<PathBuf>,
+    /// What others may do with study, data and report: an SPDX expression, e.g. CC-BY-4.0
+    #[arg(long, value_name = "SPDX")]
+    pub(crate) license: Option<License>,
+    /// Who made the run; may be given several times
+    #[arg(long = "author", value_name = "NAME")]
+    pub(crate) authors: Vec<String>,
     /// How to print what was made
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

@@ -19,6 +19,9 @@ use clap::Parser as _;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 
+/// The version, and the commit where it is known: `0.1.0+g0123456789ab`.
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("VEXP_COMMIT_SUFFIX"));
+
 /// The plugins of this binary.
 pub fn registry() -> Registry {
     // Without a store nothing is built either, and the error then names what is missing.

@@ -46,7 +46,8 @@ impl Run {
         let record = RunRecord {
             format: record::FORMAT,
             id: id.clone(),
-            vexp: env!("CARGO_PKG_VERSION").to_owned(),
+            vexp: crate::VERSION.to_owned(),
+            main: Some(loaded.main.clone()),
             started: now_rfc3339(),
             ended: None,
             estimate_s: Some(plan.estimate.run.secs_f64()),

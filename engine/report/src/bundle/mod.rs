@@ -1,1 +1,119 @@
-//! What a bundle says about itself.
+//! What a bundle says about itself, made of the run in it alone: a README, the licence, a research
+//! object (RO-Crate) and an artifact appendix.
+//!
+//! Nothing here looks at a clock or at this machine, so that a bundle can be made again from what
+//! is in it, byte for byte.
+
+mod appendix;
+mod ro_crate;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+use vexp_api::digest::Digest;
+use vexp_api::ids::Name;
+
+use crate::derived::Derived;
+use crate::report::{TemplateError, Templates};
+
+/// What is said of an image.
+#[derive(Clone, Debug, Serialize)]
+pub struct Image {
+    /// Name.
+    pub name: Name,
+    /// What it is for, as its definition says.
+    pub about: String,
+    /// Digest of its files.
+    pub digest: Digest,
+    /// Bytes of its files.
+    pub size: u64,
+    /// Packages that it was built from.
+    pub packages: usize,
+}
+
+/// What a bundle is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The run and what follows from it.
+    pub derived: &'a Derived,
+    /// Version of vexp that makes the bundle.
+    pub vexp: &'a str,
+    /// SPDX expression that the authors give their data under, if they do.
+    pub license: Option<&'a str>,
+    /// Who made the run.
+    pub authors: &'a [String],
+    /// Images that were used.
+    pub images: &'a [Image],
+    /// Whether their files are in the bundle.
+    pub with_images: bool,
+    /// All other files of the bundle: bytes by path.
+    pub files: &'a BTreeMap<String, u64>,
+}
+
+/// A bundle's own words can't be written.
+#[derive(Debug, thiserror::Error)]
+pub enum AboutError {
+    /// A template is wrong.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// Not representable.
+    #[error("cannot represent the research object as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// File names in the bundle's folder, with their bytes. `templates` as for a report.
+pub fn files(
+    about: &About<'_>,
+    templates: Option<&Path>,
+) -> Result<Vec<(&'static str, Vec<u8>)>, AboutError> {
+    let templates = Templates::load(templates)?;
+    let view = appendix::View::new(about);
+    let text = |template| -> Result<Vec<u8>, AboutError> {
+        let text = templates.page(template, &view)?;
+        Ok(format!("{}\n", text.trim_end()).into_bytes())
+    };
+    Ok(vec![
+        ("README.md", text("bundle/README.md.j2")?),
+        ("LICENSE.md", text("bundle/LICENSE.md.j2")?),
+        (
+            "artifact-appendix.md",
+            text("bundle/artifact-appendix.md.j2")?,
+        ),
+        (
+            "ro-crate-metadata.json",
+            ro_crate::json(about)?.into_bytes(),
+        ),
+    ])
+}
+
+impl About<'_> {
+    /// Path of the study's main file in the bundle, if it is known: recorded, or the only one that
+    /// can be it.
+    fn main(&self) -> Option<String> {
+        let known = &self.derived.frames.run.record.main;
+        let place = |name: &str| format!("run/source/{name}");
+        let there = |path: &String| self.files.contains_key(path);
+        if let Some(name) = known {
+            return Some(place(name)).filter(there);
+        }
+        let mut top = self.files.keys().filter_map(|path| {
+            let name = path.strip_prefix("run/source/")?;
+            (name.ends_with(".ncl") && !name.contains('/')).then(|| place(name))
+        });
+        top.next().filter(|_| top.next().is_none())
+    }
+
+    /// Address of the licence's text, if it is one that has one.
+    fn license_url(&self) -> Option<String> {
+        let single = |text: &&str| {
+            text.chars()
+                .all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
+        };
+        let id = self.license.filter(single)?;
+        Some(format!("https://spdx.org/licenses/{id}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

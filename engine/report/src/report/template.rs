@@ -15,7 +15,7 @@ use super::view::View;
 /// Instructions that a template may take. A report takes well under a tenth of it.
 const FUEL: u64 = 20_000_000;
 
-const BUILT_IN: [(&str, &str); 16] = [
+const BUILT_IN: [(&str, &str); 19] = [
     (
         "report.html.j2",
         include_str!("../../../../reports/report.html.j2"),
@@ -76,6 +76,18 @@ const BUILT_IN: [(&str, &str); 16] = [
     (
         "partials/files.html.j2",
         include_str!("../../../../reports/partials/files.html.j2"),
+    ),
+    (
+        "bundle/README.md.j2",
+        include_str!("../../../../reports/bundle/README.md.j2"),
+    ),
+    (
+        "bundle/LICENSE.md.j2",
+        include_str!("../../../../reports/bundle/LICENSE.md.j2"),
+    ),
+    (
+        "bundle/artifact-appendix.md.j2",
+        include_str!("../../../../reports/bundle/artifact-appendix.md.j2"),
     ),
 ];
 

@@ -9,7 +9,7 @@ use vexp_api::registry::Registry;
 use vexp_engine::bundle::pack;
 use vexp_engine::store::Store;
 
-use super::{FORMAT, Images, Ingredients, Options, failure};
+use super::{FORMAT, Images, Ingredients, Made, Options, failure};
 use crate::args::{ExportArgs, Format};
 use crate::commands::report;
 use crate::error::{Failure, OrExit as _};
@@ -40,21 +40,25 @@ pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result
     };
     let ingredients = Ingredients {
         run: &args.run,
+        vexp: crate::VERSION,
         options: Options {
             format: FORMAT,
             images: args.images,
             templates: args.templates.is_some(),
+            license: args.license.clone(),
+            authors: args.authors.clone(),
         },
         templates: args.templates.clone(),
         images: images.transpose().or_exit(Exit::Usage)?.map(Images::Store),
     };
     let made = ingredients.made(registry)?;
     let run = &made.derived.frames.run.record.id;
+    advice(args, &made);
     let target = match &args.output {
         Some(path) => path.clone(),
         None => PathBuf::from(format!("{run}.vexp.tar.zst")),
     };
-    let packed = pack(run, env!("CARGO_PKG_VERSION"), &made.contents, &target);
+    let packed = pack(run, crate::VERSION, &made.contents, &target);
     let packed = packed.map_err(|error| failure(&error))?;
     let exported = Exported {
         run: run.to_string(),
@@ -84,4 +88,22 @@ pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result
         }
     }
     Ok(Exit::Fine)
+}
+
+/// What whoever exports should know before they pass the bundle on.
+fn advice(args: &ExportArgs, made: &Made) {
+    let frames = &made.derived.frames;
+    if frames.run.record.ended.is_none() {
+        render::say("note: this run has not ended; `vexp run --resume` finishes it");
+    }
+    if args.license.is_none() {
+        render::say("note: without --license, nobody may pass the bundle on");
+    }
+    let own = std::fs::read(args.run.join("frames/claims.json"));
+    if own.is_ok_and(|own| made.derived.files.get("frames/claims.json") != Some(&own)) {
+        render::say(
+            "note: the report in the run's folder was made by another version or from other data; \
+             the bundle has one that was made now",
+        );
+    }
 }

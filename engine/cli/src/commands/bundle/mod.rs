@@ -5,6 +5,8 @@
 pub(crate) mod export;
 pub(crate) mod verify;
 
+mod license;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,10 @@ use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::bundle::{BundleError, BundlePath, Contents, Source};
 use vexp_engine::run::files;
 use vexp_engine::store::{Bucket, Store};
+use vexp_report::bundle::{About, Image};
 use vexp_report::derived::{Derived, derive};
+
+pub(crate) use license::License;
 
 use super::report;
 use crate::error::{Failure, OrExit as _};
@@ -31,6 +36,10 @@ struct Options {
     images: bool,
     /// Whether the report was made with templates of the bundle's own.
     templates: bool,
+    /// What the authors allow.
+    license: Option<License>,
+    /// Who made the run.
+    authors: Vec<String>,
 }
 
 /// The version of `export.json`.
@@ -60,6 +69,8 @@ impl Images {
 struct Ingredients<'a> {
     /// The run's folder.
     run: &'a Path,
+    /// Version of the vexp that makes the bundle.
+    vexp: &'a str,
     options: Options,
     templates: Option<PathBuf>,
     images: Option<Images>,
@@ -96,6 +107,7 @@ impl Ingredients<'_> {
         }
         let options = vexp_api::digest::canonical_json(&self.options).or_exit(Exit::Usage)?;
         add(&mut contents, OPTIONS, format!("{options}\n").into_bytes())?;
+        self.add_words(&mut contents, &derived, &manifests)?;
         Ok(Made { contents, derived })
     }
 
@@ -110,6 +122,41 @@ impl Ingredients<'_> {
             !(derived || partial)
         };
         copy_tree(self.run, RUN, contents, &wanted)
+    }
+
+    /// What the bundle says about itself.
+    fn add_words(
+        &self,
+        contents: &mut Contents,
+        derived: &Derived,
+        manifests: &BTreeMap<Name, ImageManifest>,
+    ) -> Result<(), Failure> {
+        let mut sizes = BTreeMap::new();
+        for (path, source) in contents.iter() {
+            let size = match source {
+                Source::Bytes(bytes) => bytes.len() as u64,
+                Source::File(file) => {
+                    let found = file.metadata().map_err(|error| unread(file, &error))?;
+                    found.len()
+                }
+            };
+            sizes.insert(path.to_string(), size);
+        }
+        let images: Vec<_> = manifests.values().map(image).collect();
+        let about = About {
+            derived,
+            vexp: self.vexp,
+            license: self.options.license.as_ref().map(License::as_str),
+            authors: &self.options.authors,
+            images: &images,
+            with_images: self.options.images,
+            files: &sizes,
+        };
+        let words = vexp_report::bundle::files(&about, self.templates.as_deref());
+        for (name, bytes) in words.or_exit(Exit::Incomplete)? {
+            add(contents, name, bytes)?;
+        }
+        Ok(())
     }
 
     fn add_image(
@@ -139,6 +186,16 @@ impl Ingredients<'_> {
             contents.insert(path, Source::File(folder.join(file)));
         }
         Ok(())
+    }
+}
+
+fn image(manifest: &ImageManifest) -> Image {
+    Image {
+        name: manifest.name.clone(),
+        about: manifest.lock.definition.about.clone(),
+        digest: manifest.digest(),
+        size: manifest.files.0.values().map(|file| file.size).sum(),
+        packages: manifest.lock.packages.len(),
     }
 }
 

@@ -125,6 +125,7 @@ fn compare(
     let run = root.join(RUN);
     let made = Ingredients {
         run: &run,
+        vexp: &manifest.vexp,
         templates: options.templates.then(|| root.join(TEMPLATES)),
         images: options.images.then(|| Images::Unpacked(root.join(IMAGES))),
         options,
@@ -155,7 +156,7 @@ fn compare(
         digest,
         contents: manifest.digest().map_err(|error| failure(&error))?,
         made_by: manifest.vexp.clone(),
-        vexp: env!("CARGO_PKG_VERSION"),
+        vexp: crate::VERSION,
         identical: parts.iter().all(|part| part.different.is_empty()),
         parts,
         claims,
