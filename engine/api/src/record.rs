@@ -43,6 +43,9 @@ pub struct RunRecord {
     /// The study's main file below `source/`, where the others are its imports.
     #[serde(default)]
     pub main: Option<String>,
+    /// The pattern that selected its trials, if one did.
+    #[serde(default)]
+    pub only: Option<String>,
     /// When it was started, RFC 3339 in UTC.
     pub started: String,
     /// When it ended; `None` while it runs or if it was killed.

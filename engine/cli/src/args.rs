@@ -252,6 +252,23 @@ pub(crate) struct VerifyArgs {
     /// Most that it may unpack to
     #[arg(long, value_name = "SIZE", default_value = "16GiB")]
     pub(crate) max_size: ByteSize,
+    /// Run the study again as well, and compare claim by claim; its images are this machine's
+    #[arg(long)]
+    pub(crate) rerun: bool,
+    /// Run it at another effort than the bundle's
+    #[arg(long, requires = "rerun")]
+    pub(crate) effort: Option<Name>,
+    /// Run it on another testbed; one that is not emulated must be named
+    #[arg(long, requires = "rerun")]
+    pub(crate) testbed: Option<Name>,
+    /// Run only trials whose id matches
+    #[arg(long, value_name = "GLOB", requires = "rerun")]
+    pub(crate) only: Option<String>,
+    #[command(flatten)]
+    pub(crate) build: ImageArgs,
+    /// Folder for the new run
+    #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
+    pub(crate) runs: PathBuf,
     /// How to print what was found
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

@@ -216,7 +216,13 @@ impl Bench<'_> {
 
     fn measure(&self, plan: &Plan, built: Vec<BuiltImage>, store: &Path) -> Result<Run, Failure> {
         let place = store.join(FOLDER).join("unfinished");
-        let run = Run::new(&place, self.checked.study(), plan, self.loaded, &built)?;
+        let run = Run::new(
+            &place,
+            self.checked.study(),
+            (plan, None),
+            self.loaded,
+            &built,
+        )?;
         let ended = run.trials(plan, built, Arc::clone(self.testbed), self.progress);
         self.progress.finish();
         ended.map_err(|failure| match failure.exit {
@@ -236,13 +242,8 @@ impl Bench<'_> {
         plan: &Plan,
         run: Run,
     ) -> Result<(Run, Calibration), Failure> {
-        let frames = vexp_report::frame::read(&run.path, self.registry);
-        let frames = frames.or_exit(Exit::Infrastructure)?;
-        let (nominal, processors) = reference(self.checked.study(), plan)
-            .ok_or_else(|| Failure::new(Exit::Infrastructure, "the calibration has no machine"))?;
-        let seen = observations(&frames);
-        let found = calibrated(&seen, asked, nominal, processors).map_err(|error| {
-            let mut failure = Failure::of(Exit::Infrastructure, &error);
+        let found = evaluated(self.checked.study(), asked, plan, &run.path, self.registry);
+        let found = found.map_err(|mut failure| {
             let place = run.path.display();
             let text = format!("the link rate could not be calibrated; its trials are in {place}");
             failure.messages.insert(0, text);
@@ -252,6 +253,37 @@ impl Bench<'_> {
             )
         })?;
         Ok((run, found))
+    }
+}
+
+/// The link rate that a calibration's run gives.
+fn evaluated(
+    study: &Study,
+    asked: &Calibrate,
+    plan: &Plan,
+    run: &Path,
+    registry: &Registry,
+) -> Result<Calibration, Failure> {
+    let frames = vexp_report::frame::read(run, registry).or_exit(Exit::Infrastructure)?;
+    let (nominal, processors) = reference(study, plan)
+        .ok_or_else(|| Failure::new(Exit::Infrastructure, "the calibration has no machine"))?;
+    let seen = observations(&frames);
+    calibrated(&seen, asked, nominal, processors).or_exit(Exit::Infrastructure)
+}
+
+/// The calibration that a run has, computed again from its raw data. `None` if it has none.
+pub(super) fn again(
+    checked: &CheckedStudy,
+    testbed: &Name,
+    run: &Path,
+    registry: &Registry,
+) -> Result<Option<Calibration>, Failure> {
+    let folder = run.join("calibration");
+    match asked(checked, testbed)? {
+        Some((asked, plan)) if folder.exists() => {
+            evaluated(checked.study(), asked, &plan, &folder, registry).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 

@@ -30,11 +30,11 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// A folder of its own below `runs`.
+    /// A folder of its own below `runs`, for a plan and the pattern that selected its trials.
     pub(super) fn new(
         runs: &Path,
         study: &Study,
-        plan: &Plan,
+        (plan, only): (&Plan, Option<&str>),
         loaded: &Loaded,
         built: &[BuiltImage],
     ) -> Result<Self, Failure> {
@@ -48,6 +48,7 @@ impl Run {
             id: id.clone(),
             vexp: crate::VERSION.to_owned(),
             main: Some(loaded.main.clone()),
+            only: only.map(str::to_owned),
             started: now_rfc3339(),
             ended: None,
             estimate_s: Some(plan.estimate.run.secs_f64()),

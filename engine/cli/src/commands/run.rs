@@ -1,6 +1,6 @@
 //! `vexp run` and `vexp reproduce`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vexp_api::exit::Exit;
@@ -34,6 +34,25 @@ pub(super) fn run(
     registry: &Registry,
     then: Then,
 ) -> Result<Exit, Failure> {
+    let (run, summary) = measure(study_args, image_args, runs, registry)?;
+    let verdicts = match then {
+        Then::Stop => {
+            render::out(&format!("{}\n", run.display()));
+            render::say(&format!("next: vexp report {}", run.display()));
+            Exit::Fine
+        }
+        Then::Report => report::claims(&run, None, registry)?,
+    };
+    Ok(exit(summary, verdicts))
+}
+
+/// Runs what the command line says; the run's folder, and how many trials were measured.
+pub(super) fn measure(
+    study_args: &StudyArgs,
+    image_args: &ImageArgs,
+    runs: &RunsArgs,
+    registry: &Registry,
+) -> Result<(PathBuf, RunSummary), Failure> {
     let (checked, loaded) = study::checked(&study_args.file, registry)?;
     // What is wrong with the command line is said before anything is measured.
     let mut plan = study::planned(&checked, study_args, None)?;
@@ -70,7 +89,10 @@ pub(super) fn run(
     let built = built.inspect_err(|_| progress.finish())?;
     let mut run = match &runs.resume {
         Some(path) => Run::again(path, &plan)?,
-        None => Run::new(&runs.runs, checked.study(), &plan, &loaded, &built)?,
+        None => {
+            let only = study_args.only.as_deref();
+            Run::new(&runs.runs, checked.study(), (&plan, only), &loaded, &built)?
+        }
     };
     run.deviate(deviations)?;
     if let Some(found) = &found {
@@ -80,15 +102,7 @@ pub(super) fn run(
     progress.finish();
     let summary = ended?;
     run.end()?;
-    let verdicts = match then {
-        Then::Stop => {
-            render::out(&format!("{}\n", run.path.display()));
-            render::say(&format!("next: vexp report {}", run.path.display()));
-            Exit::Fine
-        }
-        Then::Report => report::claims(&run.path, None, registry)?,
-    };
-    Ok(exit(summary, verdicts))
+    Ok((run.path, summary))
 }
 
 /// The plan's testbed.

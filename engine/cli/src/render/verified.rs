@@ -2,12 +2,16 @@
 
 use super::table::table;
 use super::wrapped;
-use crate::commands::bundle::verify::{Part, Verified};
+use crate::commands::bundle::claims::{Agreement, ClaimRow};
+use crate::commands::bundle::parts::Part;
+use crate::commands::bundle::rerun::Rerun;
+use crate::commands::bundle::verify::Verified;
 
 /// Most names of files that are printed of a part.
 const MOST: usize = 5;
 
-/// The table of parts, the files that differ, and the answer in a sentence.
+/// The table of parts, the files that differ, and the answer in a sentence; then the claims of the
+/// run that was made again.
 pub(crate) fn text(verified: &Verified) -> String {
     let rows = verified.parts.iter().map(|part| {
         vec![
@@ -28,8 +32,12 @@ pub(crate) fn text(verified: &Verified) -> String {
         }
     }
     text.push('\n');
-    text.push_str(&claims(verified));
+    text.push_str(&changed(&verified.claims));
     text.push_str(&answer(verified));
+    if let Some(rerun) = &verified.rerun {
+        text.push('\n');
+        text.push_str(&measured_again(&verified.claims, rerun));
+    }
     text
 }
 
@@ -41,23 +49,24 @@ fn result(part: &Part) -> String {
     }
 }
 
-fn claims(verified: &Verified) -> String {
-    let other = verified
-        .claims
-        .iter()
-        .filter(|claim| claim.bundle != claim.here);
-    let mut text: String = other
-        .map(|claim| {
-            let word = |verdict: &Option<String>| verdict.clone().unwrap_or("missing".to_owned());
-            let (bundle, here) = (word(&claim.bundle), word(&claim.here));
+fn word(verdict: Option<&String>) -> String {
+    verdict.map_or_else(|| "missing".to_owned(), |verdict| verdict.replace('-', " "))
+}
+
+/// Claims whose verdict does not follow from the bundle's raw data.
+fn changed(claims: &[ClaimRow]) -> String {
+    let other = claims.iter().filter(|row| row.bundle != row.again);
+    let text: String = other
+        .map(|row| {
+            let (bundle, again) = (word(row.bundle.as_ref()), word(row.again.as_ref()));
             format!(
-                "claim {}: {bundle} in the bundle, {here} from its data\n",
-                claim.claim
+                "claim {}: {bundle} in the bundle, {again} by its data\n",
+                row.claim
             )
         })
         .collect();
     if text.is_empty() {
-        text = format!("{} claims: the same verdicts\n", verified.claims.len());
+        return format!("{} claims: the same verdicts\n", claims.len());
     }
     text
 }
@@ -70,7 +79,67 @@ fn answer(verified: &Verified) -> String {
         String::new()
     } else {
         let (made_by, here) = (&verified.made_by, verified.vexp);
-        format!(" (it was made by vexp {made_by}, and this is {here})")
+        format!("; it was made by vexp {made_by}, and this is {here}")
     };
-    format!("not identical: something in the bundle does not follow from its raw data{versions}\n")
+    let text = format!(
+        "not identical: something in the bundle does not follow from its raw data{versions}"
+    );
+    wrapped(&text, "", "  ")
+}
+
+fn measured_again(claims: &[ClaimRow], rerun: &Rerun) -> String {
+    let rows = claims.iter().map(|row| {
+        let agreement = match row.agreement() {
+            Agreement::Same => "the same",
+            Agreement::Contradicts => "contradicts",
+            Agreement::Open => "can't be told",
+        };
+        vec![
+            row.claim.clone(),
+            word(row.again.as_ref()),
+            word(row.rerun.as_ref()),
+            agreement.to_owned(),
+        ]
+    });
+    let mut text = table(&["claim", "bundle", "measured again", "agreement"], rows);
+    let trials = rerun.measured + rerun.not_measured;
+    text.push_str(&format!(
+        "\n{} of {trials} trials measured\n",
+        rerun.measured
+    ));
+    if !rerun.other_images.is_empty() {
+        let names: Vec<&str> = rerun
+            .other_images
+            .iter()
+            .map(|name| name.as_str())
+            .collect();
+        let names = format!("images that are not the bundle's: {}", names.join(", "));
+        text.push_str(&wrapped(&names, "", "  "));
+    }
+    text.push_str(&format!("run: {}\n", rerun.run.display()));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_that_changed_are_named() {
+        let row = |bundle: Option<&str>, again: &str| ClaimRow {
+            claim: "c".to_owned(),
+            bundle: bundle.map(str::to_owned),
+            again: Some(again.to_owned()),
+            rerun: None,
+        };
+        assert_eq!(
+            changed(&[row(Some("x"), "x")]),
+            "1 claims: the same verdicts\n"
+        );
+        assert_eq!(
+            changed(&[row(Some("reproduced"), "not-reproduced"), row(None, "x")]),
+            "claim c: reproduced in the bundle, not reproduced by its data\n\
+             claim c: missing in the bundle, x by its data\n"
+        );
+    }
 }

@@ -137,6 +137,16 @@ impl Manifest {
         (manifest.format == FORMAT).then_some(manifest)
     }
 
+    /// Whether its key is the digest of what it says that decided the files.
+    pub fn key_is_right(&self) -> bool {
+        let inputs = Inputs {
+            lock: self.lock.clone(),
+            scripts: self.scripts.clone(),
+            tools: self.tools.clone(),
+        };
+        inputs.key().is_ok_and(|key| key == self.key)
+    }
+
     /// Digest of the image: of the names and digests of its files.
     pub fn digest(&self) -> Digest {
         // A map of strings and integers always serialises.

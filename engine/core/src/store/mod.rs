@@ -4,6 +4,7 @@
 //! ROOT/debs-v1/KEY.deb      Debian packages, named by their own SHA-256
 //! ROOT/images-v1/KEY/       built images, named by the digest of what went into them
 //! ROOT/refreshed-v1/KEY.json  locks resolved anew, named by the digest of the lock they stand for
+//! ROOT/runs-v1/RUN.json     runs that were made with the store's images, and where they are
 //! ROOT/snapshots-v1/KEY/    kept machines; testbed `emulated` looks after them
 //! ROOT/quarantine/          what was found damaged, kept for a look; never read
 //! ROOT/tmp/                 half-made things; collected by whoever takes the lock next
@@ -16,6 +17,7 @@
 //! whole, whenever the machine stops.
 
 mod contents;
+pub mod gc;
 mod lock;
 
 use std::fs::File;

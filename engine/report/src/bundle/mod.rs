@@ -13,6 +13,7 @@ use std::path::Path;
 use serde::Serialize;
 use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
+use vexp_api::record::RunRecord;
 
 use crate::derived::Derived;
 use crate::report::{TemplateError, Templates};
@@ -87,21 +88,27 @@ pub fn files(
     ])
 }
 
+/// A run's main file among its sources, if it is known: recorded, or the only one that can be it.
+pub fn main_file<'a>(
+    record: &RunRecord,
+    sources: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let can_be = |name: &&str| match &record.main {
+        Some(main) => *name == main,
+        None => name.ends_with(".ncl") && !name.contains('/'),
+    };
+    let mut found = sources.into_iter().filter(can_be);
+    found.next().filter(|_| found.next().is_none())
+}
+
 impl About<'_> {
     /// Path of the study's main file in the bundle, if it is known: recorded, or the only one that
     /// can be it.
     fn main(&self) -> Option<String> {
-        let known = &self.derived.frames.run.record.main;
-        let place = |name: &str| format!("run/source/{name}");
-        let there = |path: &String| self.files.contains_key(path);
-        if let Some(name) = known {
-            return Some(place(name)).filter(there);
-        }
-        let mut top = self.files.keys().filter_map(|path| {
-            let name = path.strip_prefix("run/source/")?;
-            (name.ends_with(".ncl") && !name.contains('/')).then(|| place(name))
-        });
-        top.next().filter(|_| top.next().is_none())
+        let files = self.files.keys();
+        let sources = files.filter_map(|path| path.strip_prefix("run/source/"));
+        let main = main_file(&self.derived.frames.run.record, sources)?;
+        Some(format!("run/source/{main}"))
     }
 
     /// Address of the licence's text, if it is one that has one.

@@ -2,10 +2,13 @@
 //!
 //! `vexp export` packs it; `vexp verify` makes it again from what it unpacked, and compares.
 
+mod again;
+pub(crate) mod claims;
 pub(crate) mod export;
-pub(crate) mod verify;
-
 mod license;
+pub(crate) mod parts;
+pub(crate) mod rerun;
+pub(crate) mod verify;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

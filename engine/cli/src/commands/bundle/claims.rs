@@ -1,0 +1,151 @@
+//! Verdicts of several runs, claim by claim.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vexp_report::ClaimVerdict;
+
+/// A claim's verdicts; none where it is not, or where nothing was run.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct ClaimRow {
+    pub(crate) claim: String,
+    /// In the bundle.
+    pub(crate) bundle: Option<String>,
+    /// From the bundle's raw data.
+    pub(crate) again: Option<String>,
+    /// When it was measured again.
+    pub(crate) rerun: Option<String>,
+}
+
+/// How a verdict that was measured again stands to the bundle's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Agreement {
+    /// The same.
+    Same,
+    /// One is reproduced, the other is not.
+    Contradicts,
+    /// Another, but one of them says that it can't be told.
+    Open,
+}
+
+impl ClaimRow {
+    /// The bundle's own, or what its raw data give.
+    pub(crate) fn agreement(&self) -> Agreement {
+        let decided = |verdict: &Option<String>| {
+            matches!(verdict.as_deref(), Some("reproduced" | "not-reproduced"))
+        };
+        match (&self.again, &self.rerun) {
+            (again, rerun) if again == rerun => Agreement::Same,
+            (again, rerun) if decided(again) && decided(rerun) => Agreement::Contradicts,
+            _ => Agreement::Open,
+        }
+    }
+}
+
+/// The verdicts of judged claims, as a `claims.json` has them.
+pub(super) fn of(claims: &[ClaimVerdict]) -> BTreeMap<String, String> {
+    let pair = |claim: &ClaimVerdict| {
+        let verdict = claim.verdict.as_str().replace(' ', "-");
+        (claim.claim.to_string(), verdict)
+    };
+    claims.iter().map(pair).collect()
+}
+
+/// The verdicts in a `claims.json`, by claim.
+pub(super) fn verdicts(bytes: &[u8]) -> Result<BTreeMap<String, String>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Claim {
+        claim: String,
+        verdict: String,
+    }
+    #[derive(Deserialize)]
+    struct Claims {
+        claims: Vec<Claim>,
+    }
+    let claims: Claims = serde_json::from_slice(bytes)?;
+    let pair = |claim: Claim| (claim.claim, claim.verdict);
+    Ok(claims.claims.into_iter().map(pair).collect())
+}
+
+/// All claims of either.
+pub(super) fn rows(
+    mut bundle: BTreeMap<String, String>,
+    again: BTreeMap<String, String>,
+) -> Vec<ClaimRow> {
+    let mut rows: Vec<ClaimRow> = again
+        .into_iter()
+        .map(|(claim, verdict)| ClaimRow {
+            bundle: bundle.remove(&claim),
+            again: Some(verdict),
+            rerun: None,
+            claim,
+        })
+        .collect();
+    rows.extend(bundle.into_iter().map(|(claim, verdict)| ClaimRow {
+        claim,
+        bundle: Some(verdict),
+        ..ClaimRow::default()
+    }));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_decided_verdicts_contradict_each_other() {
+        let agreement = |again: &str, rerun: &str| {
+            let some = |text: &str| Some(text.to_owned());
+            ClaimRow {
+                again: some(again),
+                rerun: some(rerun),
+                ..ClaimRow::default()
+            }
+            .agreement()
+        };
+        assert_eq!(agreement("reproduced", "reproduced"), Agreement::Same);
+        assert_eq!(agreement("not-tested", "not-tested"), Agreement::Same);
+        assert_eq!(
+            agreement("reproduced", "not-reproduced"),
+            Agreement::Contradicts
+        );
+        assert_eq!(
+            agreement("not-reproduced", "reproduced"),
+            Agreement::Contradicts
+        );
+        assert_eq!(agreement("reproduced", "inconclusive"), Agreement::Open);
+        assert_eq!(agreement("not-tested", "not-reproduced"), Agreement::Open);
+    }
+
+    #[test]
+    fn claims_of_either_side_are_listed() {
+        let of = |pairs: &[(&str, &str)]| {
+            let pair =
+                |(claim, verdict): &(&str, &str)| ((*claim).to_owned(), (*verdict).to_owned());
+            pairs.iter().map(pair).collect::<BTreeMap<_, _>>()
+        };
+        let rows = rows(
+            of(&[("a", "x"), ("gone", "y")]),
+            of(&[("a", "x"), ("new", "z")]),
+        );
+        let shown: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                (
+                    row.claim.as_str(),
+                    row.bundle.as_deref(),
+                    row.again.as_deref(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("a", Some("x"), Some("x")),
+                ("new", None, Some("z")),
+                ("gone", Some("y"), None)
+            ]
+        );
+    }
+}
