@@ -1,16 +1,15 @@
 //! The command line, as typed.
 
+mod bundle;
 mod history;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
-use vexp_api::units::ByteSize;
 
+pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
 pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
-use crate::commands::bundle::License;
 
 /// Rerun systems experiments that are declared, not scripted.
 ///
@@ -121,6 +120,8 @@ pub(crate) enum Verb {
     Compare(CompareArgs),
     /// Find where metrics changed in a history of runs, and make a site that shows it
     Trend(TrendArgs),
+    /// Remove runs, images and machines that the rules don't keep
+    Gc(GcArgs),
     /// List the runs in a folder
     Runs {
         /// Folder with runs
@@ -210,72 +211,6 @@ pub(crate) struct RunsArgs {
     /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recalibrate: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ExportArgs {
-    /// The run's folder
-    pub(crate) run: PathBuf,
-    /// File to write; RUN.vexp.tar.zst in this folder by default
-    #[arg(long, short)]
-    pub(crate) output: Option<PathBuf>,
-    /// Put the built images in as well, hundreds of megabytes; their locks are in it anyway
-    #[arg(long)]
-    pub(crate) images: bool,
-    /// Image store; by default as for `run`
-    #[arg(long, env = "VEXP_STORE")]
-    pub(crate) store: Option<PathBuf>,
-    /// Folder with templates to make the report with, which are put in
-    #[arg(long)]
-    pub(crate) templates: Option<PathBuf>,
-    /// What others may do with study, data and report: an SPDX expression, e.g. CC-BY-4.0
-    #[arg(long, value_name = "SPDX")]
-    pub(crate) license: Option<License>,
-    /// Who made the run; may be given several times
-    #[arg(long = "author", value_name = "NAME")]
-    pub(crate) authors: Vec<String>,
-    /// How to print what was made
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct VerifyArgs {
-    /// The bundle
-    pub(crate) bundle: PathBuf,
-    /// Digest that the file must have, as its authors published it: sha256:…
-    #[arg(long, value_parser = digest)]
-    pub(crate) digest: Option<Digest>,
-    /// New or empty folder to unpack it into and to leave it in; a temporary one by default
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) into: Option<PathBuf>,
-    /// Most that it may unpack to
-    #[arg(long, value_name = "SIZE", default_value = "16GiB")]
-    pub(crate) max_size: ByteSize,
-    /// Run the study again as well, and compare claim by claim; its images are this machine's
-    #[arg(long)]
-    pub(crate) rerun: bool,
-    /// Run it at another effort than the bundle's
-    #[arg(long, requires = "rerun")]
-    pub(crate) effort: Option<Name>,
-    /// Run it on another testbed; one that is not emulated must be named
-    #[arg(long, requires = "rerun")]
-    pub(crate) testbed: Option<Name>,
-    /// Run only trials whose id matches
-    #[arg(long, value_name = "GLOB", requires = "rerun")]
-    pub(crate) only: Option<String>,
-    #[command(flatten)]
-    pub(crate) build: ImageArgs,
-    /// Folder for the new run
-    #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
-    pub(crate) runs: PathBuf,
-    /// How to print what was found
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
-fn digest(text: &str) -> Result<Digest, String> {
-    Digest::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

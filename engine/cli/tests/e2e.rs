@@ -58,6 +58,7 @@ fn linux_xen_and_kvm_are_measured_and_reported() {
         }
     }
     what_xen_said_is_on_record(&run);
+    a_bundle_of_it_is_identical(&run);
     raw_files_are_those_of_the_tools(&run);
     for file in [
         "report/report.html",
@@ -67,6 +68,17 @@ fn linux_xen_and_kvm_are_measured_and_reported() {
         assert!(run.join(file).metadata().unwrap().len() > 1000, "{file}");
     }
     traces.none_left(Duration::from_secs(5));
+}
+
+/// In another folder, and with everything computed again.
+fn a_bundle_of_it_is_identical(run: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle");
+    let bundle = bundle.to_str().unwrap();
+    let said = vexp(&["export", run.to_str().unwrap(), "--output", bundle]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let said = vexp(&["verify", bundle]);
+    assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
 }
 
 fn what_xen_said_is_on_record(run: &Path) {

@@ -271,6 +271,35 @@ fn evaluated(
     calibrated(&seen, asked, nominal, processors).or_exit(Exit::Infrastructure)
 }
 
+/// Folders of calibrations in a store that no run used that is kept, and that were not measured
+/// since a moment; with those of calibrations that were not finished.
+pub(super) fn unneeded(
+    store: &Path,
+    used: &[&Calibration],
+    since: std::time::SystemTime,
+) -> Vec<PathBuf> {
+    let all = store.join(FOLDER);
+    let folders = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.map(|entry| entry.path()).collect()
+    };
+    let old = |folder: &PathBuf| {
+        let record = folder
+            .join("run.json")
+            .metadata()
+            .and_then(|file| file.modified());
+        record.is_ok_and(|written| written < since)
+    };
+    let kept = folders(&all).into_iter().filter_map(|folder| read(folder));
+    let kept = kept.filter(|(kept, _)| !used.contains(&&kept.calibration));
+    let unfinished = folders(&all.join("unfinished"));
+    let found = kept.map(|(_, folder)| folder).chain(unfinished);
+    let mut found: Vec<PathBuf> = found.filter(old).collect();
+    found.sort();
+    found
+}
+
 /// The calibration that a run has, computed again from its raw data. `None` if it has none.
 pub(super) fn again(
     checked: &CheckedStudy,

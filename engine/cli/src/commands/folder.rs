@@ -73,6 +73,11 @@ impl Run {
         Ok(run)
     }
 
+    /// Its name.
+    pub(super) fn id(&self) -> &Name {
+        &self.id
+    }
+
     /// A run that was cut short. Its plan must be the one that would be run now.
     pub(super) fn again(path: &Path, plan: &Plan) -> Result<Self, Failure> {
         let path = path.canonicalize().or_exit(Exit::Usage)?;

@@ -7,6 +7,7 @@ mod check;
 mod compare;
 mod doctor;
 mod folder;
+mod gc;
 mod history;
 mod parse;
 mod plan;
@@ -63,6 +64,7 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
         Verb::Verify(args) => bundle::verify::run(&args, registry),
         Verb::Compare(args) => compare::run(&args, registry),
         Verb::Trend(args) => trend::run(&args, registry),
+        Verb::Gc(args) => gc::run(&args),
         Verb::Runs { runs, format } => runs::run(&runs, format),
         Verb::Doctor {
             file: None, format, ..

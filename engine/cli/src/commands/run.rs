@@ -98,6 +98,11 @@ pub(super) fn measure(
     if let Some(found) = &found {
         found.copy_to(&run.path)?;
     }
+    let store = build::store(image_args)?;
+    store
+        .register(run.id(), &run.path)
+        .or_exit(Exit::Infrastructure)?;
+    built.iter().for_each(|image| store.used(&image.key));
     let ended = run.trials(&plan, built, testbed, &progress);
     progress.finish();
     let summary = ended?;

@@ -76,12 +76,11 @@ fn run(text: &str, folder: &Path) -> usize {
     commands.len()
 }
 
-#[test]
-fn what_the_guide_shows_is_so() {
-    let guide = std::fs::read_to_string(root().join("docs/guide.md")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
+/// Does what a document shows in a folder; how many files, commands and excerpts there were.
+fn shown(document: &str, folder: &Path) -> (usize, usize, usize) {
+    let text = std::fs::read_to_string(root().join(document)).unwrap();
     let (mut files, mut commands, mut excerpts) = (0, 0, 0);
-    for block in blocks(&guide) {
+    for block in blocks(&text) {
         match block.words.split_once(" file=") {
             Some((_, path)) if root().join(path).exists() => {
                 let whole = std::fs::read_to_string(root().join(path)).unwrap();
@@ -93,18 +92,45 @@ fn what_the_guide_shows_is_so() {
                 excerpts += 1;
             }
             Some((_, name)) => {
-                std::fs::write(folder.path().join(name), &block.text).unwrap();
+                std::fs::write(folder.join(name), &block.text).unwrap();
                 files += 1;
             }
-            None if block.words == "console" => commands += run(&block.text, folder.path()),
+            None if block.words == "console" => commands += run(&block.text, folder),
             // What boots machines is run where that is tested: see e2e.rs.
             None => assert_eq!(block.words, "sh", "an untested block:\n{}", block.text),
         }
     }
+    (files, commands, excerpts)
+}
+
+#[test]
+fn what_the_guide_shows_is_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, commands, excerpts) = shown("docs/guide.md", folder.path());
     assert!(
         files >= 4 && commands >= 5 && excerpts >= 1,
         "{files} {commands} {excerpts}"
     );
+}
+
+#[test]
+fn what_the_page_on_bundles_shows_is_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = root().join("engine/cli/tests/data/run.vexp.tar.zst");
+    let unpacked = folder.path().join("unpacked");
+    let [bundle, into] = [&bundle, &unpacked].map(|path| path.to_str().unwrap());
+    // The reader's runs: the one in the bundle.
+    super::support::vexp(&["verify", bundle, "--into", into]);
+    let run = std::fs::read_dir(&unpacked)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let runs = folder.path().join("runs");
+    std::fs::create_dir(&runs).unwrap();
+    std::fs::rename(run.path().join("run"), runs.join(run.file_name())).unwrap();
+    let (_, commands, _) = shown("docs/bundles.md", folder.path());
+    assert_eq!(commands, 2);
 }
 
 #[test]

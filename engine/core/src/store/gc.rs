@@ -98,7 +98,9 @@ impl Store {
                     None => true,
                     Some(keep) => key(&name, suffix).is_some_and(|key| !keep.contains(&key)),
                 };
-                let used = metadata.modified().map_err(StoreError::io("look at", &path))?;
+                let used = metadata
+                    .modified()
+                    .map_err(StoreError::io("look at", &path))?;
                 if goes && !metadata.is_symlink() && used < since {
                     let bytes = bytes(&path);
                     surplus.push(Surplus { kind, path, bytes });
@@ -113,7 +115,10 @@ impl Store {
     /// removed one is never found.
     pub fn remove(&self, _lock: &StoreLock, surplus: &[Surplus]) -> Result<(), StoreError> {
         for going in surplus {
-            let away = self.root.join("tmp").join(going.path.file_name().unwrap_or_default());
+            let away = self
+                .root
+                .join("tmp")
+                .join(going.path.file_name().unwrap_or_default());
             std::fs::rename(&going.path, &away).map_err(StoreError::io("remove", &going.path))?;
             let removed = if away.is_dir() {
                 std::fs::remove_dir_all(&away)
@@ -224,7 +229,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path()).unwrap();
         assert!(store.registered().is_empty());
-        store.register(&Name::new("a-1").unwrap(), Path::new("/data/a-1")).unwrap();
+        store
+            .register(&Name::new("a-1").unwrap(), Path::new("/data/a-1"))
+            .unwrap();
         std::fs::write(root.path().join("runs-v1/b.json"), "{}").unwrap();
         assert_eq!(store.registered(), [PathBuf::from("/data/a-1")]);
     }

@@ -40,6 +40,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use lease::LabLease;
 pub use probe::Accelerator;
+pub use snapshot::{discard, unused};
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
 
 /// The testbed.

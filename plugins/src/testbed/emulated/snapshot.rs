@@ -229,6 +229,48 @@ impl Shelf {
     }
 }
 
+/// Folders of the kept machines below `folder` that were not used since a moment, with their bytes
+/// on disk.
+pub fn unused(folder: &Path, since: SystemTime) -> std::io::Result<Vec<(PathBuf, u64)>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        // What has none is no kept machine, or is being saved.
+        let Ok(used) = path.join("snapshot.json").metadata() else {
+            continue;
+        };
+        if used.modified()? < since {
+            let bytes = path
+                .join("ram")
+                .metadata()
+                .map_or(0, |ram| ram.blocks() * 512);
+            found.push((path, bytes));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Removes kept machines, but none that is being restored.
+pub fn discard(folder: &Path, machines: &[PathBuf]) -> std::io::Result<()> {
+    let shelf = Shelf {
+        folder: folder.to_owned(),
+        most: MOST,
+    };
+    let _lock = shelf.lock()?;
+    for path in machines {
+        let file = File::open(path.join("snapshot.json"))?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            std::fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// A kept machine, if it is there and whole.
 fn open(folder: PathBuf, running: u32) -> Option<Kept> {
     let path = folder.join("snapshot.json");
@@ -323,6 +365,32 @@ mod tests {
             change(&mut other);
             assert_ne!(other.key(2).unwrap(), key, "origin {n}");
         }
+    }
+
+    #[test]
+    fn unused_machines_are_listed_and_discarded_but_not_while_they_are_restored() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(
+            unused(&root.path().join("none"), SystemTime::now()).unwrap(),
+            []
+        );
+        let shelf = Shelf::open(root.path()).unwrap();
+        let origin = origin(&machine(), 1);
+        for running in 1..=2 {
+            shelf.keep(&origin, running, &keys(), put("ram")).unwrap();
+        }
+        std::fs::create_dir(root.path().join("other")).unwrap();
+        assert_eq!(unused(root.path(), SystemTime::UNIX_EPOCH).unwrap(), []);
+        let later = SystemTime::now() + std::time::Duration::from_secs(60);
+        let all: Vec<PathBuf> = (unused(root.path(), later).unwrap().into_iter())
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(all.len(), 2);
+        let held = shelf.find(&origin, 1).unwrap().unwrap();
+        discard(root.path(), &all).unwrap();
+        assert!(held.ram().exists());
+        assert_eq!(unused(root.path(), later).unwrap().len(), 1);
+        assert!(root.path().join("other").exists());
     }
 
     #[test]

@@ -1,0 +1,163 @@
+//! Arguments of `vexp export`, `verify` and `gc`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use vexp_api::digest::Digest;
+use vexp_api::ids::Name;
+use vexp_api::units::ByteSize;
+
+use super::{Format, ImageArgs};
+use crate::commands::bundle::License;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// The run's folder
+    pub(crate) run: PathBuf,
+    /// File to write; RUN.vexp.tar.zst in this folder by default
+    #[arg(long, short)]
+    pub(crate) output: Option<PathBuf>,
+    /// Put the built images in as well, hundreds of megabytes; their locks are in it anyway
+    #[arg(long)]
+    pub(crate) images: bool,
+    /// Image store; by default as for `run`
+    #[arg(long, env = "VEXP_STORE")]
+    pub(crate) store: Option<PathBuf>,
+    /// Folder with templates to make the report with, which are put in
+    #[arg(long)]
+    pub(crate) templates: Option<PathBuf>,
+    /// What others may do with study, data and report: an SPDX expression, e.g. CC-BY-4.0
+    #[arg(long, value_name = "SPDX")]
+    pub(crate) license: Option<License>,
+    /// Who made the run; may be given several times
+    #[arg(long = "author", value_name = "NAME")]
+    pub(crate) authors: Vec<String>,
+    /// How to print what was made
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The bundle
+    pub(crate) bundle: PathBuf,
+    /// Digest that the file must have, as its authors published it: sha256:…
+    #[arg(long, value_parser = digest)]
+    pub(crate) digest: Option<Digest>,
+    /// New or empty folder to unpack it into and to leave it in; a temporary one by default
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) into: Option<PathBuf>,
+    /// Most that it may unpack to
+    #[arg(long, value_name = "SIZE", default_value = "16GiB")]
+    pub(crate) max_size: ByteSize,
+    /// Run the study again as well, and compare claim by claim; its images are this machine's
+    #[arg(long)]
+    pub(crate) rerun: bool,
+    /// Run it at another effort than the bundle's
+    #[arg(long, requires = "rerun")]
+    pub(crate) effort: Option<Name>,
+    /// Run it on another testbed; one that is not emulated must be named
+    #[arg(long, requires = "rerun")]
+    pub(crate) testbed: Option<Name>,
+    /// Run only trials whose id matches
+    #[arg(long, value_name = "GLOB", requires = "rerun")]
+    pub(crate) only: Option<String>,
+    #[command(flatten)]
+    pub(crate) build: ImageArgs,
+    /// Folder for the new run
+    #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
+    pub(crate) runs: PathBuf,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    Digest::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// Removes runs that no rule keeps, and from the store what no run needs that is kept.
+///
+/// At least one rule must be given. A run is kept if ANY of these is true:
+///   - it was started within --keep TIME;
+///   - it is among the --keep-last N that were started last, of those of its study, testbed and
+///     effort that have ended;
+///   - there is a file `keep` in its folder: `touch RUN/keep` keeps a base for ever;
+///   - it has not ended, and something happened in it within a day: it may be running.
+///
+/// What a kept run needs is kept with it: its images, the packages that they are built of, the
+/// calibration that it used, and for one that has not ended the machines that it would restore when
+/// it is resumed. This counts for runs in other folders too, if they were made with this store. All
+/// else in the store goes when it was not used within --keep TIME, and never within a day.
+///
+/// Nothing is touched that is not named like vexp's own: other files in the folder of runs and in
+/// the store stay, and links are not followed.
+///
+/// For a nightly run: vexp gc --keep 30d --keep-last 10
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct GcArgs {
+    /// Keep what was started or used within this time: 12h, 30d, 8w
+    #[arg(long, value_name = "TIME", required_unless_present = "keep_last")]
+    pub(crate) keep: Option<Age>,
+    /// Keep the last N runs of each study, testbed and effort
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_last: Option<usize>,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Folder with runs
+    #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
+    pub(crate) runs: PathBuf,
+    /// Image store; by default as for `run`
+    #[arg(long, env = "VEXP_STORE")]
+    pub(crate) store: Option<PathBuf>,
+    /// How to print what is removed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// A time to look back: whole hours, days or weeks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age(pub(crate) Duration);
+
+impl FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is not a number of hours, days or weeks: 12h, 30d, 8w");
+        let (number, hours) = [("h", 1), ("d", 24), ("w", 7 * 24)]
+            .into_iter()
+            .find_map(|(unit, hours)| Some((text.strip_suffix(unit)?, hours)))
+            .ok_or_else(bad)?;
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        let seconds = number.checked_mul(hours * 3600).ok_or_else(bad)?;
+        Ok(Self(Duration::from_secs(seconds)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_a_unit() {
+        let hours = |text: &str| text.parse::<Age>().map(|age| age.0.as_secs() / 3600);
+        assert_eq!(hours("12h"), Ok(12));
+        assert_eq!(hours("30d"), Ok(720));
+        assert_eq!(hours("8w"), Ok(1344));
+        for bad in [
+            "",
+            "30",
+            "d",
+            "-1d",
+            "1.5d",
+            "99999999999999999999w",
+            "30 d",
+            "3m",
+        ] {
+            assert!(hours(bad).is_err(), "{bad}");
+        }
+    }
+}

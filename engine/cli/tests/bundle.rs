@@ -1,0 +1,588 @@
+//! `vexp export` and `vexp verify` on a run that was made: classical Linux on testbed `emulated`.
+//! `data/run.vexp.tar.zst` is its bundle, as an older version made it.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use support::{Said, root, vexp};
+use vexp_api::digest::{Digest, canonical_json};
+use vexp_engine::bundle::{BundlePath, Contents, Source, pack};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The recorded run, as it came out of its bundle.
+fn recorded(folder: &Path) -> PathBuf {
+    let into = folder.join("recorded");
+    let bundle = root().join("engine/cli/tests/data/run.vexp.tar.zst");
+    let said = vexp(&["verify", text(&bundle), "--into", text(&into)]);
+    // Report and words about it may be those of an older version; raw data and what was planned
+    // are never other ones.
+    assert!([0, 1].contains(&said.code), "{}\n{}", said.out, said.err);
+    let lines = |part: &str| {
+        said.out
+            .lines()
+            .find(|line| line.starts_with(part))
+            .unwrap()
+    };
+    for part in [" study's files", " study ", " plan", " raw data"] {
+        assert!(lines(part).ends_with("identical"), "{}", said.out);
+    }
+    only(&into).join("run")
+}
+
+/// The only thing in a folder.
+fn only(folder: &Path) -> PathBuf {
+    let mut entries = std::fs::read_dir(folder).unwrap();
+    let path = entries.next().unwrap().unwrap().path();
+    assert!(entries.next().is_none());
+    path
+}
+
+fn export(run: &Path, bundle: &Path, args: &[&str]) -> Said {
+    vexp(&[&["export", text(run), "--output", text(bundle)], args].concat())
+}
+
+fn exported(run: &Path, bundle: &Path, args: &[&str]) -> String {
+    let said = export(run, bundle, args);
+    assert_eq!(said.code, 0, "{}", said.err);
+    said.out.lines().nth(1).unwrap().to_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, to) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+            let file = std::fs::File::options().write(true).open(&to).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_same_run_is_the_same_bundle_wherever_it_lies() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = recorded(folder.path());
+    let one = folder.path().join("one");
+    let first = exported(&run, &one, &["--license", "MIT"]);
+
+    let elsewhere = folder.path().join("another/and/longer/place");
+    copy(&run, &elsewhere);
+    // What is derived is made anew, and what a crash left is no part of the run.
+    std::fs::remove_dir_all(elsewhere.join("report")).unwrap();
+    std::fs::write(elsewhere.join("frames/claims.json"), "{}").unwrap();
+    std::fs::write(elsewhere.join(".tmpAbCdEf"), "half").unwrap();
+    let two = folder.path().join("two");
+    let said = export(&elsewhere, &two, &["--license", "MIT"]);
+    assert!(
+        said.err.contains("the bundle has one that was made now"),
+        "{}",
+        said.err
+    );
+    assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&two).unwrap());
+    assert!(said.out.contains(&first), "{}", said.out);
+
+    let said = vexp(&["verify", text(&one), "--digest", &first, "--format", "json"]);
+    assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+    let verified: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(verified["identical"], true);
+    assert_eq!(verified["digest"], first.as_str());
+    assert_eq!(verified["claims"][0]["bundle"], "not-tested");
+    assert_eq!(verified["claims"][0]["again"], "not-tested");
+    let parts = verified["parts"].as_array().unwrap();
+    assert!(
+        parts
+            .iter()
+            .all(|part| part["different"].as_array().unwrap().is_empty())
+    );
+    assert!(parts.len() >= 8);
+
+    let other = Digest::of(b"").to_string();
+    let said = vexp(&["verify", text(&one), "--digest", &other]);
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.contains(&format!("is {first}, and not {other}")),
+        "{}",
+        said.err
+    );
+    // Another licence is another bundle.
+    assert_ne!(exported(&run, &two, &[]), first);
+}
+
+#[test]
+fn what_is_in_it_is_what_committees_ask_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = recorded(folder.path());
+    let bundle = folder.path().join("b");
+    exported(
+        &run,
+        &bundle,
+        &["--license", "CC-BY-4.0", "--author", "A. Tester"],
+    );
+    let into = folder.path().join("new");
+    let said = vexp(&["verify", text(&bundle), "--into", text(&into)]);
+    assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+    let there = only(&into);
+    for file in [
+        "run/source/e2e.ncl",
+        "run/study.json",
+        "run/plan.json",
+        "run/images.json",
+        "locks/linux.lock",
+        "run/trials/send.linux.v0.r1/raw/host.iperf3.client.json",
+        "run/blocks/linux.machine.v0.r1/env/host/uname.txt",
+        "run/frames/samples.parquet",
+        "run/report/report.html",
+        "LICENSE.md",
+        "README.md",
+        "ro-crate-metadata.json",
+    ] {
+        assert!(there.join(file).is_file(), "{file}");
+    }
+    let read = |file: &str| std::fs::read_to_string(there.join(file)).unwrap();
+    let appendix = read("artifact-appendix.md");
+    for words in [
+        "Run-time environment",
+        "| Disk |",
+        "Preparation time",
+        "| Run time |",
+        "Data licence | CC-BY-4.0",
+        "## Claims, and how to reproduce each",
+        "### pv",
+        "## Known deviations",
+        "Artifacts Evaluated – Functional",
+        "Results Reproduced",
+        "This bundle has none",
+    ] {
+        assert!(appendix.contains(words), "{words}:\n{appendix}");
+    }
+    assert!(!appendix.contains(text(folder.path())));
+    let object: Value = serde_json::from_str(&read("ro-crate-metadata.json")).unwrap();
+    let graph = object["@graph"].as_array().unwrap();
+    let of = |id: &str| graph.iter().find(|entity| entity["@id"] == id).unwrap();
+    assert_eq!(of("./")["mainEntity"]["@id"], "run/source/e2e.ncl");
+    assert_eq!(
+        of("./")["license"]["@id"],
+        "https://spdx.org/licenses/CC-BY-4.0"
+    );
+    assert_eq!(of("#run")["agent"]["@id"], "#author-1");
+    // Every part is there.
+    for part in of("./")["hasPart"].as_array().unwrap() {
+        let id = part["@id"].as_str().unwrap();
+        assert!(there.join(id).exists(), "{id}");
+        of(id);
+    }
+    // No lock was lost on the way.
+    let manifests: Value = serde_json::from_str(&read("run/images.json")).unwrap();
+    assert_eq!(
+        manifests.as_object().unwrap().len(),
+        std::fs::read_dir(there.join("locks")).unwrap().count()
+    );
+}
+
+/// Packs an unpacked bundle again, with digests that are right: what somebody would do who changes
+/// a result and covers the traces.
+fn packed_again(there: &Path, bundle: &Path) {
+    fn collect(folder: &Path, below: &str, contents: &mut Contents) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{below}{}", entry.file_name().to_str().unwrap());
+            if entry.path().is_dir() {
+                collect(&entry.path(), &format!("{name}/"), contents);
+            } else if name != "manifest.json" {
+                contents.insert(BundlePath::new(name).unwrap(), Source::File(entry.path()));
+            }
+        }
+    }
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(there.join("manifest.json")).unwrap()).unwrap();
+    let mut contents = Contents::new();
+    collect(there, "", &mut contents);
+    let run = there
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    pack(&run, manifest["vexp"].as_str().unwrap(), &contents, bundle).unwrap();
+}
+
+/// Replaces text in a file, which must be there.
+fn replace(there: &Path, file: &str, from: &str, to: &str) {
+    let path = there.join(file);
+    let before = std::fs::read_to_string(&path).unwrap();
+    assert!(before.contains(from), "{file} has no `{from}`");
+    std::fs::write(path, before.replacen(from, to, 1)).unwrap();
+}
+
+fn append(there: &Path, file: &str, more: &str) {
+    let mut bytes = std::fs::read(there.join(file)).unwrap();
+    bytes.extend(more.as_bytes());
+    std::fs::write(there.join(file), bytes).unwrap();
+}
+
+const TRIAL: &str = "run/trials/send.linux.v0.r1/trial.json";
+const RAW: &str = "run/trials/send.linux.v0.r1/raw/host.iperf3.client.json";
+
+/// Changes raw data and the digest in the trial's record.
+fn falsify(there: &Path) {
+    let before = Digest::of(&std::fs::read(there.join(RAW)).unwrap());
+    let text = std::fs::read_to_string(there.join(RAW)).unwrap();
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let mut value: Value = serde_json::from_str(line).unwrap();
+            if let Some(bytes) = value.pointer("/data/sum/bytes").and_then(Value::as_u64) {
+                value["data"]["sum"]["bytes"] = (bytes * 2).into();
+            }
+            for stream in value
+                .pointer_mut("/data/streams")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
+                if let Some(bytes) = stream["bytes"].as_u64() {
+                    stream["bytes"] = (bytes * 2).into();
+                }
+            }
+            format!(
+                "{{\"event\":{},\"data\":{}}}\n",
+                value["event"], value["data"]
+            )
+        })
+        .collect();
+    std::fs::write(there.join(RAW), lines.concat()).unwrap();
+    let after = Digest::of(&std::fs::read(there.join(RAW)).unwrap());
+    replace(there, TRIAL, &before.to_string(), &after.to_string());
+}
+
+/// Takes the last trial out of the plan.
+fn hide_a_trial(there: &Path) {
+    let path = there.join("run/plan.json");
+    let mut plan: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    plan["blocks"][0]["trials"]
+        .as_array_mut()
+        .unwrap()
+        .pop()
+        .unwrap();
+    std::fs::write(path, canonical_json(&plan).unwrap() + "\n").unwrap();
+}
+
+fn never_ending(there: &Path) {
+    std::fs::create_dir(there.join("templates")).unwrap();
+    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+    std::fs::write(there.join("templates/report.html.j2"), endless).unwrap();
+    replace(
+        there,
+        "export.json",
+        "\"templates\":false",
+        "\"templates\":true",
+    );
+}
+
+type Tampering = (&'static str, i32, &'static str, fn(&Path));
+
+/// What is done to the unpacked bundle, the exit code, and what is said of it.
+const TAMPERINGS: &[Tampering] = &[
+    (
+        "verdict",
+        1,
+        "claim pv: reproduced in the bundle, not tested by its data",
+        |t| {
+            replace(
+                t,
+                "run/frames/claims.json",
+                "\"not-tested\"",
+                "\"reproduced\"",
+            );
+        },
+    ),
+    ("no verdicts", 1, "claim pv: missing in the bundle", |t| {
+        std::fs::write(t.join("run/frames/claims.json"), "{}").unwrap();
+    }),
+    ("metric", 1, "run/frames/metrics.json differs", |t| {
+        replace(t, "run/frames/metrics.json", "\"value\":", "\"value\":1");
+    }),
+    ("samples", 1, "run/frames/samples.parquet differs", |t| {
+        append(t, "run/frames/samples.parquet", "x")
+    }),
+    ("report", 1, "run/report/report.html differs", |t| {
+        append(t, "run/report/report.html", "<p>All is well.")
+    }),
+    (
+        "report is missing",
+        1,
+        "run/report/report.html is missing in the bundle",
+        |t| {
+            std::fs::remove_file(t.join("run/report/report.html")).unwrap();
+        },
+    ),
+    (
+        "more in the report",
+        1,
+        "run/report/figures/figure-99.svg does not follow from the run",
+        |t| {
+            std::fs::create_dir_all(t.join("run/report/figures")).unwrap();
+            std::fs::write(t.join("run/report/figures/figure-99.svg"), "<svg/>").unwrap();
+        },
+    ),
+    (
+        "a file of its own",
+        1,
+        "run.sh does not follow from the run",
+        |t| {
+            std::fs::write(t.join("run.sh"), "#!/bin/sh\n").unwrap();
+        },
+    ),
+    (
+        "study's file",
+        1,
+        "run/study.json is not what the study's files say",
+        |t| {
+            replace(
+                t,
+                "run/source/e2e.ncl",
+                "Every layer once",
+                "Every layer twice",
+            );
+        },
+    ),
+    (
+        "study's file that is none",
+        1,
+        "run/study.json its files can't be evaluated",
+        |t| {
+            append(t, "run/source/e2e.ncl", "}");
+        },
+    ),
+    (
+        "study that reads other files",
+        1,
+        "run/study.json its files can't be evaluated",
+        |t| {
+            std::fs::write(
+                t.join("run/source/e2e.ncl"),
+                "import \"/etc/passwd\" as 'Text",
+            )
+            .unwrap();
+        },
+    ),
+    (
+        "study",
+        1,
+        "run/study.json is not what the study's files say",
+        |t| {
+            replace(t, "run/study.json", "\"seed\":", "\"seed\":1");
+        },
+    ),
+    (
+        "plan",
+        1,
+        "run/plan.json is not the plan of this study",
+        |t| {
+            replace(
+                t,
+                "run/plan.json",
+                "\"excluded\":[]",
+                "\"excluded\":[{\"experiment\":\"x\",\"platform\":null,\"reason\":\"y\"}]",
+            );
+        },
+    ),
+    (
+        "trial that is hidden",
+        1,
+        "run/plan.json is not the plan of this study",
+        hide_a_trial,
+    ),
+    ("image", 1, "has not the key of what it was built of", |t| {
+        replace(t, "run/images.json", "\"version\":\"", "\"version\":\"9");
+    }),
+    ("lock", 1, "locks/linux.lock differs", |t| {
+        append(t, "locks/linux.lock", "\n")
+    }),
+    ("appendix", 1, "artifact-appendix.md differs", |t| {
+        append(t, "artifact-appendix.md", "Badge: awarded.\n")
+    }),
+    (
+        "research object",
+        1,
+        "ro-crate-metadata.json differs",
+        |t| append(t, "ro-crate-metadata.json", "\n"),
+    ),
+    ("licence", 1, "LICENSE.md differs", |t| {
+        replace(
+            t,
+            "export.json",
+            "\"license\":\"MIT\"",
+            "\"license\":\"0BSD\"",
+        )
+    }),
+    (
+        "raw data with their record",
+        1,
+        "run/frames/samples.parquet differs",
+        falsify,
+    ),
+    ("raw data", 2, "is not the file that was recorded", |t| {
+        append(t, RAW, "\n")
+    }),
+    ("raw data are missing", 2, "cannot read raw artefact", |t| {
+        std::fs::remove_file(t.join(RAW)).unwrap()
+    }),
+    (
+        "path of raw data",
+        2,
+        "does not stay below the trial's raw folder",
+        |t| {
+            replace(
+                t,
+                TRIAL,
+                "\"path\":\"raw/",
+                "\"path\":\"raw/../../../../../../../etc/",
+            );
+        },
+    ),
+    (
+        "record of a trial",
+        2,
+        "damaged or was written by another version",
+        |t| append(t, TRIAL, "x"),
+    ),
+    (
+        "format of the run",
+        2,
+        "has format 9, and this vexp reads format 1",
+        |t| {
+            replace(t, "run/run.json", "\"format\":1", "\"format\":9");
+        },
+    ),
+    (
+        "another run",
+        2,
+        "and its run.json of e2e-20990101-000000-0000",
+        |t| {
+            replace(
+                t,
+                "run/run.json",
+                "\"id\":\"e2e-2",
+                "\"id\":\"e2e-20990101-000000-0000\",\"was\":\"e2e-2",
+            );
+        },
+    ),
+    ("options", 2, "export.json is not valid", |t| {
+        replace(t, "export.json", "\"format\":1", "\"format\":1,\"more\":1")
+    }),
+    (
+        "format of the options",
+        2,
+        "export.json has format 2",
+        |t| replace(t, "export.json", "\"format\":1", "\"format\":2"),
+    ),
+    (
+        "licence that there is not",
+        2,
+        "export.json is not valid",
+        |t| replace(t, "export.json", "\"MIT\"", "\"Mine\""),
+    ),
+    ("images that are not there", 2, "is not there", |t| {
+        replace(t, "export.json", "\"images\":false", "\"images\":true")
+    }),
+    (
+        "template that does not end",
+        2,
+        "template report.html.j2 cannot be rendered",
+        never_ending,
+    ),
+];
+
+#[test]
+fn whoever_changes_a_result_and_its_digests_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = recorded(folder.path());
+    let good = folder.path().join("good");
+    exported(&run, &good, &["--license", "MIT"]);
+    let unpacked = folder.path().join("unpacked");
+    let said = vexp(&["verify", text(&good), "--into", text(&unpacked)]);
+    assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+    let there = only(&unpacked);
+
+    assert!(TAMPERINGS.len() >= 20);
+    let try_one = |(name, code, words, tamper): &Tampering| {
+        let scratch = tempfile::tempdir().unwrap();
+        let copied = scratch.path().join(there.file_name().unwrap());
+        copy(&there, &copied);
+        tamper(&copied);
+        let bundle = scratch.path().join("bundle");
+        packed_again(&copied, &bundle);
+        let said = vexp(&["verify", text(&bundle)]);
+        let all = format!("{}{}", said.out, said.err);
+        assert_eq!(said.code, *code, "{name}: {all}");
+        // Lines are broken where they are too long.
+        let line = all.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(line.contains(words), "{name}: not `{words}` in {all}");
+    };
+    // Packing alone changes nothing.
+    try_one(&("nothing", 0, "identical: everything", |_| {}));
+    let (one, two) = TAMPERINGS.split_at(TAMPERINGS.len() / 2);
+    std::thread::scope(|scope| {
+        for half in [one, two] {
+            scope.spawn(|| half.iter().for_each(try_one));
+        }
+    });
+}
+
+#[test]
+fn what_is_no_run_or_no_bundle_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = vexp(&["export", text(folder.path())]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("is not a run"), "{}", said.err);
+    let said = vexp(&["verify", "README.md"]);
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.contains("the compressed stream can't be read"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("hint: "), "{}", said.err);
+    let bundle = "engine/cli/tests/data/run.vexp.tar.zst";
+    let said = vexp(&["verify", bundle, "--into", "engine"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("engine is not empty"), "{}", said.err);
+    let said = vexp(&["verify", bundle, "--max-size", "1kB"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("are accepted"), "{}", said.err);
+
+    let run = recorded(folder.path());
+    std::os::unix::fs::symlink("/etc/passwd", run.join("raw")).unwrap();
+    let said = export(&run, &folder.path().join("b"), &[]);
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.contains("is neither a file nor a folder"),
+        "{}",
+        said.err
+    );
+    std::fs::rename(run.join("raw"), folder.path().join("link")).unwrap();
+    std::fs::write(run.join("source/my study.ncl"), "{}").unwrap();
+    let said = export(&run, &folder.path().join("b"), &[]);
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.contains("can't be a file's name in a bundle"),
+        "{}",
+        said.err
+    );
+}
