@@ -121,6 +121,7 @@ pub(crate) enum Verb {
     /// Find where metrics changed in a history of runs, and make a site that shows it
     Trend(TrendArgs),
     /// Remove runs, images and machines that the rules don't keep
+    #[command(after_long_help = bundle::RULES)]
     Gc(GcArgs),
     /// List the runs in a folder
     Runs {

@@ -77,26 +77,26 @@ fn digest(text: &str) -> Result<Digest, String> {
     Digest::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// Removes runs that no rule keeps, and from the store what no run needs that is kept.
-///
-/// At least one rule must be given. A run is kept if ANY of these is true:
-///   - it was started within --keep TIME;
-///   - it is among the --keep-last N that were started last, of those of its study, testbed and
-///     effort that have ended;
-///   - there is a file `keep` in its folder: `touch RUN/keep` keeps a base for ever;
-///   - it has not ended, and something happened in it within a day: it may be running.
-///
-/// What a kept run needs is kept with it: its images, the packages that they are built of, the
-/// calibration that it used, and for one that has not ended the machines that it would restore when
-/// it is resumed. This counts for runs in other folders too, if they were made with this store. All
-/// else in the store goes when it was not used within --keep TIME, and never within a day.
-///
-/// Nothing is touched that is not named like vexp's own: other files in the folder of runs and in
-/// the store stay, and links are not followed.
-///
-/// For a nightly run: vexp gc --keep 30d --keep-last 10
+/// What `vexp gc --help` teaches.
+pub(crate) const RULES: &str = "\
+At least one of --keep and --keep-last must be given. A run is kept if ANY of these is true:
+  - it was started within --keep TIME;
+  - it is among the --keep-last N that were started last, of those of its study, testbed and
+    effort that have ended;
+  - there is a file `keep` in its folder: `touch RUN/keep` keeps a base for ever;
+  - it has not ended, and something happened in it within a day: it may be running.
+
+What a kept run needs is kept with it: its images, the packages that they are built of, the
+calibration that it used, and for one that has not ended the machines that it would restore when
+it is resumed. This counts for runs in other folders too, if they were made with this store. All
+else in the store goes when it was not used within --keep TIME, and never within a day.
+
+Nothing is touched that is not named like vexp's own: other files in the folder of runs and in the
+store stay, and links are not followed.
+
+For a nightly run: vexp gc --keep 30d --keep-last 10";
+
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct GcArgs {
     /// Keep what was started or used within this time: 12h, 30d, 8w
     #[arg(long, value_name = "TIME", required_unless_present = "keep_last")]

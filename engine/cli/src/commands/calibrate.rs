@@ -291,7 +291,7 @@ pub(super) fn unneeded(
             .and_then(|file| file.modified());
         record.is_ok_and(|written| written < since)
     };
-    let kept = folders(&all).into_iter().filter_map(|folder| read(folder));
+    let kept = folders(&all).into_iter().filter_map(read);
     let kept = kept.filter(|(kept, _)| !used.contains(&&kept.calibration));
     let unfinished = folders(&all.join("unfinished"));
     let found = kept.map(|(_, folder)| folder).chain(unfinished);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use vexp_api::digest::Digest;
 use vexp_api::event::NoEvents;
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::plan::Plan;
 use vexp_api::record::RunRecord;
-use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::run::files;
 use vexp_engine::store::Store;
 use vexp_engine::store::gc::{Needed, Surplus, bytes};
@@ -212,12 +212,30 @@ fn elsewhere(store: &Store, runs: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// What an image's manifest says that it stands on, in whichever version.
+#[derive(Deserialize)]
+struct Uses {
+    key: Digest,
+    #[serde(default)]
+    lock: Packages,
+}
+
+#[derive(Default, Deserialize)]
+struct Packages {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    digest: Digest,
+}
+
 /// What runs stand on. A folder that says nothing of images needs none.
 fn needed<'a>(runs: impl Iterator<Item = &'a PathBuf>) -> Result<Needed, Failure> {
     let mut needed = Needed::default();
     for run in runs.filter(|run| run.join("images.json").exists()) {
-        let images: BTreeMap<Name, ImageManifest> = files::read_json(&run.join("images.json"))
-            .map_err(|error| {
+        let images: BTreeMap<String, Uses> =
+            files::read_json(&run.join("images.json")).map_err(|error| {
                 Failure::of(Exit::Incomplete, &error)
                     .hint("nothing was removed: it can't be told which images this run needs")
             })?;
@@ -291,7 +309,6 @@ fn show(collected: &Collected, format: Format) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Age;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -325,7 +342,7 @@ mod tests {
 
     fn args(keep: Option<u32>, keep_last: Option<usize>) -> GcArgs {
         GcArgs {
-            keep: keep.map(|days| Age(DAY * days)),
+            keep: keep.map(|days| format!("{days}d").parse().unwrap()),
             keep_last,
             dry_run: true,
             runs: "runs".into(),
