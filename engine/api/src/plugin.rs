@@ -116,6 +116,12 @@ pub trait Testbed: Plugin {
         &[]
     }
 
+    /// How many guests run in the snapshot that [`Testbed::acquire`] would start from, as far as can
+    /// be said before anything is started: to tell how long a run will take. `None`: it would boot.
+    fn kept(&self, _request: &MachineRequest) -> Option<u32> {
+        None
+    }
+
     /// Boots a machine and its peers from built images, or restores the nearest snapshot: see
     /// [`MachineRequest::boot`].
     async fn acquire(

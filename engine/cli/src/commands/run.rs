@@ -64,7 +64,7 @@ pub(super) fn run(
     }
     let built = build::images(&plan.images, image_args, progress.as_ref());
     let built = built.inspect_err(|_| progress.finish())?;
-    let run = match &runs.resume {
+    let mut run = match &runs.resume {
         Some(path) => Run::again(path, &plan)?,
         None => Run::new(&runs.runs, checked.study(), &plan, &loaded, &built)?,
     };

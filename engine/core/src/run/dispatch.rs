@@ -17,6 +17,8 @@ use vexp_api::record::{Outcome, TrialRecord};
 use vexp_api::shell::tail;
 use vexp_api::site::Site;
 
+use crate::plan::estimate::{self, BlockCost};
+
 use super::files::{self, FileError};
 use super::manifest::{self, Manifest};
 use super::ssh::chain;
@@ -188,26 +190,7 @@ async fn run_block(
     });
     let folder = files::block_dir(request.run, &block.id);
     files::create_dir(&folder)?;
-    let image = |name: &Name| {
-        request
-            .images
-            .get(name)
-            .cloned()
-            .ok_or_else(|| RunError::NoImage(name.clone()))
-    };
-    let mut tools = BTreeMap::new();
-    for tool in request.testbed.images() {
-        let name = Name::new(*tool)?;
-        tools.insert(name.clone(), image(&name)?);
-    }
-    let machine = MachineRequest {
-        tools,
-        image: image(&block.machine.image)?,
-        guest_image: image(&block.machine.guest_image)?,
-        machine: block.machine.clone(),
-        vms: block.vms,
-        boot: block.boot,
-    };
+    let machine = machine(block, request.images, &*request.testbed)?;
     let cx = Context {
         events: Arc::clone(events),
         logs: folder.clone(),
@@ -238,6 +221,42 @@ async fn run_block(
         seconds: started.elapsed().as_secs_f64(),
     });
     Ok(())
+}
+
+/// What the testbed is asked for by a block.
+fn machine(
+    block: &Block,
+    images: &BTreeMap<Name, ImageFiles>,
+    testbed: &dyn Testbed,
+) -> Result<MachineRequest, BlockError> {
+    let image = |name: &Name| {
+        let files = images.get(name).cloned();
+        files.ok_or_else(|| RunError::NoImage(name.clone()))
+    };
+    let mut tools = BTreeMap::new();
+    for tool in testbed.images() {
+        let name = Name::new(*tool)?;
+        tools.insert(name.clone(), image(&name)?);
+    }
+    Ok(MachineRequest {
+        tools,
+        image: image(&block.machine.image)?,
+        guest_image: image(&block.machine.guest_image)?,
+        machine: block.machine.clone(),
+        vms: block.vms,
+        boot: block.boot,
+    })
+}
+
+/// What a plan's blocks are expected to take, with the snapshots that the testbed has of them now.
+pub fn expected(
+    plan: &Plan,
+    images: &BTreeMap<Name, ImageFiles>,
+    testbed: &dyn Testbed,
+) -> Vec<BlockCost> {
+    estimate::blocks(plan, |block| {
+        testbed.kept(&machine(block, images, testbed).ok()?)
+    })
 }
 
 /// A block on its machine.

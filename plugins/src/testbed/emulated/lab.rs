@@ -9,8 +9,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use vexp_api::digest::Digest;
 use vexp_api::plan::Machine;
-use vexp_api::plugin::ImageFiles;
+use vexp_api::plugin::{ImageFiles, MachineRequest};
 use vexp_api::site::{NodeInfo, Site};
 
 use super::address::{MOST, MOST_PEERS};
@@ -21,7 +22,7 @@ use super::probe::{self, Accelerator};
 use super::qmp::Qmp;
 use super::run::{LabError, run};
 use super::snapshot::{Kept, Origin, Shelf};
-use super::{network, peers, qemu, start};
+use super::{emulator, network, peers, qemu, start};
 
 /// The lab's own folder, on a tmpfs that only the lab sees.
 const LAB: &str = "/run/vexp";
@@ -184,7 +185,9 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
         logs: &request.logs,
         accelerator: &accelerator.name,
     };
-    let keeping = origin(request, &start).zip(shelf).map(|(o, s)| (s, o));
+    let digests = [&request.image, &request.guest_image, &request.emulator].map(|i| &i.digest);
+    let origin = request.boot.and_then(|boot| origin(&start, boot, digests));
+    let keeping = shelf.zip(origin);
     let mut kept = match &keeping {
         Some((shelf, origin)) => shelf.find(origin, request.vms)?,
         None => None,
@@ -293,22 +296,40 @@ fn mount_emulator(
 
 /// What a kept machine is found by. Under KVM none is kept: the processor's state is that of the
 /// hardware, and a machine boots within seconds.
-fn origin(request: &LabRequest, start: &qemu::Start<'_>) -> Option<Origin> {
+fn origin(start: &qemu::Start<'_>, boot: u32, images: [&Digest; 3]) -> Option<Origin> {
     if start.accelerator != "tcg" {
         return None;
     }
-    let images = [&request.image, &request.guest_image, &request.emulator];
     let everywhere = qemu::Start {
         logs: Path::new("/"),
         ..*start
     };
+    let (machine, accelerator) = (start.machine, start.accelerator);
     Some(Origin::new(
-        &request.machine,
-        request.boot?,
-        images.map(|image| &image.digest),
-        start.accelerator,
+        machine,
+        boot,
+        images,
+        accelerator,
         everywhere.args(),
     ))
+}
+
+/// With how many guests the machine is kept from which a lab would start, under TCG.
+pub(super) fn kept(request: &MachineRequest, folder: &Path) -> Option<u32> {
+    let emulator = request.tools.get(emulator::IMAGE)?;
+    let start = qemu::Start {
+        machine: &request.machine,
+        image: &request.image,
+        boot: request.image.boot.as_ref()?,
+        guest_image: &request.guest_image,
+        seed: &[],
+        lab: Path::new(LAB),
+        logs: Path::new("/"),
+        accelerator: "tcg",
+    };
+    let digests = [&request.image, &request.guest_image, emulator].map(|image| &image.digest);
+    let origin = origin(&start, request.boot?, digests)?;
+    Shelf::open(folder).ok()?.has(&origin, request.vms)
 }
 
 /// Waits until the machine is up. Gives the emulator's version, and how many guests run if it was

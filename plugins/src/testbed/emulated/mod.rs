@@ -87,6 +87,10 @@ impl Testbed for Emulated {
         &[emulator::IMAGE]
     }
 
+    fn kept(&self, request: &MachineRequest) -> Option<u32> {
+        lab::kept(request, self.snapshots.as_deref()?)
+    }
+
     async fn acquire(
         &self,
         request: &MachineRequest,

@@ -146,6 +146,15 @@ impl Shelf {
         Ok(None)
     }
 
+    /// With how many guests [`Shelf::find`] would find it; nothing is marked as used.
+    pub(super) fn has(&self, origin: &Origin, most: u32) -> Option<u32> {
+        let known = |running: &u32| {
+            let key = origin.key(*running).ok();
+            key.is_some_and(|key| self.folder.join(key.hex()).join("snapshot.json").exists())
+        };
+        (0..=most).rev().find(known)
+    }
+
     /// Keeps a machine, whose memory `write` puts into the file that it is given. Others wait.
     pub(super) fn keep(
         &self,
