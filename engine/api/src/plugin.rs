@@ -188,6 +188,13 @@ pub trait Lease: Send {
         Ok(false)
     }
 
+    /// Whether what a machine is depends on nothing but what was done with it. Then each guest is booted
+    /// by a worker of its own, so that a machine with so many guests is always the same, whatever else
+    /// a plan asks for.
+    fn one_by_one(&self) -> bool {
+        false
+    }
+
     /// Gives everything back. Also called after failures; dropping a lease must do the same.
     async fn release(self: Box<Self>) -> Result<(), PluginError>;
 }

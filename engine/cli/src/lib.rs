@@ -18,14 +18,17 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_plugins::testbed::emulated::Emulated;
 
 /// The plugins of this binary.
 pub fn registry() -> Registry {
     // Without a store nothing is built either, and the error then names what is missing.
     let store = vexp_engine::store::Store::default_root().ok();
     let snapshots = store.map(|root| root.join("snapshots-v1"));
-    let emulated = vexp_plugins::testbed::emulated::Emulated::new(executable(), snapshots);
-    vexp_plugins::registry().testbed(emulated)
+    let emulated = Emulated::new(executable(), snapshots.clone());
+    let in_virtual_time = Emulated::in_virtual_time(executable(), snapshots);
+    let plugins = vexp_plugins::registry();
+    plugins.testbed(emulated).testbed(in_virtual_time)
 }
 
 /// This binary's own path, for the processes that it starts.

@@ -106,7 +106,7 @@ impl<'a> Bench<'a> {
                 .await?
         };
         // What was restored again is what it was the first time.
-        if !site.restored || manifest.block.repetition == 1 {
+        if manifest.grow.is_none() && (!site.restored || manifest.block.repetition == 1) {
             environment::record(&host, &folder.join("env").join(host.name.as_str())).await?;
         }
         let guests = guests

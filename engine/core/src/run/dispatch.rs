@@ -200,6 +200,7 @@ async fn run_block(
         request,
         block,
         running: lease.site().running,
+        kept: false,
         lease,
         boot_s: started.elapsed().as_secs_f64(),
         folder: &folder,
@@ -266,6 +267,9 @@ struct Work<'a> {
     lease: Box<dyn Lease>,
     /// Guests that run on it.
     running: u32,
+    /// Whether it was kept, or could have been: its next worker treats it as one that was restored, so
+    /// that it makes no difference which of them it is.
+    kept: bool,
     /// Seconds from the acquisition to a host that answered.
     boot_s: f64,
     folder: &'a Path,
@@ -276,15 +280,25 @@ impl Work<'_> {
     /// Grows a machine that is to be kept, and keeps it with each number of guests that the plan
     /// needs of it on the way, so that it is booted once for all of them.
     async fn keep(&mut self) -> Result<(), BlockError> {
-        if self.block.boot.is_none() {
+        let one_by_one = self.lease.one_by_one();
+        if self.block.boot.is_none() && !one_by_one {
             return Ok(());
         }
         let site = self.lease.site();
         let have = site.restored.then_some(site.running);
-        for guests in steps(self.request.plan, self.block, have) {
+        let needed = steps(self.request.plan, self.block, have);
+        let all = if one_by_one {
+            (have.map_or(0, |have| have + 1)..=self.block.vms).collect()
+        } else {
+            needed.clone()
+        };
+        for guests in all {
             self.worker(Some(guests)).await?;
             self.running = guests;
-            if !self.lease.save(guests).await? {
+            let keep = self.block.boot.is_some() && needed.contains(&guests);
+            let kept = keep && self.lease.save(guests).await?;
+            self.kept = kept || one_by_one;
+            if !self.kept {
                 // It goes on as it is, with all guests that the worker boots.
                 return Ok(());
             }
@@ -295,6 +309,7 @@ impl Work<'_> {
     async fn worker(&self, grow: Option<u32>) -> Result<(), BlockError> {
         let site = Site {
             running: self.running,
+            restored: self.kept || self.lease.site().restored,
             ..self.lease.site().clone()
         };
         run_worker(self, site, grow).await

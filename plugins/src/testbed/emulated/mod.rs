@@ -33,6 +33,7 @@ mod run;
 mod seed;
 mod snapshot;
 mod start;
+pub mod virtual_time;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -50,6 +51,8 @@ pub struct Emulated {
     snapshots: Option<PathBuf>,
     /// What the first lab's probe said: this computer does not change while we run.
     accelerator: Mutex<Option<Accelerator>>,
+    /// Whether it is testbed `virtual`.
+    virtual_time: bool,
 }
 
 impl Emulated {
@@ -60,6 +63,16 @@ impl Emulated {
             executable,
             snapshots,
             accelerator: Mutex::new(None),
+            virtual_time: false,
+        }
+    }
+
+    /// Testbed `virtual`, whose labs are in virtual time: see [`virtual_time`]. `executable` then
+    /// also has the verbs `courier` and `inside`.
+    pub fn in_virtual_time(executable: PathBuf, snapshots: Option<PathBuf>) -> Self {
+        Self {
+            virtual_time: true,
+            ..Self::new(executable, snapshots)
         }
     }
 }
@@ -73,7 +86,11 @@ impl Emulated {
 
 impl Plugin for Emulated {
     fn name(&self) -> &'static str {
-        "emulated"
+        if self.virtual_time {
+            "virtual"
+        } else {
+            "emulated"
+        }
     }
 
     fn contract(&self) -> &'static str {
@@ -88,7 +105,12 @@ impl Testbed for Emulated {
     }
 
     fn kept(&self, request: &MachineRequest) -> Option<u32> {
-        lab::kept(request, self.snapshots.as_deref()?)
+        let folder = self.snapshots.as_deref()?;
+        if self.virtual_time {
+            virtual_time::lab::kept(request, folder)
+        } else {
+            lab::kept(request, folder)
+        }
     }
 
     async fn acquire(

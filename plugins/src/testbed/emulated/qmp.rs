@@ -23,6 +23,8 @@ const STEP: &str = "talk to the emulator";
 /// A conversation.
 pub(super) struct Qmp {
     words: BufReader<UnixStream>,
+    /// Whether the last that was said of it is that it has stopped.
+    stopped: bool,
 }
 
 impl Qmp {
@@ -42,6 +44,7 @@ impl Qmp {
         timeout.map_err(LabError::io(STEP))?;
         let mut qmp = Self {
             words: BufReader::new(stream),
+            stopped: false,
         };
         let greeting = qmp.line()?;
         if greeting.get("QMP").is_none() {
@@ -79,9 +82,41 @@ impl Qmp {
             }
             std::thread::sleep(Duration::from_millis(3));
         }
-        let saved = self.migrate("migrate", file);
-        self.execute("cont", json!({}))?;
+        let saved = self.write(file);
+        self.go_on()?;
         saved
+    }
+
+    /// Writes a machine that stands still to a file.
+    pub(super) fn write(&mut self, file: &Path) -> Result<(), LabError> {
+        self.migrate("migrate", file)
+    }
+
+    /// Lets a machine that stands still go on.
+    pub(super) fn go_on(&mut self) -> Result<(), LabError> {
+        self.execute("cont", json!({})).map(drop)
+    }
+
+    /// Waits until the machine has stopped, without asking: a machine in virtual time is not to be
+    /// disturbed. One that has stopped before is not waited for.
+    pub(super) fn await_stop(&mut self) -> Result<(), LabError> {
+        let timeout = self.words.get_ref().set_read_timeout(None);
+        timeout.map_err(LabError::io(STEP))?;
+        while !self.stopped {
+            self.said()?;
+        }
+        Ok(())
+    }
+
+    /// The next thing that is said, and what it says of the machine.
+    fn said(&mut self) -> Result<Value, LabError> {
+        let said = self.line()?;
+        match said["event"].as_str() {
+            Some("STOP") => self.stopped = true,
+            Some("RESUME") => self.stopped = false,
+            _ => {}
+        }
+        Ok(said)
     }
 
     /// Whether all processors of the stopped machine wait for an interrupt. A guest's own wait is its
@@ -99,14 +134,14 @@ impl Qmp {
         Ok(states.iter().all(|halted| *halted == "1"))
     }
 
-    /// Reads a machine that was started with `-incoming defer` from a file, and lets it go on.
+    /// Reads a machine that was started with `-incoming defer` from a file.
     pub(super) fn restore(&mut self, file: &Path) -> Result<(), LabError> {
-        self.migrate("migrate-incoming", file)?;
-        self.execute("cont", json!({})).map(drop)
+        self.migrate("migrate-incoming", file)
     }
 
     /// `mapped-ram` gives each page its own place in the file, so that pages of zeros are holes
-    /// and several threads can work at once.
+    /// and several threads can work at once. Nothing is announced to switches, which are new as well:
+    /// it would be traffic at moments that are not the machine's.
     fn migrate(&mut self, command: &str, file: &Path) -> Result<(), LabError> {
         let on = |name: &str| json!({"capability": name, "state": true});
         self.execute(
@@ -115,7 +150,7 @@ impl Qmp {
         )?;
         self.execute(
             "migrate-set-parameters",
-            json!({"multifd-channels": CHANNELS}),
+            json!({"multifd-channels": CHANNELS, "announce-rounds": 0}),
         )?;
         self.execute(command, json!({"uri": format!("file:{}", file.display())}))?;
         let began = Instant::now();
@@ -136,7 +171,7 @@ impl Qmp {
         let mut stream = self.words.get_ref();
         writeln!(stream, "{line}").map_err(LabError::io(STEP))?;
         loop {
-            let mut said = self.line()?;
+            let mut said = self.said()?;
             if let Some(value) = said.get_mut("return") {
                 return Ok(value.take());
             }
@@ -262,7 +297,8 @@ mod tests {
     fn restoring_reads_and_goes_on() {
         let answers = [DONE, DONE, DONE, COMPLETED, DONE];
         let asked = talk(&answers, |mut qmp| {
-            qmp.restore(Path::new("/s/ram")).unwrap()
+            qmp.restore(Path::new("/s/ram")).unwrap();
+            qmp.go_on().unwrap();
         });
         assert_eq!(
             commands(&asked)[3..],
