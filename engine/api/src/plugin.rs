@@ -116,6 +116,18 @@ pub trait Testbed: Plugin {
         &[]
     }
 
+    /// Whether its machines' time is that of their instructions, so that what is measured is the same
+    /// everywhere: then every number is labelled so, and monitors that count what such a machine counts
+    /// wrongly are left out ([`Measure::counting`]).
+    fn virtual_time(&self) -> bool {
+        false
+    }
+
+    /// Why it can't provide a machine that a study asks for; said before anything is started.
+    fn refuses(&self, _machine: &Machine) -> Option<String> {
+        None
+    }
+
     /// How many guests run in the snapshot that [`Testbed::acquire`] would start from, as far as can
     /// be said before anything is started: to tell how long a run will take. `None`: it would boot.
     fn kept(&self, _request: &MachineRequest) -> Option<u32> {
@@ -311,6 +323,19 @@ pub enum MeasureKind {
     Monitor,
 }
 
+/// Where what a measure reads counts right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counting {
+    /// Everywhere.
+    #[default]
+    Everywhere,
+    /// Where time goes on between events: Linux counts busy time in ticks, which coincide with the work
+    /// in virtual time.
+    RealTime,
+    /// Only where it stands for one that counts in real time.
+    VirtualTime,
+}
+
 /// One flow: from `source` to `sink`, accounted to the node under test.
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -359,6 +384,11 @@ pub struct MeasureRequest {
 pub trait Measure: Plugin {
     /// What it is for.
     fn kind(&self) -> MeasureKind;
+
+    /// Where what it reads counts right; elsewhere a monitor is left out of the plan.
+    fn counting(&self) -> Counting {
+        Counting::Everywhere
+    }
 
     /// Metrics of its samples.
     fn metrics(&self) -> &'static [MetricInfo];

@@ -111,6 +111,11 @@ pub(crate) enum Verb {
         images: ImageArgs,
         #[command(flatten)]
         runs: RunsArgs,
+        /// Fail unless the results are these to the last bit: a digest as this verb prints it, or the
+        /// folder of another run, with which the first sample that differs is shown. Only testbed
+        /// `virtual` gives the same results twice
+        #[arg(long, value_name = "DIGEST|RUN")]
+        expect: Option<Expected>,
     },
     /// Put a run with all that it stands on into one file: the same run gives the same digest
     Export(ExportArgs),
@@ -208,6 +213,23 @@ pub(crate) struct RunsArgs {
     /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recalibrate: bool,
+}
+
+/// Results that a run is to have, to the last bit.
+#[derive(Clone, Debug)]
+pub(crate) enum Expected {
+    /// Their digest, as `vexp reproduce` prints it.
+    Digest(Digest),
+    /// Another run's, with which the first difference can be shown.
+    Run(PathBuf),
+}
+
+impl std::str::FromStr for Expected {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(digest(text).map_or_else(|_| Self::Run(text.into()), Self::Digest))
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ mod compare;
 mod doctor;
 mod folder;
 mod history;
+mod identity;
 mod parse;
 mod plan;
 mod report;
@@ -46,7 +47,8 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
             study,
             images,
             runs,
-        } => run::run(&study, &images, &runs, registry, run::Then::Report),
+            expect,
+        } => run::run(&study, &images, &runs, registry, run::Then::Report(expect)),
         Verb::Parse {
             tool,
             files,
@@ -76,7 +78,11 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
             let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
             let fine = Errand::new(manifest).run(&mut out, &mut err);
             let fine = fine.or_exit(Exit::Infrastructure)?;
-            Ok(if fine { Exit::Fine } else { Exit::Infrastructure })
+            Ok(if fine {
+                Exit::Fine
+            } else {
+                Exit::Infrastructure
+            })
         }
         Verb::Inside { part } => {
             use vexp_plugins::testbed::emulated::virtual_time::inside;

@@ -12,19 +12,19 @@ use vexp_engine::run::files;
 
 use super::calibrate::{self, Found};
 use super::folder::Run;
-use super::{build, report, study};
-use crate::args::{ImageArgs, RunsArgs, StudyArgs};
+use super::{build, identity, report, study};
+use crate::args::{Expected, ImageArgs, RunsArgs, StudyArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 use crate::render::progress::Progress;
 
 /// What follows the trials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Then {
     /// Nothing: `vexp run`.
     Stop,
-    /// Report and claims table: `vexp reproduce`.
-    Report,
+    /// Report and claims table: `vexp reproduce`; with the results that there should be.
+    Report(Option<Expected>),
 }
 
 pub(super) fn run(
@@ -36,14 +36,29 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let (checked, loaded) = study::checked(&study_args.file, registry)?;
     // What is wrong with the command line is said before anything is measured.
+    if let Then::Report(Some(Expected::Run(other))) = &then {
+        report::is_run(other)?;
+    }
     let mut plan = study::planned(&checked, study_args, None)?;
     let testbed = testbed(&plan, registry)?;
+    if let Some(why) = (plan.blocks.iter()).find_map(|block| testbed.refuses(&block.machine)) {
+        return Err(Failure::new(Exit::Usage, why).hint(format!(
+            "a rule of the study for testbed `{}` can say what is used there: testbeds.{0}.hardware",
+            plan.testbed
+        )));
+    }
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::new(
             Exit::Infrastructure,
             "building images and running labs need root (mounts, namespaces, taps)",
         )
         .hint("run it again with sudo; `vexp check`, `plan`, `parse` and `report` don't need it"));
+    }
+    let virtual_time = testbed.virtual_time();
+    if let (Then::Report(Some(_)), false) = (&then, virtual_time) {
+        let text = format!("on testbed `{}` no two runs are the same", plan.testbed);
+        return Err(Failure::new(Exit::Usage, text)
+            .hint("--expect goes with --testbed virtual; `vexp compare` compares other runs"));
     }
     let progress = Arc::new(Progress::new());
     let bench = calibrate::Bench {
@@ -81,7 +96,14 @@ pub(super) fn run(
             render::say(&format!("next: vexp report {}", run.path.display()));
             Exit::Fine
         }
-        Then::Report => report::claims(&run.path, None, registry)?,
+        Then::Report(expected) => {
+            let verdicts = report::claims(&run.path, None, registry)?;
+            if virtual_time {
+                identity::say(&run.path, expected.as_ref(), registry, verdicts)?
+            } else {
+                verdicts
+            }
+        }
     };
     Ok(exit(summary, verdicts))
 }

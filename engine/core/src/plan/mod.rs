@@ -165,7 +165,12 @@ impl Cx<'_> {
             calibration,
             estimate: estimate::of(&blocks, images.len()),
             images: images.into_iter().collect(),
-            deviations: deviations::of(study, &self.overlay, &blocks),
+            deviations: deviations::of(
+                study,
+                &self.overlay,
+                &blocks,
+                self.checked.virtual_time(self.testbed),
+            ),
             blocks,
             excluded,
         }
@@ -271,6 +276,7 @@ impl Cx<'_> {
             .monitors
             .iter()
             .filter(|used| everywhere(used.tool.as_str()) || here(used.tool.as_str()))
+            .filter(|used| self.checked.counts(&used.tool, self.testbed))
             .cloned()
             .collect();
         Ok(Trial {

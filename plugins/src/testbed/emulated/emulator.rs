@@ -79,4 +79,5 @@ impl Emulator {
 /// processor just halted, its last instructions not yet counted, and count that time twice.
 pub(super) fn main_loop_first(emulator: u32) -> Result<(), LabError> {
     let process = emulator.to_string();
-    run(STEP, "chrt", &["--fifo", "--pid", "1", &process], "").map(drop)}
+    run(STEP, "chrt", &["--fifo", "--pid", "1", &process], "").map(drop)
+}

@@ -17,11 +17,11 @@ use vexp_api::site::{NodeInfo, Site};
 use super::address::{MOST, MOST_PEERS};
 use super::emulator::Emulator;
 use super::keys::{KeyPair, Keys};
+use super::network::Attachment;
 use super::nodes::{Nodes, data_networks, name};
 use super::probe::{self, Accelerator};
 use super::qmp::Qmp;
 use super::run::{LabError, run};
-use super::network::Attachment;
 use super::snapshot::{Kept, Origin, Shelf};
 use super::{emulator, network, peers, qemu, start};
 

@@ -41,6 +41,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use lease::LabLease;
 pub use probe::Accelerator;
+use vexp_api::plan::Machine;
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
 
 /// The testbed.
@@ -102,6 +103,18 @@ impl Plugin for Emulated {
 impl Testbed for Emulated {
     fn images(&self) -> &'static [&'static str] {
         &[emulator::IMAGE]
+    }
+
+    fn virtual_time(&self) -> bool {
+        self.virtual_time
+    }
+
+    fn refuses(&self, machine: &Machine) -> Option<String> {
+        if self.virtual_time {
+            virtual_time::refuses(machine)
+        } else {
+            None
+        }
     }
 
     fn kept(&self, request: &MachineRequest) -> Option<u32> {

@@ -65,8 +65,14 @@ impl Clock {
             ("-seed", "1".to_owned()),
             ("-action", "panic=pause".to_owned()),
             ("-device", "pvpanic".to_owned()),
-            ("-object", format!("{memory},size={size},mem-path={mailbox}")),
-            ("-device", "ivshmem-plain,memdev=mailbox,master=on".to_owned()),
+            (
+                "-object",
+                format!("{memory},size={size},mem-path={mailbox}"),
+            ),
+            (
+                "-device",
+                "ivshmem-plain,memdev=mailbox,master=on".to_owned(),
+            ),
         ]
         .into()
     }
@@ -80,7 +86,10 @@ fn wire(id: &str, hub: usize, macs: [String; 2]) -> Vec<(&'static str, String)> 
     ends.flat_map(|(end, mac)| {
         [
             ("-netdev", format!("hubport,id={id}-{end},hubid={hub}")),
-            ("-device", format!("e1000,netdev={id}-{end},mac={mac},romfile=")),
+            (
+                "-device",
+                format!("e1000,netdev={id}-{end},mac={mac},romfile="),
+            ),
         ]
     })
     .collect()

@@ -48,7 +48,14 @@ pub(super) fn failed(start: &Start<'_>) -> Option<String> {
     let text = std::fs::read(start.console()).unwrap_or_default();
     let said = String::from_utf8_lossy(&text);
     let (_, reason) = said.split_once("vexp: failed ")?;
-    Some(reason.lines().next().unwrap_or_default().trim_end().to_owned())
+    Some(
+        reason
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_end()
+            .to_owned(),
+    )
 }
 
 /// What QEMU said, if it has ended.

@@ -129,7 +129,10 @@ fn unpack(parcel: &[u8], run: &Path) -> Result<()> {
         let plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         let kind = entry.header().entry_type();
         if !path.components().all(plain) || !(kind.is_file() || kind.is_dir()) {
-            let what = format!("the machine has left {}, which is no plain file", path.display());
+            let what = format!(
+                "the machine has left {}, which is no plain file",
+                path.display()
+            );
             return Err(Error::other(what));
         }
         let target = incoming.join(&path);

@@ -9,6 +9,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,10 @@ const LAB: &str = "/run/lab";
 const GUEST_ROOT: &str = "/srv/guest";
 /// The namespace of the far ends.
 const NETNS: &str = "lab";
+/// Time before it is stopped, in which nothing happens, so that it costs nothing: QEMU's e1000 takes no
+/// frames for a second after its mode was changed (`flush_queue_timer`, hw/net/e1000.c), Linux changes
+/// it up to two seconds after a link has come up, and a snapshot does not have that timer.
+const REST: Duration = Duration::from_secs(4);
 /// What its networks are made of.
 const MODULES: [&str; 3] = ["bridge", "veth", "sch_tbf"];
 /// The port of QEMU's `pvpanic`, and what stops the machine (docs/specs/pvpanic).
@@ -99,6 +104,7 @@ pub fn agent() -> Result<()> {
         Err(LabError { step, message }) => Word::Failed { step, message },
     })?;
     loop {
+        std::thread::sleep(REST);
         stop_time()?;
         mailbox.clear();
         let code = match work(&mut mailbox) {
@@ -114,7 +120,9 @@ pub fn agent() -> Result<()> {
             archive.finish()
         });
         if let Err(error) = left {
-            mailbox.say(&Word::Said(format!("what was measured can't be handed out: {error}")))?;
+            mailbox.say(&Word::Said(format!(
+                "what was measured can't be handed out: {error}"
+            )))?;
         }
         mailbox.say(&Word::Ended(code))?;
     }
@@ -205,7 +213,12 @@ fn enter_lab(machine: &Machine) -> std::result::Result<(), LabError> {
         let (_, device) =
             device.ok_or_else(|| LabError::new(STEP, format!("there is no NIC {mac}")))?;
         run(STEP, "ip", &["link", "set", "dev", device, "down"], "")?;
-        run(STEP, "ip", &["link", "set", "dev", device, "netns", NETNS, "name", &name], "")?;
+        run(
+            STEP,
+            "ip",
+            &["link", "set", "dev", device, "netns", NETNS, "name", &name],
+            "",
+        )?;
     }
     let namespace = File::open(Path::new("/run/netns").join(NETNS)).map_err(LabError::io(STEP))?;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))

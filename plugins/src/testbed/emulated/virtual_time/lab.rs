@@ -51,7 +51,11 @@ fn processor() -> usize {
     let all = rustix::thread::sched_getaffinity(None);
     let all: Vec<usize> = all.map_or_else(
         |_| vec![0],
-        |set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|n| set.is_set(*n)).collect(),
+        |set| {
+            (0..rustix::thread::CpuSet::MAX_CPU)
+                .filter(|n| set.is_set(*n))
+                .collect()
+        },
     );
     let nth = SystemTime::now().duration_since(UNIX_EPOCH);
     let nth = nth.unwrap_or_default().subsec_nanos() as usize / 1000;
@@ -59,16 +63,14 @@ fn processor() -> usize {
 }
 
 /// What the machine is kept by.
-fn origin(
-    start: &Start<'_>,
-    images: [&Digest; 3],
-    program: &Program,
-) -> Result<Origin, LabError> {
+fn origin(start: &Start<'_>, images: [&Digest; 3], program: &Program) -> Result<Origin, LabError> {
     let everywhere = Start {
         logs: Path::new("/"),
         ..*start
     };
-    let digest = program.digest().map_err(LabError::io("read this program"))?;
+    let digest = program
+        .digest()
+        .map_err(LabError::io("read this program"))?;
     let arguments = everywhere.args();
     Ok(Origin::whole(start.machine, images, digest, arguments))
 }
@@ -156,11 +158,7 @@ pub(in super::super) fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabE
 }
 
 /// Waits until the machine has stopped itself, or restores it.
-fn come_up(
-    start: &Start<'_>,
-    mut qemu: Child,
-    kept: Option<Kept<Site>>,
-) -> Result<Site, LabError> {
+fn come_up(start: &Start<'_>, mut qemu: Child, kept: Option<Kept<Site>>) -> Result<Site, LabError> {
     let connected = Qmp::connect(&start.socket(), || matches!(qemu.try_wait(), Ok(None)));
     let mut qmp = match connected {
         Ok(qmp) => qmp,
@@ -236,7 +234,10 @@ fn facts(machine: &Machine, request: &LabRequest) -> BTreeMap<String, String> {
     [
         ("emulator_image", request.emulator.digest.to_string()),
         ("accelerator", "tcg".to_owned()),
-        ("clock", format!("virtual time, instruction model: {} ns", 1 << SHIFT)),
+        (
+            "clock",
+            format!("virtual time, instruction model: {} ns", 1 << SHIFT),
+        ),
         ("cpu", qemu::cpu(machine, "tcg")),
     ]
     .map(|(key, value)| (key.to_owned(), value))

@@ -122,7 +122,9 @@ impl Inside {
         line.push(b'\n');
         let at = WORDS + self.words;
         let place = self.map.get_mut(at..at + line.len());
-        let place = place.filter(|_| at + line.len() <= PARCEL).ok_or_else(full)?;
+        let place = place
+            .filter(|_| at + line.len() <= PARCEL)
+            .ok_or_else(full)?;
         place.copy_from_slice(&line);
         self.words += line.len();
         self.set(Length::Words, self.words);
@@ -156,7 +158,10 @@ fn find(devices: &Path) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    Err(Error::new(ErrorKind::NotFound, "this machine has no mailbox"))
+    Err(Error::new(
+        ErrorKind::NotFound,
+        "this machine has no mailbox",
+    ))
 }
 
 /// Seen from this computer.
@@ -205,7 +210,8 @@ impl Outside {
         let length = self.length(Length::Words)?.min((PARCEL - WORDS) as u64);
         let new = length.saturating_sub(self.read);
         let mut bytes = vec![0; usize::try_from(new).map_err(Error::other)?];
-        self.file.read_exact_at(&mut bytes, WORDS as u64 + self.read)?;
+        self.file
+            .read_exact_at(&mut bytes, WORDS as u64 + self.read)?;
         self.read += new;
         let lines = bytes.split(|byte| *byte == b'\n');
         let words = lines.filter(|line| !line.is_empty());
@@ -271,9 +277,15 @@ mod tests {
         let letter = Letter {
             manifest: "x".repeat(WORDS).into(),
         };
-        assert_eq!(outside.tell(&letter).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(
+            outside.tell(&letter).unwrap_err().kind(),
+            ErrorKind::StorageFull
+        );
         let long = Word::Said("x".repeat(PARCEL - WORDS));
-        assert_eq!(inside.say(&long).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(
+            inside.say(&long).unwrap_err().kind(),
+            ErrorKind::StorageFull
+        );
         inside.leave(|to| to.write_all(&vec![1; SIZE])).unwrap_err();
         assert!(outside.parcel().unwrap().is_empty());
     }

@@ -19,5 +19,25 @@ pub(super) mod lab;
 mod mailbox;
 mod seed;
 
+use vexp_api::plan::Machine;
+
 /// Bytes of the memory that machine and computer share.
 pub(super) const MAILBOX_SIZE: usize = mailbox::SIZE;
+
+/// What can't be the same everywhere.
+pub(super) fn refuses(machine: &Machine) -> Option<String> {
+    let what = |text: &str| Some(format!("hardware {}: {text}", machine.hardware));
+    if machine.cpus != 1 {
+        return what(
+            "in virtual time a machine has one processor: QEMU shares the clock out among several \
+             as this computer's moments have it",
+        );
+    }
+    if machine.nics.iter().any(|nic| nic.model != *"e1000") {
+        return what(
+            "in virtual time NICs are e1000: other models send in another thread of QEMU, at moments \
+             that are this computer's",
+        );
+    }
+    None
+}

@@ -19,7 +19,10 @@ const SEED: &str = "/run/vexp";
 /// What the machine does before it is set up, and once it is ready; see `images/common`.
 fn script(verb: &str) -> String {
     let (program, args) = worker_command();
-    format!("chmod 700 {program}\nexec {program} {} inside {verb}\n", args.join(" "))
+    format!(
+        "chmod 700 {program}\nexec {program} {} inside {verb}\n",
+        args.join(" ")
+    )
 }
 
 /// The program that runs workers, as the machine starts it: by its own loader, since it was built for
@@ -43,7 +46,11 @@ impl Program {
         let maps = std::fs::read_to_string("/proc/self/maps")?;
         let mut files = vec![(WORKER.to_owned(), executable.to_owned())];
         for path in libraries(&maps) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let name = if name.starts_with("ld-") || name.starts_with("ld.") {
                 LOADER.to_owned()
             } else {
@@ -70,8 +77,12 @@ impl Program {
 
 /// Files of shared libraries in `/proc/PID/maps` (proc_pid_maps(5)).
 fn libraries(maps: &str) -> BTreeSet<PathBuf> {
-    let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
-    let paths = paths.filter(|path| path.starts_with('/')).map(PathBuf::from);
+    let paths = maps
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5));
+    let paths = paths
+        .filter(|path| path.starts_with('/'))
+        .map(PathBuf::from);
     let is = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.contains(".so.") || name.ends_with(".so")
@@ -124,6 +135,8 @@ mod tests {
     fn this_program_can_be_taken_along() {
         let own = Program::own(&std::env::current_exe().unwrap()).unwrap();
         assert!(own.files.iter().any(|(name, _)| name == LOADER));
-        assert!(script("agent").contains("exec /run/vexp/ld.so --library-path /run/vexp /run/vexp/worker inside agent"));
+        assert!(script("agent").contains(
+            "exec /run/vexp/ld.so --library-path /run/vexp /run/vexp/worker inside agent"
+        ));
     }
 }
