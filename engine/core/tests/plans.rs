@@ -336,3 +336,49 @@ fn ten_thousand_trials() {
     assert_eq!(plan.trials().count(), 10_000);
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
+
+/// In virtual time nothing reads ticks, every platform says what its time is, links have their full
+/// rate, and what an instruction model says nothing about is left out.
+#[test]
+fn the_paper_in_virtual_time() {
+    let plan = plan(&paper(), &name("virtual"), &name("full"), None, None).unwrap();
+    for trial in plan.trials() {
+        let tools: Vec<_> = trial
+            .monitors
+            .iter()
+            .map(|used| used.tool.as_str())
+            .collect();
+        assert!(
+            !tools.contains(&"sar") && !tools.contains(&"pidstat"),
+            "{tools:?}"
+        );
+        let classical = trial.platform == *"linux";
+        assert_eq!(
+            tools.contains(&"uptime"),
+            classical && !trial.monitors.is_empty()
+        );
+    }
+    let times: Vec<_> = (plan.deviations.iter())
+        .filter(|deviation| deviation.property == "time")
+        .collect();
+    assert_eq!(times.len(), 5, "{times:#?}");
+    assert!(
+        times
+            .iter()
+            .all(|time| time.used == "virtual time, instruction model")
+    );
+    assert!(
+        plan.blocks
+            .iter()
+            .all(|block| block.machine.hypervisor != *"kvm")
+    );
+    assert!(
+        plan.excluded
+            .iter()
+            .any(|left_out| left_out.reason.contains("kvm 84"))
+    );
+    assert!(plan.deviations.iter().all(|d| d.property != "link rate"));
+    for trial in of_paper("full", None).trials() {
+        assert!(trial.monitors.iter().all(|used| used.tool != *"uptime"));
+    }
+}
