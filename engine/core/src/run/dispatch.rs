@@ -79,7 +79,7 @@ pub async fn run(request: &RunRequest<'_>) -> Result<RunSummary, RunError> {
     let events: Arc<dyn EventSink> = Arc::new(Log::open(request.run, Arc::clone(&request.events))?);
     let mut cancel = request.cancel.clone();
     for block in &request.plan.blocks {
-        let missing = missing(request.run, block);
+        let missing = missing(request.run, block, whole(request));
         if missing.trials.is_empty() {
             continue;
         }
@@ -97,13 +97,20 @@ pub async fn run(request: &RunRequest<'_>) -> Result<RunSummary, RunError> {
     Ok(summary)
 }
 
-/// The block with the trials that have no record yet.
-fn missing(run: &Path, block: &Block) -> Block {
-    let mut block = block.clone();
-    block
-        .trials
+/// The block with the trials that have no record yet. Where results are to be the same each time, it is
+/// run as a whole or not at all: what is measured depends on what was done with the machine before.
+fn missing(run: &Path, block: &Block, whole: bool) -> Block {
+    let mut left = block.clone();
+    left.trials
         .retain(|trial| !files::trial_record(run, &trial.id).exists());
-    block
+    if whole && !left.trials.is_empty() {
+        return block.clone();
+    }
+    left
+}
+
+fn whole(request: &RunRequest<'_>) -> bool {
+    request.testbed.virtual_time()
 }
 
 /// Runs a block. If its machine could not be had, or was lost, what failed is tried once more on a
@@ -129,7 +136,7 @@ async fn run_with_another_try(
             break;
         }
         keep_machine(request.run, block, attempt)?;
-        missing = self::missing(request.run, block);
+        missing = self::missing(request.run, block, whole(request));
         let text = format!(
             "{}: what failed is tried once more on a new machine ({} of {} trials)",
             block.id,
@@ -522,12 +529,13 @@ mod tests {
         assert!(!set_failed_aside(run.path(), &block, 1).unwrap());
         let failed = worker::fail_rest(run.path(), &block, "the machine died").unwrap();
         assert_eq!(failed, 1);
-        assert!(missing(run.path(), &block).trials.is_empty());
+        assert!(missing(run.path(), &block, false).trials.is_empty());
 
         assert!(set_failed_aside(run.path(), &block, 1).unwrap());
-        let again = missing(run.path(), &block);
+        let again = missing(run.path(), &block, false);
         assert_eq!(again.trials.len(), 1);
         assert_eq!(again.trials[0].id, lost);
+        assert_eq!(missing(run.path(), &block, true), block);
         assert!(run.path().join("failed/1/lost/trial.json").exists());
     }
 
@@ -561,6 +569,6 @@ mod tests {
     fn a_run_without_records_counts_nothing_as_measured() {
         let run = tempfile::tempdir().unwrap();
         let block = block(&[&Name::new("lost").unwrap()]);
-        assert_eq!(missing(run.path(), &block), block);
+        assert_eq!(missing(run.path(), &block, false), block);
     }
 }
