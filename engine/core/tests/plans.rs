@@ -261,7 +261,7 @@ fn a_calibration_measures_the_reference_point_around_the_first_rate() {
 #[test]
 fn kept_boots_are_estimated_once() {
     let plan = of_paper("full", None);
-    let costs = estimate::blocks(&plan, |_| None);
+    let costs = estimate::blocks(&plan, false, |_| None);
     assert_eq!(costs.len(), plan.blocks.len());
     let total: f64 = costs.iter().map(|cost| cost.seconds()).sum();
     assert_eq!(plan.estimate.run.secs_f64(), total.ceil());
@@ -272,7 +272,7 @@ fn kept_boots_are_estimated_once() {
             assert_eq!(cost.start, Start::Restored, "{}", block.id);
         }
     }
-    let kept = estimate::blocks(&plan, |block| Some(block.vms));
+    let kept = estimate::blocks(&plan, false, |block| Some(block.vms));
     assert!(kept.iter().all(|cost| cost.start == Start::Restored));
     // In the first repetition as many guests are booted as the largest block of a machine has.
     let machines: BTreeMap<_, u32> = plan

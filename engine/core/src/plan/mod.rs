@@ -149,6 +149,7 @@ impl Cx<'_> {
         excluded: Vec<Excluded>,
     ) -> Plan {
         let study = self.checked.study();
+        let virtual_time = self.checked.virtual_time(self.testbed);
         let images: BTreeSet<_> = blocks
             .iter()
             .flat_map(|block| [&block.machine.image, &block.machine.guest_image])
@@ -163,14 +164,9 @@ impl Cx<'_> {
             effort: effort.clone(),
             seed: study.seed,
             calibration,
-            estimate: estimate::of(&blocks, images.len()),
+            estimate: estimate::of(&blocks, virtual_time, images.len()),
             images: images.into_iter().collect(),
-            deviations: deviations::of(
-                study,
-                &self.overlay,
-                &blocks,
-                self.checked.virtual_time(self.testbed),
-            ),
+            deviations: deviations::of(study, &self.overlay, &blocks, virtual_time),
             blocks,
             excluded,
         }

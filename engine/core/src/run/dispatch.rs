@@ -262,7 +262,7 @@ pub fn expected(
     images: &BTreeMap<Name, ImageFiles>,
     testbed: &dyn Testbed,
 ) -> Vec<BlockCost> {
-    estimate::blocks(plan, |block| {
+    estimate::blocks(plan, testbed.virtual_time(), |block| {
         testbed.kept(&machine(block, images, testbed).ok()?)
     })
 }
