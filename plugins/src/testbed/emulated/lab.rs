@@ -181,7 +181,9 @@ impl Lab {
             Kind::Running { keys, nested } => {
                 shelf.keep(origin, running, keys, |ram| qmp()?.save(ram, *nested))?;
             }
-            Kind::Still(site) => shelf.keep(origin, running, site, |ram| qmp()?.write(ram))?,
+            Kind::Still(site) => {
+                shelf.keep(origin, running, site, |ram| qmp()?.patient()?.write(ram))?;
+            }
         }
         Ok(true)
     }

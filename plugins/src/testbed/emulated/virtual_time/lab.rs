@@ -160,7 +160,7 @@ pub(in super::super) fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabE
 /// Waits until the machine has stopped itself, or restores it.
 fn come_up(start: &Start<'_>, mut qemu: Child, kept: Option<Kept<Site>>) -> Result<Site, LabError> {
     let connected = Qmp::connect(&start.socket(), || matches!(qemu.try_wait(), Ok(None)));
-    let mut qmp = match connected {
+    let mut qmp = match connected.and_then(Qmp::patient) {
         Ok(qmp) => qmp,
         Err(error) => return Err(start::ended(start, &mut qemu).unwrap_or(error)),
     };
