@@ -93,6 +93,124 @@ impl PartialEq<&str> for Name {
     }
 }
 
+/// A host as ssh takes it: an IP address, a host name, or an alias of the user's configuration. 1 to
+/// 253 of letters, digits, `.`, `_` and `-`, beginning with a letter or a digit; or an IPv6 address.
+///
+/// It can't be taken for an option, and has nothing that means something in a pattern, a list or a
+/// token of ssh_config(5).
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostName(String);
+
+/// The text can't be a [`HostName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{}` is not a host: expected an IP address, or 1 to 253 letters, digits, `.`, `_`, `-`, beginning with a letter or digit",
+    .0.escape_debug()
+)]
+pub struct BadHostName(pub String);
+
+impl HostName {
+    /// Parses a host.
+    pub fn new(text: impl Into<String>) -> Result<Self, BadHostName> {
+        let text = text.into();
+        let word = (1..=253).contains(&text.len())
+            && text.as_bytes()[0].is_ascii_alphanumeric()
+            && (text.bytes()).all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        if word || text.parse::<std::net::Ipv6Addr>().is_ok() {
+            Ok(Self(text))
+        } else {
+            Err(BadHostName(text))
+        }
+    }
+
+    /// The host as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for HostName {
+    type Error = BadHostName;
+
+    fn try_from(text: String) -> Result<Self, BadHostName> {
+        Self::new(text)
+    }
+}
+
+impl From<HostName> for String {
+    fn from(host: HostName) -> Self {
+        host.0
+    }
+}
+
+/// An absolute path on another machine, at most 4095 bytes of letters, digits and `/._+:@,=-`: it
+/// means nothing but itself in a shell, a configuration file and a guest's definition.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct RemotePath(pub(crate) String);
+
+/// The text can't be a [`RemotePath`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{}` is not a path here: expected an absolute one of letters, digits and `/._+:@,=-`, without `..`",
+    .0.escape_debug()
+)]
+pub struct BadRemotePath(pub String);
+
+impl RemotePath {
+    /// Parses a path.
+    pub fn new(text: impl Into<String>) -> Result<Self, BadRemotePath> {
+        let text = text.into();
+        let ok = text.starts_with('/')
+            && text.len() < 4096
+            && text.split('/').all(|part| part != "..")
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"/._+:@,=-".contains(&b));
+        if ok {
+            Ok(Self(text))
+        } else {
+            Err(BadRemotePath(text))
+        }
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for RemotePath {
+    type Error = BadRemotePath;
+
+    fn try_from(text: String) -> Result<Self, BadRemotePath> {
+        Self::new(text)
+    }
+}
+
+impl From<RemotePath> for String {
+    fn from(path: RemotePath) -> Self {
+        path.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +233,35 @@ mod tests {
             &"a".repeat(64),
         ] {
             assert!(Name::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_paths_mean_nothing_else() {
+        for good in ["rack-7.lab", "Node1", "10.0.0.1", "::1", "fe80::1"] {
+            assert!(HostName::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-oProxyCommand=id",
+            "a b",
+            "a\0",
+            "a\n",
+            "*",
+            "!a",
+            "a,b",
+            "a@b",
+            "%h",
+            "$(id)",
+            ":",
+        ] {
+            assert!(HostName::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(RemotePath::new("/opt/iperf3-3.17/bin/iperf3").is_ok());
+        for bad in [
+            "", "iperf3", "-x", "/a b", "/a\0", "/a\nb", "/../x", "/$(id)", "/a;b", "/\"x",
+        ] {
+            assert!(RemotePath::new(bad).is_err(), "{bad:?}");
         }
     }
 }

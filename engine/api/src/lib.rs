@@ -7,6 +7,7 @@
 
 pub mod diagnostic;
 pub mod digest;
+pub mod environment;
 pub mod event;
 pub mod exit;
 pub mod ids;

@@ -22,6 +22,9 @@ pub struct Plan {
     pub study_digest: Digest,
     /// Testbed plugin.
     pub testbed: Name,
+    /// The testbed plugin's options.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub testbed_options: Options,
     /// Effort.
     pub effort: Name,
     /// Seed of the order.
@@ -100,10 +103,11 @@ pub struct Machine {
     pub memory: ByteSize,
     /// Data NICs.
     pub nics: Vec<Link>,
-    /// Host image.
-    pub image: Name,
-    /// Guest image; also the peers' root.
-    pub guest_image: Name,
+    /// Host image; `None` where the machine runs what is installed on it.
+    pub image: Option<Name>,
+    /// Guest image; also the peers' root where the testbed makes them. `None` where neither is
+    /// needed.
+    pub guest_image: Option<Name>,
     /// Hypervisor plugin.
     pub hypervisor: Name,
     /// Version that must be seen when the machine is up (a prefix of what is reported).

@@ -134,6 +134,39 @@ pub trait Testbed: Plugin {
         None
     }
 
+    /// Whether its machines are booted from host images. Where they are not, they run what is
+    /// installed on them, and a study needs no rule that names an image.
+    fn boots_images(&self) -> bool {
+        true
+    }
+
+    /// Whether it needs root where vexp runs.
+    fn needs_root(&self) -> bool {
+        true
+    }
+
+    /// Looks at the machines that a run is going to use before it takes them, and changes nothing.
+    /// Machines that can't be looked at are findings, not errors. Empty where all is made anew.
+    ///
+    /// # Errors
+    /// The options can't be read.
+    async fn preflight(
+        &self,
+        _plan: &crate::plan::Plan,
+        _cx: &Context,
+    ) -> Result<Vec<Preflight>, PluginError> {
+        Ok(Vec::new())
+    }
+
+    /// Puts right what runs that died have left on machines, and says so in notes. Nothing where
+    /// machines end with their runs.
+    ///
+    /// # Errors
+    /// A machine can't be had: it can't be reached, or a run has it.
+    async fn collect(&self, _options: &Options, _cx: &Context) -> Result<(), PluginError> {
+        Ok(())
+    }
+
     /// Boots a machine and its peers from built images, or restores the nearest snapshot: see
     /// [`MachineRequest::boot`].
     async fn acquire(
@@ -143,15 +176,62 @@ pub trait Testbed: Plugin {
     ) -> Result<Box<dyn Lease>, PluginError>;
 }
 
+/// Something that a preflight looked at.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Preflight {
+    /// Machine, by its name in the inventory.
+    pub node: String,
+    /// What was looked at: `clock`, `NIC speed` …
+    pub what: String,
+    /// What is asked for; empty where nothing in particular is.
+    pub asked: String,
+    /// What was seen.
+    pub seen: String,
+    /// How they compare.
+    pub state: PreflightState,
+}
+
+/// How what was seen compares with what is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PreflightState {
+    /// As asked.
+    Fine,
+    /// Not as asked, but the study lets it, for this reason: a deviation.
+    Allowed(String),
+    /// Not as asked: no run. What to do about it.
+    Wrong(String),
+}
+
+impl Preflight {
+    /// The deviation that it is, if it is one.
+    pub fn deviation(&self) -> Option<crate::plan::Deviation> {
+        match &self.state {
+            PreflightState::Allowed(reason) => Some(crate::plan::Deviation {
+                subject: format!("machine {}", self.node),
+                property: self.what.clone(),
+                asked: self.asked.clone(),
+                used: self.seen.clone(),
+                reason: reason.clone(),
+            }),
+            PreflightState::Fine | PreflightState::Wrong(_) => None,
+        }
+    }
+}
+
 /// What a testbed is asked for.
 #[derive(Clone, Debug)]
 pub struct MachineRequest {
+    /// The testbed's options.
+    pub options: Options,
+    /// The run, as its folder is called: for the record of what is taken.
+    pub run: Name,
     /// The machine.
     pub machine: Machine,
-    /// Files of the host image.
-    pub image: ImageFiles,
-    /// Files of the guest image, which is also the peers' root.
-    pub guest_image: ImageFiles,
+    /// Files of the host image, if it has one.
+    pub image: Option<ImageFiles>,
+    /// Files of the guest image, which is also the root of peers that are made.
+    pub guest_image: Option<ImageFiles>,
     /// Files of the testbed's own images ([`Testbed::images`]), by name.
     pub tools: BTreeMap<Name, ImageFiles>,
     /// Guests that are to run.

@@ -8,7 +8,8 @@
 //! RUN/events.jsonl                 one Event a line
 //! RUN/blocks/BLOCK/block.json      BlockRecord
 //! RUN/blocks/BLOCK/console.log     serial console of the machine
-//! RUN/blocks/BLOCK/env/NODE/*.txt  what was asked about each node, raw
+//! RUN/blocks/BLOCK/environment.json Environment: what nodes were before the trials and after them
+//! RUN/blocks/BLOCK/env/NODE.txt    what each node answered before, raw; after: env-after/NODE.txt
 //! RUN/trials/TRIAL/trial.json      TrialRecord; its presence means that the trial has ended
 //! RUN/trials/TRIAL/raw/*           raw artefacts as they came, and FILE.times beside FILE: see
 //!                                  write_line_times
@@ -73,6 +74,9 @@ pub struct BlockRecord {
     pub restored: Option<u32>,
     /// Seconds of each guest's boot, in order of the boots.
     pub guest_boots: Vec<GuestBoot>,
+    /// What was another after the trials than before them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<crate::environment::Difference>,
 }
 
 /// One boot of a guest.

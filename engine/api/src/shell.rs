@@ -4,11 +4,14 @@
 //! what they must, so that `$(…)`, quotes and newlines arrive as they are.
 
 use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
 use crate::ids::Name;
+use crate::site::SshTarget;
 
 /// A program with arguments, a deadline and its standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,6 +256,21 @@ pub trait Shell: Send + Sync + std::fmt::Debug {
             .await
             .map(drop)
     }
+}
+
+/// Makes connections to nodes.
+#[async_trait]
+pub trait Connect: Send + Sync {
+    /// Connects to a node that may still be booting: tries until `deadline` has passed, unless it is
+    /// clear that waiting won't help. The connection's files are made in `sockets`, a folder that
+    /// must be private to the caller and whose path must be short (unix(7)).
+    async fn connect(
+        &self,
+        node: &Name,
+        target: &SshTarget,
+        sockets: &Path,
+        deadline: Duration,
+    ) -> Result<Arc<dyn Shell>, ShellError>;
 }
 
 /// A program that was started.

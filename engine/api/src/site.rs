@@ -6,12 +6,44 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Name;
+use crate::ids::{HostName, Name, RemotePath};
 use crate::sample::NodeRole;
 
 /// How to reach a node over SSH. Host keys are known beforehand: there is no trust on first use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SshTarget {
+#[serde(rename_all = "snake_case")]
+pub enum SshTarget {
+    /// A node whose keys were made with it.
+    Keyed(KeyedTarget),
+    /// A node that ssh finds, and logs in to, as a configuration file says.
+    Configured(ConfiguredTarget),
+}
+
+impl SshTarget {
+    /// Address on the control network, where it is known to other nodes too.
+    pub fn control(&self) -> Option<IpAddr> {
+        match self {
+            Self::Keyed(target) => Some(target.address),
+            Self::Configured(target) => target.control,
+        }
+    }
+}
+
+impl From<KeyedTarget> for SshTarget {
+    fn from(target: KeyedTarget) -> Self {
+        Self::Keyed(target)
+    }
+}
+
+impl From<ConfiguredTarget> for SshTarget {
+    fn from(target: ConfiguredTarget) -> Self {
+        Self::Configured(target)
+    }
+}
+
+/// A node that is reached by a key, and by nothing that the user's configuration says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyedTarget {
     /// Address on the control network.
     pub address: IpAddr,
     /// Port.
@@ -22,6 +54,25 @@ pub struct SshTarget {
     pub identity: PathBuf,
     /// File with exactly the keys that are accepted.
     pub known_hosts: PathBuf,
+}
+
+/// A node that is reached as ssh_config(5) says: users, ports, keys, agents, jump hosts and known
+/// hosts all stand in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfiguredTarget {
+    /// What ssh is asked for.
+    pub host: HostName,
+    /// The file that ssh reads (`ssh -F`). It must be strict about host keys, and must not ask.
+    pub config: PathBuf,
+    /// Address on the control network that other nodes reach it by, if there is one.
+    #[serde(default)]
+    pub control: Option<IpAddr>,
+    /// Whether programs are run by way of `sudo --non-interactive`.
+    #[serde(default)]
+    pub sudo: bool,
+    /// Programs by name that are found elsewhere on this node.
+    #[serde(default)]
+    pub tools: BTreeMap<String, RemotePath>,
 }
 
 /// A node that is up, or a guest that will be.
@@ -66,6 +117,33 @@ pub struct GuestSlot {
     /// A newc cpio archive with the guest's identity, appended to its initramfs; a file that the
     /// worker can read.
     pub seed: PathBuf,
+    /// What it boots from, on its host.
+    #[serde(default)]
+    pub files: GuestFiles,
+}
+
+/// Where a host has the parts of the guest image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestFiles {
+    /// Kernel.
+    pub kernel: RemotePath,
+    /// Initramfs, an uncompressed cpio archive whose length is a multiple of 512 bytes.
+    pub initramfs: RemotePath,
+    /// Block device with the root, a squashfs.
+    pub root: RemotePath,
+}
+
+impl Default for GuestFiles {
+    /// Where vexp's own host images have them: the guest image is the machine's second disk, and
+    /// mounted.
+    fn default() -> Self {
+        let path = |text: &str| RemotePath(text.to_owned());
+        Self {
+            kernel: path("/srv/guest/boot/vmlinuz"),
+            initramfs: path("/srv/guest/boot/initramfs.img"),
+            root: path("/dev/vdb"),
+        }
+    }
 }
 
 /// The machines of a lease.

@@ -227,6 +227,9 @@ pub struct Overlay {
     pub hardware: BTreeMap<Name, HardwareRule>,
     /// Replacement for every guest's shape.
     pub guest: Option<GuestRule>,
+    /// The testbed plugin's own options.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
 }
 
 /// Factor on link rates.
@@ -269,8 +272,8 @@ pub struct SoftwareRule {
     pub version: String,
     /// Version that is used; must be seen when the machine is up.
     pub used: String,
-    /// Host image.
-    pub image: Name,
+    /// Host image; none on testbeds whose machines run what is installed on them.
+    pub image: Option<Name>,
     /// Guest image, on hypervisors with guests.
     pub guest_image: Option<Name>,
     /// Toolstack that is used instead, if the asked one can't drive that version.

@@ -132,11 +132,32 @@ pub(crate) enum Verb {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Say what this machine can do, and what it lacks
+    /// Say what this machine can do, and what it lacks; or what the machines of a study are like
+    ///
+    /// With a study: looks at the machines of its inventory as `run` does before it takes them, and
+    /// says where they are not what the study asks for. Nothing is changed on them.
     Doctor {
+        /// The study whose machines are looked at
+        file: Option<PathBuf>,
+        /// How much of it: quick, standard, full, as the study defines them
+        #[arg(long, default_value = "quick", requires = "file")]
+        effort: Name,
+        /// The study's testbed
+        #[arg(long, default_value = "hosts", requires = "file")]
+        testbed: Name,
         /// How to print it
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+    },
+    /// Put right what runs that died have left on a study's machines
+    ///
+    /// A run does the same with the machines that it takes. What others have made is left alone.
+    Release {
+        /// The study whose machines are looked at
+        file: PathBuf,
+        /// The study's testbed
+        #[arg(long, default_value = "hosts")]
+        testbed: Name,
     },
     /// Evaluates a spec in a bounded child.
     #[command(hide = true)]

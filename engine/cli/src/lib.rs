@@ -27,8 +27,13 @@ pub fn registry() -> Registry {
     let snapshots = store.map(|root| root.join("snapshots-v1"));
     let emulated = Emulated::new(executable(), snapshots.clone());
     let in_virtual_time = Emulated::in_virtual_time(executable(), snapshots);
-    let plugins = vexp_plugins::registry();
-    plugins.testbed(emulated).testbed(in_virtual_time)
+    let registry = vexp_plugins::registry();
+    let ssh = std::sync::Arc::new(vexp_engine::run::ssh::Ssh);
+    let hosts = vexp_plugins::testbed::hosts::Hosts::new(ssh, registry.hypervisors().clone());
+    registry
+        .testbed(emulated)
+        .testbed(in_virtual_time)
+        .testbed(hosts)
 }
 
 /// This binary's own path, for the processes that it starts.

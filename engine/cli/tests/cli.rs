@@ -28,6 +28,7 @@ fn help_of_every_verb() {
         "compare",
         "runs",
         "doctor",
+        "release",
     ] {
         let help = vexp(&[verb, "--help"]);
         assert_eq!((help.code, help.err.as_str()), (0, ""));

@@ -37,7 +37,8 @@ fn quick_plan_of_the_paper() {
     let mut text = String::new();
     for block in &plan.blocks {
         let machine = &block.machine;
-        let of = (&machine.image, machine.max_vms, machine.peers);
+        let image = machine.image.as_ref().unwrap();
+        let of = (image, machine.max_vms, machine.peers);
         text.push_str(&format!("{} {of:?}\n", block.id));
         for trial in &block.trials {
             let monitors: Vec<_> = trial.monitors.iter().map(|used| &used.tool).collect();

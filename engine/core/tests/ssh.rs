@@ -15,6 +15,7 @@ use sshd::Sshd;
 use tokio::task::JoinSet;
 use vexp_api::ids::Name;
 use vexp_api::shell::{Cmd, Output, Shell, ShellError};
+use vexp_api::site::{KeyedTarget, SshTarget};
 use vexp_engine::run::ssh::SshShell;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -22,7 +23,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// A server and a shell on it, or `None` where there can be none.
 async fn connected() -> Option<(Sshd, SshShell)> {
     let sshd = Sshd::start()?;
-    let shell = SshShell::connect_when_up(&host(), &sshd.target(), sshd.sockets(), SOON)
+    let shell = SshShell::connect_when_up(&host(), &sshd.target().into(), sshd.sockets(), SOON)
         .await
         .unwrap();
     Some((sshd, shell))
@@ -451,10 +452,11 @@ async fn a_wrong_or_missing_host_key_is_refused_at_once() {
     let other = sshd.known_hosts("other", Some(&sshd.client_key()));
     let none = sshd.known_hosts("none", None);
     for known_hosts in [other, none] {
-        let target = vexp_api::site::SshTarget {
+        let target = KeyedTarget {
             known_hosts,
             ..sshd.target()
         };
+        let target = target.into();
         let start = Instant::now();
         let error = SshShell::connect_when_up(&host(), &target, sshd.sockets(), SOON * 6)
             .await
@@ -471,7 +473,7 @@ async fn waits_for_a_server_that_starts_late_and_not_for_ever() {
     };
     sshd.wait_until_up();
     sshd.end();
-    let (node, target) = (host(), sshd.target());
+    let (node, target) = (host(), SshTarget::from(sshd.target()));
     let error = SshShell::connect_when_up(&node, &target, sshd.sockets(), Duration::from_secs(1))
         .await
         .unwrap_err();

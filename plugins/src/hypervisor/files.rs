@@ -5,13 +5,6 @@ use vexp_api::plugin::{Node, PluginError};
 use vexp_api::shell::Cmd;
 use vexp_api::site::GuestSlot;
 
-/// Kernel of the guest image, whose root is mounted on the host.
-pub(super) const KERNEL: &str = "/srv/guest/boot/vmlinuz";
-/// Its initramfs, an uncompressed cpio archive: a second archive can follow at once, as its
-/// length is a multiple of 512 bytes.
-const INITRAMFS: &str = "/srv/guest/boot/initramfs.img";
-/// Device with the guest image's root.
-pub(super) const ROOT: &str = "/dev/vdb";
 /// Kernel parameters of every guest but its console: it boots fast and is gone if it panics.
 pub(super) const KERNEL_PARAMETERS: &str =
     "quiet panic=-1 net.ifnames=0 mitigations=off random.trust_cpu=on";
@@ -21,8 +14,8 @@ pub(super) fn folder(guest: &GuestSlot) -> String {
     format!("/run/vexp/guests/{}", guest.node.name)
 }
 
-/// Makes the guest's folder with `initramfs` in it: the image's, then the guest's seed. Returns
-/// its path.
+/// Makes the guest's folder with `initramfs` in it: the image's, then the guest's seed, which can
+/// follow at once as the first one's length is a multiple of 512 bytes. Returns its path.
 pub(super) async fn initramfs(
     host: &Node,
     guest: &GuestSlot,
@@ -43,7 +36,12 @@ pub(super) async fn initramfs(
     let of = format!("of={path}");
     let commands = [
         Cmd::new("mkdir").args(["-p", "-m", "0700", "--", &folder]),
-        Cmd::new("dd").args([&format!("if={INITRAMFS}"), &of, "bs=1M", "status=none"]),
+        Cmd::new("dd").args([
+            &format!("if={}", guest.files.initramfs),
+            &of,
+            "bs=1M",
+            "status=none",
+        ]),
         Cmd::new("dd")
             .args([&of, "oflag=append", "conv=notrunc", "status=none"])
             .stdin(seed),

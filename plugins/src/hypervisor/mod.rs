@@ -7,5 +7,8 @@ mod mac;
 mod network;
 #[cfg(test)]
 mod testing;
-mod version;
+pub(crate) mod version;
+
 pub mod xen;
+
+pub(crate) use network::default_bridge;

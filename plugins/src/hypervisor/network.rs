@@ -125,7 +125,7 @@ pub(super) async fn address_host(
 }
 
 /// The bridge that a data NIC without one is joined to.
-pub(super) fn default_bridge(nic: &Name) -> String {
+pub(crate) fn default_bridge(nic: &Name) -> String {
     // Interface names have at most 15 characters.
     let nic: String = nic.as_str().chars().take(12).collect();
     format!("br-{nic}")

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vexp_api::plan::{Link, Machine};
 use vexp_api::plugin::{Hypervisor, Node};
 use vexp_api::sample::NodeRole;
-use vexp_api::site::{DataAddress, GuestNic, GuestSlot, NodeInfo, SshTarget};
+use vexp_api::site::{DataAddress, GuestFiles, GuestNic, GuestSlot, KeyedTarget, NodeInfo};
 use vexp_api::spec::GuestShape;
 use vexp_testkit::{FakeShell, context};
 
@@ -34,8 +34,8 @@ pub(super) fn machine(hypervisor: &str, version: &str) -> Machine {
             model: name("e1000"),
             rate: "200Mb/s".parse().unwrap(),
         }],
-        image: name("host-image"),
-        guest_image: name("guest"),
+        image: Some(name("host-image")),
+        guest_image: Some(name("guest")),
         hypervisor: name(hypervisor),
         version: version.to_owned(),
         toolstack: None,
@@ -82,13 +82,14 @@ pub(super) fn slot() -> (tempfile::TempDir, GuestSlot) {
         node: NodeInfo {
             name: name("vm1"),
             role: NodeRole::Guest,
-            ssh: SshTarget {
+            ssh: KeyedTarget {
                 address: "198.19.0.11".parse().unwrap(),
                 port: 22,
                 user: name("root"),
                 identity: "/id".into(),
                 known_hosts: "/known".into(),
-            },
+            }
+            .into(),
             data: Vec::new(),
         },
         nics: vec![
@@ -96,6 +97,7 @@ pub(super) fn slot() -> (tempfile::TempDir, GuestSlot) {
             nic("52:54:00:02:00:01", "br-data0"),
         ],
         seed,
+        files: GuestFiles::default(),
     };
     (folder, slot)
 }

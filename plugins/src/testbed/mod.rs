@@ -1,3 +1,4 @@
 //! Testbeds: where machines come from.
 
 pub mod emulated;
+pub mod hosts;

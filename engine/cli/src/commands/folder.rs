@@ -97,6 +97,16 @@ impl Run {
         })
     }
 
+    /// Adds deviations that were seen on the machines, each once.
+    pub(super) fn deviate(&mut self, deviations: Vec<Deviation>) -> Result<(), Failure> {
+        for deviation in deviations {
+            if !self.record.deviations.contains(&deviation) {
+                self.record.deviations.push(deviation);
+            }
+        }
+        self.write("run.json", &self.record)
+    }
+
     /// What is expected of blocks with trials that have no record yet.
     fn missing(&self, mut costs: Vec<BlockCost>) -> Vec<BlockCost> {
         for cost in &mut costs {
@@ -136,7 +146,7 @@ impl Run {
             .into_iter()
             .map(|image| (image.name, image.files))
             .collect();
-        let costs = self.missing(dispatch::expected(plan, &images, &*testbed));
+        let costs = self.missing(dispatch::expected(plan, &images, &*testbed, &self.id));
         let estimate_s: f64 = costs.iter().map(BlockCost::seconds).sum();
         if self.record.estimate_s.is_some() {
             self.record.estimate_s = Some(estimate_s);

@@ -11,6 +11,7 @@ mod history;
 mod identity;
 mod parse;
 mod plan;
+mod preflight;
 mod report;
 mod run;
 mod runs;
@@ -20,7 +21,7 @@ mod worker;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 
-use crate::args::{Args, Verb};
+use crate::args::{Args, StudyArgs, Verb};
 use crate::error::{Failure, OrExit as _};
 
 /// Carries a verb out.
@@ -63,7 +64,24 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
         Verb::Verify(args) => bundle::verify::run(&args, registry),
         Verb::Compare(args) => compare::run(&args, registry),
         Verb::Runs { runs, format } => runs::run(&runs, format),
-        Verb::Doctor { format } => doctor::run(format),
+        Verb::Doctor {
+            file: None, format, ..
+        } => doctor::run(format),
+        Verb::Doctor {
+            file: Some(file),
+            effort,
+            testbed,
+            format,
+        } => {
+            let study = StudyArgs {
+                file,
+                effort,
+                testbed,
+                only: None,
+            };
+            preflight::run(&study, format, registry)
+        }
+        Verb::Release { file, testbed } => preflight::collect(&file, &testbed, registry),
         Verb::EvalSpec => {
             vexp_engine::load::child_main(&mut std::io::stdin(), &mut std::io::stdout())
                 .or_exit(Exit::Usage)?;

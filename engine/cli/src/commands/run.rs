@@ -12,7 +12,7 @@ use vexp_engine::run::files;
 
 use super::calibrate::{self, Found};
 use super::folder::Run;
-use super::{build, identity, report, study};
+use super::{build, identity, preflight, report, study};
 use crate::args::{Expected, ImageArgs, RunsArgs, StudyArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -47,7 +47,7 @@ pub(super) fn run(
             plan.testbed
         )));
     }
-    if !rustix::process::geteuid().is_root() {
+    if testbed.needs_root() && !rustix::process::geteuid().is_root() {
         return Err(Failure::new(
             Exit::Infrastructure,
             "building images and running labs need root (mounts, namespaces, taps)",
@@ -77,12 +77,17 @@ pub(super) fn run(
         plan = study::planned(&checked, study_args, Some(&found.calibration))?;
         render::say(&render::plan::link(&plan, None, found.measured.as_deref()));
     }
-    let built = build::images(&plan.images, image_args, progress.as_ref());
+    let deviations = preflight::deviations(&testbed, &plan)?;
+    let built = match plan.images.as_slice() {
+        [] => Ok(Vec::new()),
+        names => build::images(names, image_args, progress.as_ref()),
+    };
     let built = built.inspect_err(|_| progress.finish())?;
     let mut run = match &runs.resume {
         Some(path) => Run::again(path, &plan)?,
         None => Run::new(&runs.runs, checked.study(), &plan, &loaded, &built)?,
     };
+    run.deviate(deviations)?;
     if let Some(found) = &found {
         found.copy_to(&run.path)?;
     }
@@ -108,7 +113,8 @@ pub(super) fn run(
     Ok(exit(summary, verdicts))
 }
 
-fn testbed(plan: &Plan, registry: &Registry) -> Result<Arc<dyn Testbed>, Failure> {
+/// The plan's testbed.
+pub(super) fn testbed(plan: &Plan, registry: &Registry) -> Result<Arc<dyn Testbed>, Failure> {
     let all = registry.testbeds();
     all.get(plan.testbed.as_str()).cloned().ok_or_else(|| {
         let known: Vec<&str> = all.keys().copied().collect();

@@ -25,7 +25,25 @@ impl EventSink for Lines {
     }
 }
 
+/// How often a worker looks whether it is still wanted.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Ends this process when the one that has started it has ended, however that came: its machines may
+/// be somebody else's by now. Where a lab has its own processes, the kernel does the same at once.
+fn end_with_parent() {
+    let parent = rustix::process::getppid();
+    std::thread::spawn(move || {
+        while rustix::process::getppid() == parent {
+            std::thread::sleep(LOOK);
+        }
+        // Cannot fail: the process exists.
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    });
+}
+
 pub(super) fn run(manifest: &Path, registry: &Registry) -> Result<Exit, Failure> {
+    end_with_parent();
     let manifest: Manifest = files::read_json(manifest).or_exit(Exit::Usage)?;
     let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
     let worked = runtime.block_on(worker::work(&manifest, registry, Arc::new(Lines)));

@@ -117,7 +117,8 @@ pub(crate) fn text(plan: &Plan, scale: Option<&LinkScale>, measured: Option<&str
         block.trials.iter().map(|trial| {
             vec![
                 trial.id.to_string(),
-                block.machine.image.to_string(),
+                (block.machine.image.as_ref())
+                    .map_or_else(|| "installed".to_owned(), ToString::to_string),
                 match &trial.load {
                     Some(load) => format!("{} under {}", trial.traffic.tool, load.tool),
                     None => trial.traffic.tool.to_string(),

@@ -35,6 +35,8 @@ pub struct CheckedStudy {
     tools: BTreeMap<Name, Vec<Name>>,
     virtual_time: BTreeSet<Name>,
     counting: BTreeMap<Name, Counting>,
+    /// Testbeds whose machines run what is installed on them.
+    installed: BTreeSet<Name>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -71,6 +73,11 @@ impl CheckedStudy {
             Some(Counting::RealTime) => !self.virtual_time(testbed),
             Some(Counting::VirtualTime) => self.virtual_time(testbed),
         }
+    }
+
+    /// Whether a testbed's machines are booted from host images.
+    pub fn boots_images(&self, testbed: &Name) -> bool {
+        !self.installed.contains(testbed)
     }
 
     /// What is allowed but probably not meant.
@@ -149,6 +156,12 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
             ))
         })
         .collect();
+    let installed = registry
+        .testbeds()
+        .iter()
+        .filter(|(_, plugin)| !plugin.boots_images())
+        .filter_map(|(name, _)| Name::new(*name).ok())
+        .collect();
     Ok(CheckedStudy {
         study,
         digest,
@@ -161,6 +174,7 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
         counting: (registry.measures().iter())
             .filter_map(|(name, plugin)| Some((Name::new(*name).ok()?, plugin.counting())))
             .collect(),
+        installed,
         warnings: all,
     })
 }

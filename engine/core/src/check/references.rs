@@ -221,6 +221,18 @@ fn testbeds(cx: &Cx<'_>, findings: &mut Findings<'_>) {
                 &hypervisor,
                 findings,
             );
+            let boots = (cx.registry.testbeds().get(name.as_str()))
+                .is_none_or(|plugin| plugin.boots_images());
+            if boots && rule.image.is_none() {
+                let message = format!("testbed `{name}` boots machines and needs an image");
+                let help = Some("name the image that has this version".to_owned());
+                findings.rule("no-image", &at, message, help, &[]);
+            }
+            if !boots && rule.image.is_some() {
+                let message = format!("machines of testbed `{name}` run what is installed on them");
+                let help = Some("leave the image out".to_owned());
+                findings.rule("no-image", &at.key("image"), message, help, &[]);
+            }
             let asked = cx.study.platforms.values().any(|platform| {
                 platform.hypervisor == rule.hypervisor && platform.version == rule.version
             });

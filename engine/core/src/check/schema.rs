@@ -228,6 +228,7 @@ const OVERLAY: Kind = Kind::Record(&[
             must("reason", Kind::Text),
         ]),
     ),
+    empty("options", Kind::Options),
 ]);
 
 const CALIBRATE: Kind = Kind::Record(&[
@@ -242,7 +243,7 @@ const SOFTWARE: Kind = Kind::Record(&[
     must("hypervisor", Kind::Name),
     must("version", Kind::Text),
     must("used", Kind::Text),
-    must("image", Kind::Name),
+    may("image", Kind::Name),
     may("guest_image", Kind::Name),
     may("toolstack", Kind::Name),
     must("reason", Kind::Text),

@@ -49,6 +49,7 @@ fn registry(contracts: &Contracts) -> String {
     for (kind, plugins) in [
         ("hypervisors", &contracts.hypervisors),
         ("measures", &contracts.measures),
+        ("testbeds", &contracts.testbeds),
     ] {
         text.push_str(&format!("  {kind} = {{\n"));
         for (name, source) in plugins {
@@ -229,6 +230,7 @@ fn options(
 ) -> Option<Diagnostic> {
     let plugins = match used.kind {
         "hypervisors" => &contracts.hypervisors,
+        "testbeds" => &contracts.testbeds,
         _ => &contracts.measures,
     };
     plugins.get(&used.plugin)?;

@@ -28,6 +28,7 @@ pub(super) struct Request {
 pub(super) struct Contracts {
     pub(super) hypervisors: BTreeMap<String, String>,
     pub(super) measures: BTreeMap<String, String>,
+    pub(super) testbeds: BTreeMap<String, String>,
 }
 
 impl Contracts {
@@ -41,6 +42,11 @@ impl Contracts {
                 .collect(),
             measures: registry
                 .measures()
+                .iter()
+                .map(|(name, plugin)| own((name, plugin.contract())))
+                .collect(),
+            testbeds: registry
+                .testbeds()
                 .iter()
                 .map(|(name, plugin)| own((name, plugin.contract())))
                 .collect(),

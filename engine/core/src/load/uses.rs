@@ -7,7 +7,7 @@ use super::path::FieldPath;
 /// One use of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PluginUse {
-    /// `hypervisors` or `measures`.
+    /// `hypervisors`, `measures` or `testbeds`.
     pub(crate) kind: &'static str,
     /// The plugin.
     pub(crate) plugin: String,
@@ -36,6 +36,14 @@ pub(crate) fn of(study: &Value) -> Vec<PluginUse> {
             let path = path.key("monitors").index(i);
             push(&mut found, "measures", "tool", value, &path);
         }
+    }
+    for (name, overlay) in records(study.get("testbeds")) {
+        found.push(PluginUse {
+            kind: "testbeds",
+            plugin: name.to_owned(),
+            path: FieldPath::of(&["testbeds", name]).key("options"),
+            given: overlay.get("options").is_some(),
+        });
     }
     found
 }

@@ -88,7 +88,10 @@ fn platform(study: &Study, overlay: &Overlay, name: &Name, found: &mut BTreeSet<
         if let Some(kernel) = &platform.kernel
             && platform.version != rule.used
         {
-            let used = format!("the kernel of image {}", rule.image);
+            let used = match &rule.image {
+                Some(image) => format!("the kernel of image {image}"),
+                None => "the kernel that is installed".to_owned(),
+            };
             add(found, &subject, "kernel", kernel, used, reason);
         }
         if let (Some(asked), Some(used)) = (&platform.toolstack, &rule.toolstack) {

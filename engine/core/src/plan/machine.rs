@@ -25,11 +25,13 @@ pub(super) fn guest(overlay: &Overlay, platform: &Platform) -> Option<GuestShape
     })
 }
 
-/// The machine for a platform on a hardware profile. `None` only where a checked study has names
-/// that lead nowhere, which it has not.
+/// The machine for a platform on a hardware profile. Where machines are not booted from images
+/// (`boots`), one without a rule has the version that the study asks for. `None` only where a checked
+/// study has names that lead nowhere, which it has not.
 pub(super) fn of(
     checked: &CheckedStudy,
     overlay: &Overlay,
+    boots: bool,
     platform_name: &Name,
     hardware_name: &Name,
 ) -> Option<Machine> {
@@ -37,7 +39,16 @@ pub(super) fn of(
     let platform = study.platforms.get(platform_name)?;
     let hardware = study.hardware.get(hardware_name)?;
     let traits = checked.traits().get(&platform.hypervisor)?;
-    let software = software(overlay, platform)?;
+    let software = software(overlay, platform);
+    if boots && software.is_none() {
+        return None;
+    }
+    let guest_image = match software.and_then(|rule| rule.guest_image.clone()) {
+        Some(image) => Some(image),
+        // Peers that are made need a root also where there are no guests.
+        None if boots || platform.guest.is_some() => Some(Name::new("guest").ok()?),
+        None => None,
+    };
     let rule = overlay.hardware.get(hardware_name);
     let factor = overlay.link.as_ref().map_or(1.0, |link| link.factor);
     let default = |names: &[&'static str]| names.first().and_then(|name| Name::new(*name).ok());
@@ -58,17 +69,14 @@ pub(super) fn of(
         cpus: rule.and_then(|rule| rule.cpus).unwrap_or(hardware.cpus),
         memory: rule.and_then(|rule| rule.memory).unwrap_or(hardware.memory),
         nics,
-        image: software.image.clone(),
-        guest_image: match &software.guest_image {
-            Some(image) => image.clone(),
-            // Peers need a root also where there are no guests.
-            None => Name::new("guest").ok()?,
-        },
+        image: software.and_then(|rule| rule.image.clone()),
+        guest_image,
         hypervisor: platform.hypervisor.clone(),
-        version: software.used.clone(),
+        version: software
+            .map_or(&platform.version, |rule| &rule.used)
+            .clone(),
         toolstack: software
-            .toolstack
-            .clone()
+            .and_then(|rule| rule.toolstack.clone())
             .or_else(|| platform.toolstack.clone())
             .or_else(|| default(traits.toolstacks)),
         scheduler: platform

@@ -153,6 +153,7 @@ impl Cx<'_> {
         let images: BTreeSet<_> = blocks
             .iter()
             .flat_map(|block| [&block.machine.image, &block.machine.guest_image])
+            .flatten()
             .chain(self.checked.tools(self.testbed))
             .cloned()
             .collect();
@@ -161,6 +162,7 @@ impl Cx<'_> {
             study: study.name.clone(),
             study_digest: self.checked.digest().clone(),
             testbed: self.testbed.clone(),
+            testbed_options: self.overlay.options.clone(),
             effort: effort.clone(),
             seed: study.seed,
             calibration,
@@ -200,7 +202,8 @@ impl Cx<'_> {
                 if !wanted(&self.effort.platforms, platform_name) {
                     continue;
                 }
-                if machine::software(&self.overlay, platform).is_none() {
+                let boots = self.checked.boots_images(self.testbed);
+                if boots && machine::software(&self.overlay, platform).is_none() {
                     let reason = format!(
                         "testbed `{}` has no rule for {} {}",
                         self.testbed, platform.hypervisor, platform.version
@@ -230,9 +233,9 @@ impl Cx<'_> {
         Ok(groups)
     }
 
-    /// The kept boot that a repetition starts from.
+    /// The kept boot that a repetition starts from. What is not booted can't be kept.
     fn boot(&self, repetition: u32) -> Option<u32> {
-        let boots = self.effort.boots?;
+        let boots = (self.effort.boots).filter(|_| self.checked.boots_images(self.testbed))?;
         Some((repetition - 1) % boots.max(1) + 1)
     }
 
@@ -298,8 +301,9 @@ impl Cx<'_> {
         let mut repetitions: BTreeMap<u32, Vec<Block>> = BTreeMap::new();
         for ((repetition, platform, hardware, vms), mut trials) in groups {
             let id = Name::new(format!("{platform}.{hardware}.v{vms}.r{repetition}"))?;
-            let Some(machine) = machine::of(self.checked, &self.overlay, &platform, &hardware)
-            else {
+            let boots = self.checked.boots_images(self.testbed);
+            let machine = machine::of(self.checked, &self.overlay, boots, &platform, &hardware);
+            let Some(machine) = machine else {
                 continue;
             };
             Rng::new(study.seed, &format!("block {id}")).shuffle(&mut trials);

@@ -1,9 +1,11 @@
 //! A block's machines, connected: the host, its guests and the traffic peers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use vexp_api::environment::{Environment, Facts, compare};
 use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
@@ -105,10 +107,6 @@ impl<'a> Bench<'a> {
                 .prepare(&host, &site.host_nics, machine, &cx)
                 .await?
         };
-        // What was restored again is what it was the first time.
-        if manifest.grow.is_none() && (!site.restored || manifest.block.repetition == 1) {
-            environment::record(&host, &folder.join("env").join(host.name.as_str())).await?;
-        }
         let guests = guests
             .into_iter()
             .zip(running)
@@ -132,9 +130,50 @@ impl<'a> Bench<'a> {
                 boot_s: manifest.boot_s,
                 restored: site.restored.then_some(site.running),
                 guest_boots: Vec::new(),
+                changed: Vec::new(),
             },
             manifest,
         })
+    }
+
+    /// Asks nodes what they are; the answers go to `folder` of the block's. Where all ends with the
+    /// block, the machine under test stands for what came of its image. What was restored again is
+    /// what it was the first time, and is not asked.
+    pub(super) async fn look(&self, folder: &str) -> Result<BTreeMap<String, Facts>, FileError> {
+        let site = &self.manifest.site;
+        if site.restored && self.manifest.block.repetition > 1 {
+            return Ok(BTreeMap::new());
+        }
+        let mut nodes = vec![self.host.clone()];
+        if !site.disposable {
+            nodes.extend(self.guests());
+            nodes.extend(self.peers.iter().flatten().cloned());
+        }
+        environment::record(&nodes, &self.folder().join(folder)).await
+    }
+
+    /// Keeps what the nodes were, and what has changed about them.
+    pub(super) fn write_environment(
+        &mut self,
+        before: BTreeMap<String, Facts>,
+        after: BTreeMap<String, Facts>,
+    ) -> Result<(), FileError> {
+        if before.is_empty() {
+            return Ok(());
+        }
+        let environment = Environment {
+            format: vexp_api::environment::FORMAT,
+            before,
+            after,
+        };
+        files::write_json(&self.folder().join("environment.json"), &environment)?;
+        let changed = compare(&environment.before, &environment.after);
+        self.record.changed = changed.differences;
+        self.write_record()
+    }
+
+    fn folder(&self) -> PathBuf {
+        files::block_dir(&self.manifest.run, &self.manifest.block.id)
     }
 
     /// The guests that run.
@@ -223,8 +262,7 @@ impl<'a> Bench<'a> {
 
     /// Writes the block's record as it is now.
     pub(super) fn write_record(&self) -> Result<(), FileError> {
-        let folder = files::block_dir(&self.manifest.run, &self.manifest.block.id);
-        files::write_json(&folder.join("block.json"), &self.record)
+        files::write_json(&self.folder().join("block.json"), &self.record)
     }
 }
 

@@ -16,6 +16,7 @@ use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, PluginError, 
 use vexp_api::record::{Outcome, TrialRecord};
 use vexp_api::shell::tail;
 use vexp_api::site::Site;
+use vexp_api::spec::Options;
 
 use crate::plan::estimate::{self, BlockCost};
 
@@ -197,7 +198,14 @@ async fn run_block(
     });
     let folder = files::block_dir(request.run, &block.id);
     files::create_dir(&folder)?;
-    let machine = machine(block, request.images, &*request.testbed)?;
+    let options = &request.plan.testbed_options;
+    let machine = machine(
+        block,
+        request.images,
+        &*request.testbed,
+        options,
+        request.id,
+    )?;
     let cx = Context {
         events: Arc::clone(events),
         logs: folder.clone(),
@@ -236,6 +244,8 @@ fn machine(
     block: &Block,
     images: &BTreeMap<Name, ImageFiles>,
     testbed: &dyn Testbed,
+    options: &Options,
+    run: &Name,
 ) -> Result<MachineRequest, BlockError> {
     let image = |name: &Name| {
         let files = images.get(name).cloned();
@@ -248,8 +258,10 @@ fn machine(
     }
     Ok(MachineRequest {
         tools,
-        image: image(&block.machine.image)?,
-        guest_image: image(&block.machine.guest_image)?,
+        options: options.clone(),
+        run: run.clone(),
+        image: block.machine.image.as_ref().map(image).transpose()?,
+        guest_image: block.machine.guest_image.as_ref().map(image).transpose()?,
         machine: block.machine.clone(),
         vms: block.vms,
         boot: block.boot,
@@ -261,9 +273,11 @@ pub fn expected(
     plan: &Plan,
     images: &BTreeMap<Name, ImageFiles>,
     testbed: &dyn Testbed,
+    run: &Name,
 ) -> Vec<BlockCost> {
     estimate::blocks(plan, testbed.virtual_time(), |block| {
-        testbed.kept(&machine(block, images, testbed).ok()?)
+        let machine = machine(block, images, testbed, &plan.testbed_options, run);
+        testbed.kept(&machine.ok()?)
     })
 }
 

@@ -1,38 +1,105 @@
-//! What a node is: asked in a few commands, kept raw beside the results.
+//! What a node is: asked in one script, kept raw beside the results, and read as facts.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use vexp_api::environment::{self, Facts};
 use vexp_api::plugin::Node;
 use vexp_api::shell::Cmd;
 
 use super::files::{self, FileError};
+use super::together::each;
 
-/// File names and the commands whose output they keep.
-const QUESTIONS: &[(&str, &[&str])] = &[
-    ("uname.txt", &["uname", "-a"]),
-    ("cmdline.txt", &["cat", "/proc/cmdline"]),
-    ("cpuinfo.txt", &["cat", "/proc/cpuinfo"]),
-    ("meminfo.txt", &["cat", "/proc/meminfo"]),
-    ("modules.txt", &["cat", "/proc/modules"]),
-    ("links.json", &["ip", "-d", "-s", "-j", "addr"]),
-    ("qdiscs.json", &["tc", "-s", "-j", "qdisc"]),
-];
+/// A constant script, since each connection and each process costs an emulated machine: sections
+/// that begin with a line `== NAME`. What a node can't say, it leaves out. A machine of vexp's own
+/// images has their packages and tools, which need not be listed again.
+const SCRIPT: &str = r#"PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+exec 2> /dev/null
+section() {
+    echo "== $1"
+    shift
+    "$@" < /dev/null
+    echo
+}
+section kernel uname -srvm
+for file in /proc/cmdline /proc/cpuinfo /proc/meminfo /proc/modules /etc/os-release; do
+    section "${file##*/}" cat $file
+done
+section clocksource cat /sys/devices/system/clocksource/clocksource0/current_clocksource
+section thp cat /sys/kernel/mm/transparent_hugepage/enabled
+echo '== governor'
+for file in /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor; do
+    [ -r "$file" ] && read -r value < "$file" && echo "$value"
+done
+echo '== vulnerabilities'
+for file in /sys/devices/system/cpu/vulnerabilities/*; do
+    [ -r "$file" ] && read -r value < "$file" && echo "${file##*/}: $value"
+done
+section sysctl sysctl -a --pattern '^(net\.(core|bridge)\.|net\.ipv4\.(tcp|udp|ip|conf\.(all|default))|kernel\.(sched|numa|nmi|watchdog|timer)|vm\.)'
+section links ip -d -s -j addr
+section qdiscs tc -s -j qdisc
+for nic in /sys/class/net/*; do
+    [ -e "$nic/device" ] || continue
+    nic=${nic##*/}
+    section "driver $nic" ethtool -i "$nic"
+    section "offload $nic" ethtool -k "$nic"
+    section "ring $nic" ethtool -g "$nic"
+    section "channels $nic" ethtool -l "$nic"
+    section "coalesce $nic" ethtool -c "$nic"
+done
+if [ -d /proc/xen ] && command -v xl > /dev/null; then
+    section xen xl info
+    section weights xl sched-credit
+fi
+if [ -r /usr/lib/vexp/image ]; then
+    section image cat /usr/lib/vexp/image
+    exit 0
+fi
+if command -v dpkg-query > /dev/null; then
+    section packages dpkg-query -W -f '${Package}:${Architecture}=${Version}\n'
+elif command -v rpm > /dev/null; then
+    section packages rpm -qa --qf '%{NAME}.%{ARCH}=%{VERSION}-%{RELEASE}\n'
+fi
+for tool in iperf iperf3 netperf ping sar ip qemu-system-x86_64; do
+    command -v $tool > /dev/null || continue
+    case $tool in
+        iperf | iperf3) flag=-v ;;
+        qemu-system-x86_64) flag=--version ;;
+        *) flag=-V ;;
+    esac
+    echo "== tool $tool"
+    $tool $flag 2>&1 < /dev/null
+done
+exit 0"#;
 
-/// Asks a node and writes the answers to `folder`. A question that a node can't answer is
-/// recorded as such: it fails no run.
-pub async fn record(node: &Node, folder: &Path) -> Result<(), FileError> {
+/// How long a node may take to answer.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Asks nodes, all at the same time, and writes what they answer to `folder/NODE.txt`. A node that
+/// does not answer has no facts, and its file says why: that fails no run.
+pub async fn record(nodes: &[Node], folder: &Path) -> Result<BTreeMap<String, Facts>, FileError> {
     files::create_dir(folder)?;
-    for (file, words) in QUESTIONS {
-        let cmd = Cmd::new(words[0])
-            .args(words[1..].iter().copied())
-            .deadline(Duration::from_secs(20));
-        let answer = match node.shell.run(cmd).await {
-            Ok(output) if output.ok() => output.stdout,
-            Ok(output) => format!("no answer: {}\n", output.stderr_tail()).into_bytes(),
-            Err(error) => format!("no answer: {error}\n").into_bytes(),
+    let answers = each(nodes.to_vec(), |node| async move {
+        let ask = Cmd::new("sh").args(["-c", SCRIPT, "environment"]);
+        let answer = match node.shell.run(ask.deadline(DEADLINE)).await {
+            Ok(output) if output.ok() => Ok(output.text()),
+            Ok(output) => Err(format!("no answer: {}\n", output.stderr_tail())),
+            Err(error) => Err(format!("no answer: {error}\n")),
         };
-        files::write_atomic(&folder.join(file), &answer)?;
+        (node.name, answer)
+    });
+    let mut facts = BTreeMap::new();
+    for (name, answer) in answers.await {
+        let path = folder.join(format!("{name}.txt"));
+        match answer {
+            Ok(text) => {
+                files::write_atomic(&path, text.as_bytes())?;
+                let found = environment::facts(&environment::sections(&text));
+                facts.insert(name.to_string(), found);
+            }
+            Err(why) => files::write_atomic(&path, why.as_bytes())?,
+        }
     }
-    Ok(())
+    Ok(facts)
 }

@@ -4,6 +4,7 @@
 //! stands inside the machines' network and runs the block's trials through the plugins.
 
 mod bench;
+mod connection;
 pub mod dispatch;
 pub mod environment;
 pub mod files;

@@ -1,5 +1,6 @@
 //! [`Shell`] over multiplexed SSH.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -7,13 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use openssh::{ChildStdin, KnownHosts, Session, SessionBuilder, Stdio};
+use openssh::{ChildStdin, Session};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use vexp_api::ids::Name;
-use vexp_api::shell::{Cmd, Output, Process, Shell, ShellError};
+use vexp_api::ids::{Name, RemotePath};
+use vexp_api::shell::{Cmd, Connect, Output, Process, Shell, ShellError};
 use vexp_api::site::SshTarget;
+
+use super::connection::{self, Connections};
 
 /// Most bytes of standard output that are kept of one command.
 pub const STDOUT_CAP: usize = 64 << 20;
@@ -48,11 +51,14 @@ exec "$@""#;
 /// and refuses more.
 const STARTING: usize = 32;
 
-/// A node reached through one SSH connection that all its commands share.
+/// A node reached through SSH connections that all its commands share: one, and more where the far
+/// side has a limit on the programs of a connection (MaxSessions in sshd_config(5)).
 pub struct SshShell {
     node: Name,
-    address: IpAddr,
-    session: Arc<Session>,
+    control: Option<IpAddr>,
+    sudo: bool,
+    tools: BTreeMap<String, RemotePath>,
+    connections: Connections,
     starting: Semaphore,
 }
 
@@ -65,7 +71,7 @@ impl std::fmt::Debug for SshShell {
 }
 
 impl SshShell {
-    /// Connects. Only keys in the target's own file are accepted, and no user configuration is
+    /// Connects. Only known host keys are accepted. For a keyed target no user configuration is
     /// read: what a run depends on stands in its site. The connection's socket is made in `sockets`,
     /// which must be private to the caller.
     pub async fn connect(
@@ -74,28 +80,17 @@ impl SshShell {
         sockets: &Path,
         timeout: Duration,
     ) -> Result<Self, ShellError> {
-        let mut builder = SessionBuilder::default();
-        builder
-            .user(target.user.to_string())
-            .port(target.port)
-            .keyfile(&target.identity)
-            .known_hosts_check(KnownHosts::Strict)
-            .user_known_hosts_file(&target.known_hosts)
-            .control_directory(sockets)
-            .config_file("/dev/null")
-            .connect_timeout(timeout)
-            .server_alive_interval(Duration::from_secs(5));
-        let session = builder
-            .connect_mux(target.address.to_string())
-            .await
-            .map_err(|error| ShellError::Connect {
-                node: node.clone(),
-                reason: chain(&error),
-            })?;
+        let connections = Connections::open(node, target, sockets, timeout).await?;
+        let (sudo, tools) = match target {
+            SshTarget::Keyed(_) => (false, BTreeMap::new()),
+            SshTarget::Configured(target) => (target.sudo, target.tools.clone()),
+        };
         Ok(Self {
             node: node.clone(),
-            address: target.address,
-            session: Arc::new(session),
+            control: target.control(),
+            sudo,
+            tools,
+            connections,
             starting: Semaphore::new(STARTING),
         })
     }
@@ -108,21 +103,65 @@ impl SshShell {
         deadline: Duration,
     ) -> Result<Self, ShellError> {
         let end = Instant::now() + deadline;
+        let mut first = true;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let attempt = left.clamp(Duration::from_secs(1), Duration::from_secs(20));
             match Self::connect(node, target, sockets, attempt).await {
                 Ok(shell) => return Ok(shell),
-                // A wrong host key does not become right by waiting.
-                Err(error) if left.is_zero() || is_wrong_key(&error) => return Err(error),
-                Err(_) => tokio::time::sleep(Duration::from_millis(150)).await,
+                Err(error) => {
+                    let last = left.is_zero();
+                    let error = match std::mem::take(&mut first) || last {
+                        true => connection::explained(error, target).await,
+                        false => error,
+                    };
+                    if last || connection::is_final(&error, target) {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(Duration::from_millis(150)).await;
+                }
             }
         }
     }
+
+    /// A program's words, as the far side gets them.
+    fn words<'a>(&'a self, cmd: &'a Cmd, seconds: &'a str) -> Vec<&'a str> {
+        let mut words = Vec::new();
+        if self.sudo {
+            words.extend(["sudo", "-n", "--"]);
+        }
+        // Ending the local client leaves the far program running, so the far side keeps the
+        // deadline itself. As root where the program is: nobody else could end it.
+        words.extend(["timeout", "-k", KILL_AFTER, seconds]);
+        if cmd.held {
+            words.extend(["sh", "-c", HELD, "held"]);
+        }
+        if cmd.stoppable {
+            words.extend(["sh", "-c", STOPPABLE, "stoppable"]);
+        }
+        let elsewhere = self.tools.get(&cmd.program).map(RemotePath::as_str);
+        words.push(elsewhere.unwrap_or(&cmd.program));
+        words.extend(cmd.args.iter().map(String::as_str));
+        words
+    }
 }
 
-fn is_wrong_key(error: &ShellError) -> bool {
-    matches!(error, ShellError::Connect { reason, .. } if reason.contains("ost key verification failed"))
+/// [`Connect`] by way of the system's ssh.
+#[derive(Clone, Copy, Debug)]
+pub struct Ssh;
+
+#[async_trait]
+impl Connect for Ssh {
+    async fn connect(
+        &self,
+        node: &Name,
+        target: &SshTarget,
+        sockets: &Path,
+        deadline: Duration,
+    ) -> Result<Arc<dyn Shell>, ShellError> {
+        let shell = SshShell::connect_when_up(node, target, sockets, deadline).await?;
+        Ok(Arc::new(shell))
+    }
 }
 
 /// An error with its causes in one line.
@@ -147,34 +186,23 @@ impl Shell for SshShell {
     }
 
     fn control(&self) -> Option<IpAddr> {
-        Some(self.address)
+        self.control
     }
 
     async fn start(&self, cmd: Cmd) -> Result<Box<dyn Process>, ShellError> {
         let shown = cmd.to_string();
-        // Ending the local client leaves the far program running, so the far side keeps the
-        // deadline itself. openssh quotes every argument for the far shell.
         let seconds = format!("{:.3}", cmd.deadline.as_secs_f64());
-        let mut command = Arc::clone(&self.session).arc_command("timeout");
-        command.args(["-k", KILL_AFTER, &seconds]);
-        if cmd.held {
-            command.args(["sh", "-c", HELD, "held"]);
-        }
-        if cmd.stoppable {
-            command.args(["sh", "-c", STOPPABLE, "stoppable"]);
-        }
-        command.arg(&cmd.program).args(&cmd.args);
         let kept = cmd.stoppable || cmd.held;
         let input = kept || !cmd.stdin.is_empty();
-        command.stdin(if input { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // The semaphore is never closed.
         let place = self.starting.acquire().await.ok();
         let started = Instant::now();
-        let mut child = command.spawn().await.map_err(|error| ShellError::Lost {
+        let words = self.words(&cmd, &seconds);
+        let spawned = self.connections.spawn(&words, input).await;
+        let (session, mut child) = spawned.map_err(|reason| ShellError::Lost {
             node: self.node.clone(),
             command: shown.clone(),
-            reason: chain(&error),
+            reason,
         })?;
         drop(place);
         let mut lifeline = child.stdin().take();
@@ -219,7 +247,7 @@ impl Shell for SshShell {
         });
         Ok(Box::new(SshProcess {
             node: self.node.clone(),
-            session: Arc::clone(&self.session),
+            session,
             shown,
             deadline: cmd.deadline,
             launched: started,

@@ -74,12 +74,25 @@ pub async fn work(
     let grown = bench.grow(manifest.guests() as usize).await;
     // Also where it failed: what did come up is part of the story.
     bench.write_record()?;
-    grown?;
-    if manifest.grow.is_some() {
-        return Ok(());
-    }
-    let result = run_trials(&bench, manifest, registry).await;
+    let result = match grown {
+        Ok(()) if manifest.grow.is_some() => return Ok(()),
+        Ok(()) => measure(&mut bench, manifest, registry).await,
+        Err(error) => Err(error),
+    };
     bench.stop().await;
+    result
+}
+
+/// Runs the trials, and sees what the nodes are before and after them.
+async fn measure(
+    bench: &mut Bench<'_>,
+    manifest: &Manifest,
+    registry: &Registry,
+) -> Result<(), WorkError> {
+    let before = bench.look("env").await?;
+    let result = run_trials(bench, manifest, registry).await;
+    let after = bench.look("env-after").await?;
+    bench.write_environment(before, after)?;
     result
 }
 

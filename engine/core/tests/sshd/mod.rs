@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use vexp_api::ids::Name;
-use vexp_api::site::SshTarget;
+use vexp_api::site::KeyedTarget;
 
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// A server; it and its connections end when this is dropped.
 pub(crate) struct Sshd {
     dir: TempDir,
+    address: Ipv4Addr,
     port: u16,
     server: Child,
 }
@@ -22,6 +23,11 @@ pub(crate) struct Sshd {
 impl Sshd {
     /// Starts one; `None`, visibly, where it is not installed.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST, "MaxSessions 500\nMaxStartups 500\n")
+    }
+
+    /// Starts one at an address of this computer, with lines of its configuration.
+    pub(crate) fn start_at(address: Ipv4Addr, lines: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() {
             eprintln!("SKIPPED: sshd is missing: apt-get install openssh-server");
             return None;
@@ -39,22 +45,27 @@ impl Sshd {
                 .status();
             assert!(made.unwrap().success());
         }
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        let port = TcpListener::bind((address, 0))
             .and_then(|listener| listener.local_addr())
             .unwrap()
             .port();
         let at = dir.path().display();
         // Another home: bash reads the user's ~/.bashrc where it is started by sshd.
         let config = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {at}/host\nAuthorizedKeysFile {at}/client.pub\n\
+            "ListenAddress {address}:{port}\nHostKey {at}/host\nAuthorizedKeysFile {at}/client.pub\n\
              PermitRootLogin prohibit-password\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nUsePAM no\nUseDNS no\nStrictModes no\nPidFile none\n\
-             PrintMotd no\nMaxSessions 500\nMaxStartups 500\nSetEnv HOME={at}\n"
+             PrintMotd no\nSetEnv HOME={at}\n{lines}"
         );
         std::fs::write(dir.path().join("config"), config).unwrap();
         let server = spawn(dir.path());
-        let sshd = Self { dir, port, server };
-        sshd.known_hosts("known", Some(&sshd.key("host.pub")));
+        let sshd = Self {
+            dir,
+            address,
+            port,
+            server,
+        };
+        sshd.known_hosts("known", Some(&sshd.host_key()));
         Some(sshd)
     }
 
@@ -65,7 +76,7 @@ impl Sshd {
 
     /// Waits until it takes connections.
     pub(crate) fn wait_until_up(&self) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let address = self.socket();
         let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(address).is_err() {
             assert!(Instant::now() < end, "{}", self.log());
@@ -73,11 +84,16 @@ impl Sshd {
         }
     }
 
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> SocketAddr {
+        SocketAddr::from((self.address, self.port))
+    }
+
     /// How to reach it.
-    pub(crate) fn target(&self) -> SshTarget {
+    pub(crate) fn target(&self) -> KeyedTarget {
         let user = Command::new("id").arg("-un").output().unwrap().stdout;
-        SshTarget {
-            address: Ipv4Addr::LOCALHOST.into(),
+        KeyedTarget {
+            address: self.address.into(),
             port: self.port,
             user: Name::new(String::from_utf8(user).unwrap().trim()).unwrap(),
             identity: self.dir.path().join("client"),
@@ -90,6 +106,11 @@ impl Sshd {
         self.dir.path()
     }
 
+    /// The server's key.
+    pub(crate) fn host_key(&self) -> String {
+        self.key("host.pub")
+    }
+
     /// A key that is not the server's.
     pub(crate) fn client_key(&self) -> String {
         self.key("client.pub")
@@ -99,7 +120,7 @@ impl Sshd {
     pub(crate) fn known_hosts(&self, file: &str, key: Option<&str>) -> PathBuf {
         let path = self.dir.path().join(file);
         let line = key.map_or_else(String::new, |key| {
-            format!("[127.0.0.1]:{} {key}\n", self.port)
+            format!("[{}]:{} {key}\n", self.address, self.port)
         });
         std::fs::write(&path, line).unwrap();
         path

@@ -98,7 +98,7 @@ fn of_machine(
     facts.insert("machine guests".to_owned(), block.vms.to_string());
     let kept = if block.boot.is_some() { "yes" } else { "no" };
     facts.insert("machine kept between blocks".to_owned(), kept.to_owned());
-    for image in [&machine.image, &machine.guest_image] {
+    for image in [&machine.image, &machine.guest_image].into_iter().flatten() {
         let key = images.get(image).map(|image| image.key.to_string());
         let key = key.unwrap_or_else(|| "not recorded".to_owned());
         facts.insert(format!("image {image}"), key);

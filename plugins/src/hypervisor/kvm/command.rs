@@ -7,9 +7,10 @@ use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{Node, PluginError};
 use vexp_api::shell::Cmd;
+use vexp_api::site::GuestFiles;
 use vexp_api::spec::GuestShape;
 
-use super::super::files::{KERNEL, KERNEL_PARAMETERS, ROOT};
+use super::super::files::KERNEL_PARAMETERS;
 use super::super::mac::Mac;
 
 const QEMU: &str = "qemu-system-x86_64";
@@ -86,6 +87,7 @@ pub(super) fn delete_taps(taps: &[String]) -> String {
 /// Starts a guest in the background.
 pub(super) fn qemu(
     name: &Name,
+    files: &GuestFiles,
     shape: GuestShape,
     model: NicModel,
     folder: &str,
@@ -116,14 +118,14 @@ pub(super) fn qemu(
             "none",
             "-no-reboot",
         ])
-        .args(["-kernel", KERNEL, "-initrd", ramdisk])
+        .args(["-kernel", files.kernel.as_str(), "-initrd", ramdisk])
         .args([
             "-append",
             &format!("console=ttyS0 {KERNEL_PARAMETERS} {NO_EARLY_SCAN}"),
         ])
         .args([
             "-drive",
-            &format!("if=none,id=root,file={ROOT},format=raw,readonly=on"),
+            &format!("if=none,id=root,file={},format=raw,readonly=on", files.root),
         ])
         .args(["-device", "virtio-blk-pci,drive=root"])
         .args(["-serial", &format!("file:{folder}/console")])

@@ -85,9 +85,7 @@ impl Hypervisor for Kvm {
     ) -> Result<BTreeMap<String, String>, PluginError> {
         let step = "check guests";
         let kernel = linux::planned_kernel(host, machine).await?;
-        let list = host.shell.run(command::list()).await;
-        let list = list.map_err(|error| PluginError::shell(step, &host.name, error))?;
-        let names = files::exactly(host, guests, command::parse_list(&list.text()), step)?;
+        let names = files::exactly(host, guests, running(host).await?, step)?;
         Ok([("kernel", kernel), ("guests", names)]
             .map(|(key, value)| (key.to_owned(), value))
             .into())
@@ -124,7 +122,15 @@ impl Hypervisor for Kvm {
             let ip = Cmd::new("ip").args(["-batch", "-"]).stdin(batch);
             files::run(host, &step, ip).await?;
             let folder = &virtual_machine.folder;
-            let qemu = command::qemu(&guest.node.name, shape, model, folder, &ramdisk, &nics);
+            let qemu = command::qemu(
+                &guest.node.name,
+                &guest.files,
+                shape,
+                model,
+                folder,
+                &ramdisk,
+                &nics,
+            );
             files::run(host, &step, qemu.deadline(START)).await
         };
         match result.await {
@@ -137,6 +143,13 @@ impl Hypervisor for Kvm {
             }
         }
     }
+}
+
+/// Names of the guests that run on a host.
+pub(crate) async fn running(host: &Node) -> Result<Vec<String>, PluginError> {
+    let list = host.shell.run(command::list()).await;
+    let list = list.map_err(|error| PluginError::shell("list guests", &host.name, error))?;
+    Ok(command::parse_list(&list.text()))
 }
 
 /// A guest's QEMU.

@@ -125,7 +125,14 @@ impl Hypervisor for Xen {
         let folder = files::folder(guest);
         let path = format!("{folder}/config");
         let scripts = toolstack.scripts(host, &step).await?;
-        let config = toolstack.config(&guest.node.name, shape, &ramdisk, &nics, scripts);
+        let config = toolstack.config(
+            &guest.node.name,
+            &guest.files,
+            shape,
+            &ramdisk,
+            &nics,
+            scripts,
+        );
         host.shell
             .put(&path, config.into_bytes())
             .await
@@ -188,6 +195,47 @@ async fn planned_weight(
         return Err(PluginError::new("check dom0's weight", node, message));
     }
     Ok(Some(("dom0_weight".to_owned(), weight.to_string())))
+}
+
+/// What a look at a host gives.
+pub(crate) struct Seen {
+    pub(crate) version: String,
+    pub(crate) scheduler: String,
+    /// Processors, and bytes of memory, of the whole machine.
+    pub(crate) cpus: Option<u32>,
+    pub(crate) memory: Option<u64>,
+    pub(crate) guests: Vec<String>,
+}
+
+/// Looks at a host.
+pub(crate) async fn look(host: &Node, machine: &Machine) -> Result<Seen, PluginError> {
+    let step = "look at Xen";
+    let toolstack = Toolstack::of(host, machine)?;
+    let info = toolstack.info(host, step).await?;
+    Ok(Seen {
+        version: info.version,
+        scheduler: info.scheduler,
+        cpus: info.cpus,
+        memory: info.memory,
+        guests: toolstack.guests(host, step).await?,
+    })
+}
+
+/// dom0's weight, whatever the plan says.
+pub(crate) async fn dom0_weight(host: &Node, machine: &Machine) -> Result<u32, PluginError> {
+    Toolstack::of(host, machine)?.dom0_weight(host).await
+}
+
+/// Gives dom0 the weight that the plan says, if it says one.
+pub(crate) async fn set_dom0_weight(host: &Node, machine: &Machine) -> Result<(), PluginError> {
+    match machine.dom0_weight {
+        Some(weight) => {
+            Toolstack::of(host, machine)?
+                .set_dom0_weight(host, weight)
+                .await
+        }
+        None => Ok(()),
+    }
 }
 
 /// A domain that was created.

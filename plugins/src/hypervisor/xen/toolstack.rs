@@ -6,9 +6,10 @@ use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{Node, PluginError};
 use vexp_api::shell::Cmd;
+use vexp_api::site::GuestFiles;
 use vexp_api::spec::GuestShape;
 
-use super::super::files::{KERNEL, KERNEL_PARAMETERS, ROOT};
+use super::super::files::KERNEL_PARAMETERS;
 use super::super::mac::Mac;
 
 /// A toolstack.
@@ -25,6 +26,10 @@ pub(super) enum Toolstack {
 pub(super) struct XenInfo {
     pub(super) version: String,
     pub(super) scheduler: String,
+    /// Processors of the machine.
+    pub(super) cpus: Option<u32>,
+    /// Memory of the machine, bytes.
+    pub(super) memory: Option<u64>,
 }
 
 /// The scripts that attach a guest's devices. libxl gives up on one after ten seconds, which Xen's
@@ -127,6 +132,7 @@ impl Toolstack {
     pub(super) fn config(
         self,
         name: &Name,
+        files: &GuestFiles,
         shape: GuestShape,
         ramdisk: &str,
         nics: &[(Mac, &str)],
@@ -143,7 +149,7 @@ impl Toolstack {
             Self::Xl => set("type", quoted("pv")),
             Self::Xm => set("builder", quoted("linux")),
         }
-        set("kernel", quoted(KERNEL));
+        set("kernel", quoted(files.kernel.as_str()));
         set("ramdisk", quoted(ramdisk));
         set(
             "extra",
@@ -152,9 +158,10 @@ impl Toolstack {
         set("memory", shape.memory.mib().to_string());
         set("vcpus", shape.vcpus.to_string());
         let disk = match scripts {
-            Scripts::Xen => format!("phy:{ROOT},xvda,r"),
+            Scripts::Xen => format!("phy:{},xvda,r", files.root),
             Scripts::Vexp => {
-                format!("format=raw,vdev=xvda,access=r,script=block-vexp,target={ROOT}")
+                let root = &files.root;
+                format!("format=raw,vdev=xvda,access=r,script=block-vexp,target={root}")
             }
         };
         set("disk", format!("[{}]", quoted(&disk)));
@@ -198,6 +205,11 @@ fn parse_info(text: &str) -> Result<XenInfo, &'static str> {
         scheduler: value("xen_scheduler")
             .filter(|scheduler| !scheduler.is_empty())
             .ok_or("which scheduler runs")?,
+        cpus: value("nr_cpus").and_then(|text| text.parse().ok()),
+        // In MiB.
+        memory: value("total_memory")
+            .and_then(|text| text.parse::<u64>().ok())
+            .map(|mib| mib << 20),
     })
 }
 

@@ -12,25 +12,25 @@ const STEP: &str = "make SSH keys";
 
 /// A key pair in OpenSSH's text form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KeyPair {
-    pub(super) private: String,
-    pub(super) public: String,
+pub(in crate::testbed) struct KeyPair {
+    pub(in crate::testbed) private: String,
+    pub(in crate::testbed) public: String,
 }
 
 /// The keys that a machine and its guests know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Keys {
+pub(in crate::testbed) struct Keys {
     /// May log in everywhere.
-    pub(super) client: KeyPair,
+    pub(in crate::testbed) client: KeyPair,
     /// The machine's own.
-    pub(super) host: KeyPair,
+    pub(in crate::testbed) host: KeyPair,
     /// Its guests' own.
-    pub(super) guests: Vec<KeyPair>,
+    pub(in crate::testbed) guests: Vec<KeyPair>,
 }
 
 impl Keys {
     /// New ones for a machine with so many guests; `folder` is for scratch.
-    pub(super) fn generate(folder: &Path, guests: u32) -> Result<Self, LabError> {
+    pub(in crate::testbed) fn generate(folder: &Path, guests: u32) -> Result<Self, LabError> {
         Ok(Self {
             client: KeyPair::generate(folder, "client")?,
             host: KeyPair::generate(folder, "host")?,
@@ -43,7 +43,7 @@ impl Keys {
 
 impl KeyPair {
     /// A new Ed25519 pair.
-    pub(super) fn generate(folder: &Path, name: &str) -> Result<Self, LabError> {
+    pub(in crate::testbed) fn generate(folder: &Path, name: &str) -> Result<Self, LabError> {
         let file = folder.join(format!("{name}.new"));
         let path = file.display().to_string();
         let args = ["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", &path];
@@ -60,7 +60,7 @@ impl KeyPair {
     }
 
     /// Writes the private key to a file that only its owner can read.
-    pub(super) fn write(&self, file: &Path) -> Result<(), LabError> {
+    pub(in crate::testbed) fn write(&self, file: &Path) -> Result<(), LabError> {
         let open = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -71,7 +71,7 @@ impl KeyPair {
     }
 
     /// A line for `known_hosts`.
-    pub(super) fn known_host(&self, address: std::net::IpAddr) -> String {
+    pub(in crate::testbed) fn known_host(&self, address: std::net::IpAddr) -> String {
         let key: Vec<&str> = self.public.split_whitespace().take(2).collect();
         format!("{address} {}\n", key.join(" "))
     }

@@ -356,18 +356,19 @@ fn origin(start: &qemu::Start<'_>, boot: u32, images: [&Digest; 3]) -> Option<Or
 /// With how many guests the machine is kept from which a lab would start, under TCG.
 pub(super) fn kept(request: &MachineRequest, folder: &Path) -> Option<u32> {
     let emulator = request.tools.get(emulator::IMAGE)?;
+    let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
     let start = qemu::Start {
         machine: &request.machine,
-        image: &request.image,
-        boot: request.image.boot.as_ref()?,
-        guest_image: &request.guest_image,
+        image,
+        boot: image.boot.as_ref()?,
+        guest_image,
         seed: &[],
         lab: Path::new(LAB),
         logs: Path::new("/"),
         accelerator: "tcg",
         clock: None,
     };
-    let digests = [&request.image, &request.guest_image, emulator].map(|image| &image.digest);
+    let digests = [image, guest_image, emulator].map(|image| &image.digest);
     let origin = origin(&start, request.boot?, digests)?;
     Shelf::open(folder).ok()?.has(&origin, request.vms)
 }

@@ -50,7 +50,10 @@ impl LabLease {
         }
         let emulator = (request.tools.get(emulator::IMAGE))
             .ok_or_else(|| fail("the emulator's image was not built"))?;
-        let images = [&request.image, &request.guest_image, emulator].map(|image| &image.root);
+        let missing = || fail("the plan names no image for the machine or its guests");
+        let image = request.image.as_ref().ok_or_else(missing)?;
+        let guest_image = request.guest_image.as_ref().ok_or_else(missing)?;
+        let images = [image, guest_image, emulator].map(|image| &image.root);
         let others = [&cx.logs].into_iter().chain(&testbed.snapshots);
         for path in images.into_iter().chain(others) {
             if path.starts_with("/run") {
@@ -88,8 +91,8 @@ impl LabLease {
         let mut lifeline = child.stdin.take();
         let request = LabRequest {
             machine: request.machine.clone(),
-            image: request.image.clone(),
-            guest_image: request.guest_image.clone(),
+            image: image.clone(),
+            guest_image: guest_image.clone(),
             emulator: emulator.clone(),
             vms: request.vms,
             boot: request.boot,

@@ -19,7 +19,7 @@
 
 mod address;
 mod emulator;
-mod keys;
+pub(super) mod keys;
 pub mod lab;
 mod lease;
 mod mounts;
@@ -29,8 +29,8 @@ mod peers;
 mod probe;
 mod qemu;
 mod qmp;
-mod run;
-mod seed;
+pub(super) mod run;
+pub(super) mod seed;
 mod snapshot;
 mod start;
 pub mod virtual_time;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
 use vexp_api::sample::NodeRole;
-use vexp_api::site::{GuestNic, GuestSlot, NodeInfo, SshTarget};
+use vexp_api::site::{GuestFiles, GuestNic, GuestSlot, KeyedTarget, NodeInfo};
 
 use super::address::{Who, cidr, control_cidr};
 use super::keys::{KeyPair, Keys};
@@ -67,13 +67,14 @@ impl Nodes<'_> {
         Ok(NodeInfo {
             name: name(node)?,
             role,
-            ssh: SshTarget {
+            ssh: KeyedTarget {
                 address: who.control(),
                 port: 22,
                 user: name("root")?,
                 identity: self.client_file(),
                 known_hosts: self.known_hosts(),
-            },
+            }
+            .into(),
             data: networks.map(|net| who.data(net)).collect(),
         })
     }
@@ -161,6 +162,7 @@ impl Nodes<'_> {
             node: info,
             nics,
             seed,
+            files: GuestFiles::default(),
         })
     }
 

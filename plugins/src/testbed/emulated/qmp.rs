@@ -173,7 +173,9 @@ impl Qmp {
             match said["status"].as_str() {
                 Some("completed") => return Ok(()),
                 Some("failed" | "cancelled") => return Err(unexpected(&said)),
-                _ if began.elapsed() > MEMORY_DEADLINE * self.patience => return Err(unexpected(&said)),
+                _ if began.elapsed() > MEMORY_DEADLINE * self.patience => {
+                    return Err(unexpected(&said));
+                }
                 _ => std::thread::sleep(Duration::from_millis(5)),
             }
         }

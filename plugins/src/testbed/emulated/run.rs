@@ -8,15 +8,15 @@ use vexp_api::shell::tail;
 /// What went wrong while a lab was set up.
 #[derive(Debug, thiserror::Error)]
 #[error("{step}: {message}")]
-pub(super) struct LabError {
+pub(in crate::testbed) struct LabError {
     /// What was being done.
-    pub(super) step: String,
+    pub(in crate::testbed) step: String,
     /// Why it failed, with the tool's own words.
-    pub(super) message: String,
+    pub(in crate::testbed) message: String,
 }
 
 impl LabError {
-    pub(super) fn new(step: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(in crate::testbed) fn new(step: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             step: step.into(),
             message: message.into(),
@@ -24,13 +24,13 @@ impl LabError {
     }
 
     /// For `map_err` on I/O.
-    pub(super) fn io(step: &str) -> impl FnOnce(std::io::Error) -> Self {
+    pub(in crate::testbed) fn io(step: &str) -> impl FnOnce(std::io::Error) -> Self {
         move |error| Self::new(step, error.to_string())
     }
 }
 
 /// Runs a program that must succeed; `input` is its standard input.
-pub(super) fn run(
+pub(in crate::testbed) fn run(
     step: &str,
     program: &str,
     args: &[&str],

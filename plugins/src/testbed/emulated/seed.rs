@@ -7,27 +7,27 @@ use std::fmt::Write as _;
 
 /// A NIC's line in the seed's `net` file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NetLine {
-    pub(super) mac: String,
-    pub(super) interface: String,
+pub(in crate::testbed) struct NetLine {
+    pub(in crate::testbed) mac: String,
+    pub(in crate::testbed) interface: String,
     /// `address/prefix`, or none.
-    pub(super) cidr: Option<String>,
-    pub(super) bridge: Option<String>,
+    pub(in crate::testbed) cidr: Option<String>,
+    pub(in crate::testbed) bridge: Option<String>,
 }
 
 /// What a node is told about itself.
 #[derive(Clone, Debug)]
-pub(super) struct Identity<'a> {
-    pub(super) hostname: &'a str,
-    pub(super) net: &'a [NetLine],
-    pub(super) host_key: &'a str,
-    pub(super) host_key_public: &'a str,
-    pub(super) authorized: &'a str,
+pub(in crate::testbed) struct Identity<'a> {
+    pub(in crate::testbed) hostname: &'a str,
+    pub(in crate::testbed) net: &'a [NetLine],
+    pub(in crate::testbed) host_key: &'a str,
+    pub(in crate::testbed) host_key_public: &'a str,
+    pub(in crate::testbed) authorized: &'a str,
 }
 
 impl Identity<'_> {
     /// File names in `/vexp` (later `/run/vexp`) and what is in them.
-    pub(super) fn files(&self) -> Vec<(&'static str, String)> {
+    pub(in crate::testbed) fn files(&self) -> Vec<(&'static str, String)> {
         let mut net = String::new();
         for line in self.net {
             let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
@@ -51,7 +51,7 @@ impl Identity<'_> {
     }
 
     /// The seed archive.
-    pub(super) fn cpio(&self) -> Vec<u8> {
+    pub(in crate::testbed) fn cpio(&self) -> Vec<u8> {
         let mut archive = Archive::default();
         archive.folder("vexp");
         for (name, content) in self.files() {

@@ -10,6 +10,7 @@ mod trace;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use vexp_api::environment::Difference;
 use vexp_api::ids::Name;
 use vexp_api::metric::{self, METRICS};
 use vexp_api::plan::{Deviation, Excluded};
@@ -84,6 +85,8 @@ struct Block {
     guests: Vec<String>,
     site: BTreeMap<String, String>,
     host: BTreeMap<String, String>,
+    /// What was another after the trials: node and fact, before, after.
+    changed: Vec<(String, String, String)>,
     console: String,
 }
 
@@ -168,6 +171,7 @@ fn blocks(frames: &Frames) -> Vec<Block> {
     let blocks = frames.run.blocks.values();
     blocks
         .map(|block| Block {
+            changed: block.changed.iter().map(change).collect(),
             id: block.block.to_string(),
             up: match block.restored {
                 Some(guests) => format!(
@@ -187,6 +191,16 @@ fn blocks(frames: &Frames) -> Vec<Block> {
             console: format!("../blocks/{}/console.log", block.block),
         })
         .collect()
+}
+
+/// A difference in words: what, before, after.
+fn change(difference: &Difference) -> (String, String, String) {
+    let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+    (
+        format!("{} {}", difference.node, difference.fact),
+        side(&difference.one),
+        side(&difference.other),
+    )
 }
 
 fn formula(metric: &metric::Metric) -> Formula {

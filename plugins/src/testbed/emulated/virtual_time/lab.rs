@@ -84,19 +84,20 @@ fn program() -> Result<Program, LabError> {
 /// With how many guests the machine is kept from which a lab would start.
 pub(in super::super) fn kept(request: &MachineRequest, folder: &Path) -> Option<u32> {
     let emulator = request.tools.get(emulator::IMAGE)?;
+    let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
     let clock = clock();
     let start = Start {
         machine: &request.machine,
-        image: &request.image,
-        boot: request.image.boot.as_ref()?,
-        guest_image: &request.guest_image,
+        image,
+        boot: image.boot.as_ref()?,
+        guest_image,
         seed: &[],
         lab: Path::new(lab::LAB),
         logs: Path::new("/"),
         accelerator: "tcg",
         clock: Some(&clock),
     };
-    let digests = [&request.image, &request.guest_image, emulator].map(|image| &image.digest);
+    let digests = [image, guest_image, emulator].map(|image| &image.digest);
     let origin = origin(&start, digests, &program().ok()?).ok()?;
     Shelf::open(folder).ok()?.has(&origin, request.vms)
 }

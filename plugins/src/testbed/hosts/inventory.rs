@@ -1,0 +1,500 @@
+//! The inventory: a study's options for this testbed, parsed into what can't be taken for anything
+//! else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::Deserialize;
+use vexp_api::ids::{HostName, Name, RemotePath};
+use vexp_api::plan::Machine;
+use vexp_api::plugin::PluginError;
+use vexp_api::site::DataAddress;
+use vexp_api::spec::Options;
+
+use crate::options;
+
+/// The whole.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Inventory {
+    #[serde(rename = "inventory")]
+    pub(super) machines: BTreeMap<Name, Entry>,
+    #[serde(default)]
+    pub(super) guests: Guests,
+    #[serde(default)]
+    pub(super) ssh_config: Option<LocalPath>,
+    #[serde(default)]
+    pub(super) allow: Vec<Allow>,
+}
+
+/// A machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    pub(super) role: EntryRole,
+    #[serde(default)]
+    ssh: Option<HostName>,
+    #[serde(default)]
+    pub(super) user: Option<User>,
+    #[serde(default)]
+    pub(super) port: Option<std::num::NonZeroU16>,
+    #[serde(default)]
+    pub(super) identity: Option<LocalPath>,
+    #[serde(default)]
+    pub(super) known_hosts: Option<LocalPath>,
+    #[serde(default)]
+    pub(super) jump: Vec<Jump>,
+    #[serde(default)]
+    pub(super) sudo: bool,
+    #[serde(default)]
+    pub(super) control: Option<IpAddr>,
+    /// In the networks' order.
+    pub(super) data: Vec<DataNic>,
+    #[serde(default)]
+    platforms: Option<Vec<Name>>,
+    #[serde(default)]
+    pub(super) tools: BTreeMap<Name, RemotePath>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum EntryRole {
+    Host,
+    Peer,
+}
+
+/// A NIC on a data network.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DataNic {
+    pub(super) nic: Name,
+    pub(super) address: Cidr,
+    #[serde(default)]
+    pub(super) network: u32,
+}
+
+/// Addresses of guests.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Guests {
+    #[serde(default)]
+    control: Option<Cidr>,
+    #[serde(default)]
+    pub(super) data: Vec<Ipv4Addr>,
+}
+
+/// A deviation that the study lets be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Allow {
+    pub(super) what: String,
+    pub(super) reason: String,
+}
+
+/// An address and its network's prefix length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Cidr(pub(super) DataAddress);
+
+/// A path on this machine, which a configuration file of ssh may name: absolute or below `~`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct LocalPath(String);
+
+/// A user's name on a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct User(String);
+
+/// `[user@]host[:port]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Jump(String);
+
+/// What is wrong with a text of the inventory.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is not {what}", .text.escape_debug())]
+pub(super) struct BadText {
+    text: String,
+    what: &'static str,
+}
+
+impl TryFrom<String> for Cidr {
+    type Error = BadText;
+
+    fn try_from(text: String) -> Result<Self, BadText> {
+        let parsed = text.split_once('/').and_then(|(address, prefix)| {
+            let address: Ipv4Addr = address.parse().ok()?;
+            let prefix: u8 = prefix.parse().ok()?;
+            (1..=32).contains(&prefix).then_some(DataAddress {
+                address: address.into(),
+                prefix,
+            })
+        });
+        let what = "an IPv4 address and a prefix length, such as 198.18.0.1/24";
+        parsed.map(Self).ok_or(BadText { text, what })
+    }
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.0.address, self.0.prefix)
+    }
+}
+
+impl TryFrom<String> for LocalPath {
+    type Error = BadText;
+
+    fn try_from(text: String) -> Result<Self, BadText> {
+        let below = text.strip_prefix('~').unwrap_or(&text);
+        match RemotePath::new(below) {
+            Ok(_) => Ok(Self(text)),
+            Err(_) => Err(BadText {
+                text,
+                what: "an absolute path, or one that begins with ~/",
+            }),
+        }
+    }
+}
+
+impl LocalPath {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a text can be a user's name, see useradd(8).
+fn is_user(text: &str) -> bool {
+    let first = |b: u8| b.is_ascii_alphabetic() || b == b'_';
+    (1..=32).contains(&text.len())
+        && first(text.as_bytes()[0])
+        && (text.bytes()).all(|b| first(b) || b.is_ascii_digit() || matches!(b, b'.' | b'-'))
+}
+
+impl TryFrom<String> for User {
+    type Error = BadText;
+
+    fn try_from(text: String) -> Result<Self, BadText> {
+        let what = "a user's name";
+        if is_user(&text) {
+            Ok(Self(text))
+        } else {
+            Err(BadText { text, what })
+        }
+    }
+}
+
+impl User {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Jump {
+    type Error = BadText;
+
+    fn try_from(text: String) -> Result<Self, BadText> {
+        let (user, rest) = match text.split_once('@') {
+            Some((user, rest)) => (Some(user), rest),
+            None => (None, text.as_str()),
+        };
+        let (host, port) = match rest.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        };
+        let good = user.is_none_or(is_user)
+            && HostName::new(host).is_ok()
+            && port.is_none_or(|port| port.parse::<std::num::NonZeroU16>().is_ok());
+        let what = "a jump host: [user@]host[:port]";
+        if good {
+            Ok(Self(text))
+        } else {
+            Err(BadText { text, what })
+        }
+    }
+}
+
+impl Jump {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Entry {
+    /// What ssh is asked for.
+    pub(super) fn host(&self, name: &Name) -> Result<HostName, PluginError> {
+        match &self.ssh {
+            Some(host) => Ok(host.clone()),
+            None => HostName::new(name.as_str()).map_err(|e| wrong(format!("machine {name}: {e}"))),
+        }
+    }
+
+    fn serves(&self, platform: &Name) -> bool {
+        let all = self.platforms.as_ref();
+        self.role == EntryRole::Host && all.is_none_or(|all| all.contains(platform))
+    }
+}
+
+/// An error of the inventory as a whole.
+pub(super) fn wrong(message: impl Into<String>) -> PluginError {
+    PluginError::new("read the inventory", "controller", message)
+}
+
+/// The control network of guests where the inventory names none: of RFC 2544's range for
+/// benchmarks, as labs' are, but not theirs.
+const GUEST_CONTROL: &str = "198.19.254.0/24";
+
+impl Inventory {
+    /// Reads a testbed's options.
+    pub(super) fn read(options: &Options) -> Result<Self, PluginError> {
+        let mut inventory: Self = options::read(options).map_err(|error| PluginError {
+            source: Some(Box::new(error)),
+            ..wrong("the options of testbed hosts can't be read")
+        })?;
+        for entry in inventory.machines.values_mut() {
+            entry.data.sort_by_key(|data| data.network);
+        }
+        inventory.check()?;
+        Ok(inventory)
+    }
+
+    fn check(&self) -> Result<(), PluginError> {
+        let (mut hosts, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+        for (name, entry) in &self.machines {
+            let host = entry.host(name)?;
+            if !hosts.insert(host.clone()) {
+                return Err(wrong(format!("two machines are reached as {host}")));
+            }
+            let mut nics = BTreeSet::new();
+            for data in &entry.data {
+                let address = data.address.0.address;
+                if !addresses.insert(address) {
+                    return Err(wrong(format!("two machines have the address {address}")));
+                }
+                if !nics.insert(&data.nic) {
+                    return Err(wrong(format!("{name} has {} twice", data.nic)));
+                }
+            }
+            let networks: Vec<u32> = entry.data.iter().map(|data| data.network).collect();
+            let fits = match entry.role {
+                EntryRole::Host => (0..).zip(&networks).all(|(n, network)| n == *network),
+                EntryRole::Peer => networks.len() == 1,
+            };
+            if !fits || networks.is_empty() {
+                return Err(wrong(format!(
+                    "{name}: a host has a NIC on each of data networks 0, 1, …, a peer has one"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The machine under test for a platform: the first one by name.
+    pub(super) fn host_for(&self, machine: &Machine) -> Result<(&Name, &Entry), PluginError> {
+        let platform = &machine.platform;
+        let found = self
+            .machines
+            .iter()
+            .find(|(_, entry)| entry.serves(platform) && entry.data.len() >= machine.nics.len());
+        found.ok_or_else(|| {
+            let nics = machine.nics.len();
+            wrong(format!(
+                "no machine with the role host is there for platform {platform} with {nics} data NICs"
+            ))
+        })
+    }
+
+    /// The first peers by name on each of the machine's data networks.
+    pub(super) fn peers_for(
+        &self,
+        machine: &Machine,
+    ) -> Result<Vec<Vec<(&Name, &Entry)>>, PluginError> {
+        let networks = u32::try_from(machine.nics.len()).unwrap_or(u32::MAX);
+        (0..networks)
+            .map(|network| {
+                let peers: Vec<_> = (self.machines.iter())
+                    .filter(|(_, entry)| entry.role == EntryRole::Peer)
+                    .filter(|(_, entry)| entry.data.iter().any(|data| data.network == network))
+                    .take(machine.peers as usize)
+                    .collect();
+                let (have, need) = (peers.len(), machine.peers);
+                if have == need as usize {
+                    return Ok(peers);
+                }
+                Err(wrong(format!(
+                    "{} needs {need} peers on data network {network}, the inventory has {have}: each \
+                     flow has a peer of its own",
+                    machine.platform
+                )))
+            })
+            .collect()
+    }
+
+    /// Address of a host on the network that it and its guests have to themselves.
+    pub(super) fn guest_control(&self, guest: Option<u32>) -> Result<DataAddress, PluginError> {
+        let network = match self.guests.control {
+            Some(network) => network,
+            None => Cidr::try_from(GUEST_CONTROL.to_owned()).map_err(|e| wrong(e.to_string()))?,
+        };
+        let DataAddress { address, prefix } = network.0;
+        let IpAddr::V4(address) = address else {
+            return Err(wrong("guests.control is not an IPv4 network"));
+        };
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+        let last = guest.map_or(1, |guest| 10 + guest);
+        if last >= !mask {
+            return Err(wrong(format!(
+                "guests.control has no place for guest {last}"
+            )));
+        }
+        let address = Ipv4Addr::from((u32::from(address) & mask) | last).into();
+        Ok(DataAddress { address, prefix })
+    }
+
+    /// Address of a guest, from 0, on a data network of its host.
+    pub(super) fn guest_data(
+        &self,
+        host: &Entry,
+        network: u32,
+        guest: u32,
+    ) -> Result<DataAddress, PluginError> {
+        let first = self.guests.data.get(network as usize).ok_or_else(|| {
+            wrong(format!(
+                "guests.data has no address for data network {network}"
+            ))
+        })?;
+        let nic = host.data.iter().find(|data| data.network == network);
+        let prefix = nic.map_or(24, |nic| nic.address.0.prefix);
+        let address = Ipv4Addr::from(u32::from(*first).saturating_add(guest));
+        let taken = (self.machines.iter()).find(|(_, entry)| {
+            entry
+                .data
+                .iter()
+                .any(|data| data.address.0.address == address)
+        });
+        match taken {
+            Some((name, _)) => Err(wrong(format!(
+                "guest {} would have {address}, which is {name}'s",
+                guest + 1
+            ))),
+            None => Ok(DataAddress {
+                address: address.into(),
+                prefix,
+            }),
+        }
+    }
+
+    /// Why a property may differ, if it may.
+    pub(super) fn allows(&self, what: &str) -> Option<&str> {
+        let found = self.allow.iter().find(|allow| allow.what == what);
+        found.map(|allow| allow.reason.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(value: Value) -> Result<Inventory, String> {
+        let Value::Object(options) = value else {
+            unreachable!("an object")
+        };
+        Inventory::read(&options).map_err(|error| {
+            let source = error.source.as_ref().map(|e| {
+                format!(
+                    "{e}: {}",
+                    e.source().map(ToString::to_string).unwrap_or_default()
+                )
+            });
+            format!("{error} {}", source.unwrap_or_default())
+        })
+    }
+
+    fn rack(field: &str, value: Value) -> Value {
+        let mut rack = json!({
+            "role": "host", "ssh": "rack1.lab",
+            "data": [{"nic": "eth1", "address": "198.18.0.1/24"}],
+        });
+        rack[field] = value;
+        json!({"inventory": {"rack1": rack}})
+    }
+
+    #[test]
+    fn what_ssh_or_a_shell_could_take_for_something_else_is_refused() {
+        assert!(read(rack("user", json!("lab_1"))).is_ok());
+        let hostile = [
+            ("ssh", json!("-oProxyCommand=id")),
+            ("ssh", json!("a b")),
+            ("ssh", json!("a\u{0}")),
+            ("user", json!("-l")),
+            ("user", json!("root x")),
+            ("user", json!("$(id)")),
+            ("port", json!(0)),
+            ("port", json!(65536)),
+            ("identity", json!("relative")),
+            ("identity", json!("/a\"b")),
+            ("identity", json!("/%h")),
+            ("known_hosts", json!("/a\nProxyCommand id")),
+            ("jump", json!(["-oX@h"])),
+            ("jump", json!(["a,b"])),
+            ("jump", json!(["host:0"])),
+            ("control", json!("here")),
+            ("data", json!([{"nic": "../x", "address": "198.18.0.1/24"}])),
+            ("data", json!([{"nic": "eth1", "address": "198.18.0.1"}])),
+            ("data", json!([{"nic": "eth1", "address": "198.18.0.1/33"}])),
+            ("data", json!([])),
+            (
+                "data",
+                json!([{"nic": "eth1", "address": "198.18.0.1/24", "network": 1}]),
+            ),
+            ("tools", json!({"iperf3": "iperf3; id"})),
+            ("misspelt", json!(1)),
+        ];
+        for (field, value) in hostile {
+            let error = read(rack(field, value.clone()));
+            assert!(error.is_err(), "{field} {value}");
+        }
+        let error = read(rack("user", json!("-l"))).unwrap_err();
+        assert!(
+            error.contains("inventory.rack1.user") && error.contains("`-l` is not a user's name"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn guests_have_addresses_that_nobody_has() {
+        let mut value = rack("sudo", json!(true));
+        value["guests"] = json!({"data": ["198.18.0.10"]});
+        let inventory = read(value.clone()).unwrap();
+        let host = &inventory.machines["rack1"];
+        let of = |guest| {
+            inventory
+                .guest_data(host, 0, guest)
+                .map(|data| data.address.to_string())
+        };
+        assert_eq!(of(0).unwrap(), "198.18.0.10");
+        assert_eq!(of(7).unwrap(), "198.18.0.17");
+        assert!(inventory.guest_data(host, 1, 0).is_err());
+        assert_eq!(
+            inventory.guest_control(None).unwrap().address.to_string(),
+            "198.19.254.1"
+        );
+        assert_eq!(
+            inventory
+                .guest_control(Some(0))
+                .unwrap()
+                .address
+                .to_string(),
+            "198.19.254.10"
+        );
+        assert!(inventory.guest_control(Some(250)).is_err());
+        value["guests"] = json!({"data": ["198.18.0.0"]});
+        let inventory = read(value).unwrap();
+        let error = inventory
+            .guest_data(&inventory.machines["rack1"], 0, 1)
+            .unwrap_err();
+        assert!(error.to_string().contains("which is rack1's"), "{error}");
+    }
+}

@@ -1,0 +1,119 @@
+//! Testbed `hosts`: your own machines over SSH, as an inventory in the study says.
+//!
+//! ```text
+//!   worker, here ── ssh, by the user's own configuration ─┬─ host ── guests, by way of their host
+//!                                                         └─ peers
+//!   host's data NICs ════ your switches ════ peers' data NICs
+//! ```
+//!
+//! Machines run what is installed on them: nothing is booted but guests. What a run changes on a
+//! machine is written down there first (`/var/lib/vexp/taken.json`), under a lock that lasts as
+//! long as the connection, and put back when the machine is released. If the run dies, the next one
+//! that takes the machine puts it back before anything else.
+
+mod config;
+mod far;
+mod guests;
+mod images;
+mod inventory;
+mod lease;
+mod preflight;
+mod probe;
+mod state;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use vexp_api::plan::Plan;
+use vexp_api::plugin::{
+    Context, Hypervisor, Lease, MachineRequest, Plugin, PluginError, Preflight, Testbed,
+};
+use vexp_api::shell::Connect;
+use vexp_api::spec::Options;
+
+use lease::HostsLease;
+
+/// How long a machine that should be up may take to answer.
+const CONNECT: Duration = Duration::from_secs(15);
+/// Where hypervisors' plugins keep guests' files on a host.
+const GUESTS: &str = "/run/vexp/guests";
+
+/// The testbed.
+pub struct Hosts {
+    connect: Arc<dyn Connect>,
+    hypervisors: BTreeMap<&'static str, Arc<dyn Hypervisor>>,
+}
+
+impl Hosts {
+    /// A testbed that reaches machines by `connect`, and ends guests that a dead run has left by the
+    /// plugins of their hypervisors.
+    pub fn new(
+        connect: Arc<dyn Connect>,
+        hypervisors: BTreeMap<&'static str, Arc<dyn Hypervisor>>,
+    ) -> Self {
+        Self {
+            connect,
+            hypervisors,
+        }
+    }
+}
+
+impl Plugin for Hosts {
+    fn name(&self) -> &'static str {
+        "hosts"
+    }
+
+    fn contract(&self) -> &'static str {
+        include_str!("contract.ncl")
+    }
+}
+
+#[async_trait]
+impl Testbed for Hosts {
+    fn boots_images(&self) -> bool {
+        false
+    }
+
+    fn needs_root(&self) -> bool {
+        false
+    }
+
+    async fn preflight(&self, plan: &Plan, _: &Context) -> Result<Vec<Preflight>, PluginError> {
+        preflight::run(self, plan).await
+    }
+
+    async fn collect(&self, options: &Options, cx: &Context) -> Result<(), PluginError> {
+        lease::collect(self, options, cx).await
+    }
+
+    async fn acquire(
+        &self,
+        request: &MachineRequest,
+        cx: &Context,
+    ) -> Result<Box<dyn Lease>, PluginError> {
+        Ok(Box::new(HostsLease::acquire(self, request, cx).await?))
+    }
+}
+
+/// A folder of this user alone, with a short path: sockets' paths have at most 107 bytes (unix(7)).
+fn private_folder() -> Result<tempfile::TempDir, PluginError> {
+    const STEP: &str = "make a private folder";
+    let failed = |e: std::io::Error| PluginError::new(STEP, "controller", e.to_string());
+    let folder = tempfile::Builder::new()
+        .prefix("vexp-")
+        .tempdir()
+        .map_err(failed)?;
+    std::fs::create_dir(folder.path().join("ssh")).map_err(failed)?;
+    Ok(folder)
+}
+
+/// This computer, for people.
+fn controller() -> String {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    format!("{name}, process {}", std::process::id())
+}
