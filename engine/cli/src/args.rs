@@ -9,7 +9,7 @@ use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
 use vexp_api::units::ByteSize;
 
-pub(crate) use history::{CompareArgs, CompareFormat, Pick};
+pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
 
 /// Rerun systems experiments that are declared, not scripted.
 ///
@@ -123,6 +123,8 @@ pub(crate) enum Verb {
     Verify(VerifyArgs),
     /// Compare two runs, or two series of runs: what became better or worse
     Compare(CompareArgs),
+    /// Find where metrics changed in a history of runs, and make a site that shows it
+    Trend(TrendArgs),
     /// List the runs in a folder
     Runs {
         /// Folder with runs

@@ -26,6 +26,7 @@ fn help_of_every_verb() {
         "report",
         "reproduce",
         "compare",
+        "trend",
         "runs",
         "doctor",
         "release",

@@ -428,7 +428,7 @@ let stock = vexp.platform "machine" in
     guests.data = ["198.18.0.10"],
     allow =
       let emulated = { reason = "the machine is emulated" } in
-      [emulated & { what = "NIC speed" }, emulated & { what = "load" }, emulated & { what = "memory" }],
+      [emulated & { what = "NIC speed" }, emulated & { what = "clock" }, emulated & { what = "load" }, emulated & { what = "memory" }],
   },
 }
 "#;

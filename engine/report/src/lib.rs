@@ -19,6 +19,7 @@
 //! | [`summary`] | run → each metric in each repetition, and the environment |
 //! | [`compare`] | two series of runs → what became better or worse |
 //! | [`identity`] | two runs → whether they are the same to the last bit |
+//! | [`trend`] | a history of runs → where metrics changed, and a site |
 //! | [`report`] | all of it → HTML, Markdown, SVG, CSV |
 //! | [`derived`] | run directory → the bytes of all of these, and nothing written |
 //! | [`bundle`] | the same → what a bundle says about itself: research object, artifact appendix |
@@ -39,6 +40,7 @@ pub mod stats;
 pub mod summary;
 mod svg;
 pub mod table;
+pub mod trend;
 pub mod window;
 
 pub use frame::{Frames, frame};

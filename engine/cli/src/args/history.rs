@@ -37,6 +37,45 @@ pub(crate) struct CompareArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct TrendArgs {
+    /// Runs, or folders of runs
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Folder for the site; what is there is replaced
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// Of series without a change, at most this share has a change point
+    #[arg(long, default_value = "1%")]
+    pub(crate) alpha: Percent,
+    /// Changes of less are none
+    #[arg(long, default_value = "2%")]
+    pub(crate) magnitude: Percent,
+    /// Changes that last for fewer runs are none
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) persistence: u16,
+    /// Runs in a window of the search
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(2..=1000))]
+    pub(crate) window: u16,
+    /// Find what another program finds: otava, with its test's levels that are not held
+    #[arg(long, value_enum)]
+    pub(crate) compat: Option<Compat>,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+    /// Folder with templates to use instead of the built-in ones
+    #[arg(long)]
+    pub(crate) templates: Option<PathBuf>,
+    /// How to print the changes
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: super::Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compat {
+    /// Apache Otava, formerly Hunter
+    Otava,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Pick {
     /// Only points whose name matches, e.g. 'send-tcp.xen-*.v4'
     #[arg(long, value_name = "GLOB")]

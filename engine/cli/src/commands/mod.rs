@@ -16,6 +16,7 @@ mod report;
 mod run;
 mod runs;
 mod study;
+mod trend;
 mod worker;
 
 use vexp_api::exit::Exit;
@@ -63,6 +64,7 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
         Verb::Export(args) => bundle::export::run(&args, registry),
         Verb::Verify(args) => bundle::verify::run(&args, registry),
         Verb::Compare(args) => compare::run(&args, registry),
+        Verb::Trend(args) => trend::run(&args, registry),
         Verb::Runs { runs, format } => runs::run(&runs, format),
         Verb::Doctor {
             file: None, format, ..

@@ -6,6 +6,7 @@ pub(crate) mod findings;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod table;
+pub(crate) mod trend;
 pub(crate) mod verdicts;
 pub(crate) mod verified;
 

@@ -164,4 +164,4 @@ pub fn compare(base: &[Summary], new: &[Summary], options: &Options<'_>) -> Comp
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,7 +15,7 @@ use super::view::View;
 /// Instructions that a template may take. A report takes well under a tenth of it.
 const FUEL: u64 = 20_000_000;
 
-const BUILT_IN: [(&str, &str); 13] = [
+const BUILT_IN: [(&str, &str); 16] = [
     (
         "report.html.j2",
         include_str!("../../../../reports/report.html.j2"),
@@ -23,6 +23,18 @@ const BUILT_IN: [(&str, &str); 13] = [
     (
         "report.md.j2",
         include_str!("../../../../reports/report.md.j2"),
+    ),
+    (
+        "trend.html.j2",
+        include_str!("../../../../reports/trend.html.j2"),
+    ),
+    (
+        "trend-metric.html.j2",
+        include_str!("../../../../reports/trend-metric.html.j2"),
+    ),
+    (
+        "partials/trend-method.html.j2",
+        include_str!("../../../../reports/partials/trend-method.html.j2"),
     ),
     ("style.css", include_str!("../../../../reports/style.css")),
     (
@@ -117,14 +129,19 @@ impl Templates {
     }
 
     pub(super) fn html(&self, view: &View<'_>) -> Result<String, TemplateError> {
-        self.render("report.html.j2", view)
+        self.page("report.html.j2", view)
     }
 
     pub(super) fn markdown(&self, view: &View<'_>) -> Result<String, TemplateError> {
-        self.render("report.md.j2", view)
+        self.page("report.md.j2", view)
     }
 
-    fn render(&self, name: &'static str, view: &View<'_>) -> Result<String, TemplateError> {
+    /// The page of a template, with what it shows.
+    pub(crate) fn page<T: serde::Serialize>(
+        &self,
+        name: &'static str,
+        view: &T,
+    ) -> Result<String, TemplateError> {
         let fail = |source| TemplateError::Render {
             name: name.to_owned(),
             source,

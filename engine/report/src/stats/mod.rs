@@ -9,14 +9,17 @@
 //! | [`holm`] | many claims at once | Holm 1979 |
 //! | [`aa`] | how often they are wrong | Kohavi et al. 2009 |
 //! | [`steady`] | whether a series is level | Kwiatkowski et al. 1992, von Neumann et al. 1941 |
+//! | [`changes`] | where a series changes | Matteson and James 2014, Fleming et al. 2023 |
 //!
 //! Which of them is used when, and how often each is wrong where nothing differs, stands in
 //! `docs/statistics.md`.
 
 pub mod aa;
 pub mod bootstrap;
+pub mod changes;
 pub mod contrast;
 pub mod describe;
+mod divisive;
 pub mod holm;
 #[cfg(test)]
 pub(crate) mod simulate;

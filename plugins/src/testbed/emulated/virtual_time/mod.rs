@@ -39,5 +39,44 @@ pub(super) fn refuses(machine: &Machine) -> Option<String> {
              that are this computer's",
         );
     }
+    if machine.hypervisor == *"kvm" && machine.nic.as_ref().is_some_and(|nic| *nic == *"e1000") {
+        return what(
+            "in virtual time KVM's guests can't have an emulated NIC: the machine was seen to come to a \
+             standstill half a second into a flow (docs/virtual.md)",
+        );
+    }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_identical_is_refused() {
+        let machine = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut value = serde_json::json!({
+                "platform": "p", "hardware": "h", "cpus": 1, "memory": "2GiB",
+                "nics": [{"model": "e1000", "rate": "200Mb/s"}],
+                "image": "i", "guest_image": "guest", "hypervisor": "kvm", "version": "6.12",
+                "toolstack": null, "scheduler": null, "dom0_weight": null, "nic": "virtio",
+                "guest": {"vcpus": 1, "memory": "256MiB"}, "max_vms": 2, "peers": 2, "options": {}
+            });
+            change(&mut value);
+            refuses(&serde_json::from_value::<Machine>(value).unwrap())
+        };
+        assert_eq!(machine(&|_| ()), None);
+        for (field, value, word) in [
+            ("cpus", serde_json::json!(2), "one processor"),
+            (
+                "nics",
+                serde_json::json!([{"model": "virtio", "rate": "1Gb/s"}]),
+                "NICs are e1000",
+            ),
+            ("nic", serde_json::json!("e1000"), "standstill"),
+        ] {
+            let why = machine(&|machine| machine[field] = value.clone()).unwrap();
+            assert!(why.contains(word) && why.contains("hardware h"), "{why}");
+        }
+    }
 }
