@@ -10,7 +10,7 @@ version=$(basename "$modules")
 tree=$(mktemp -d)
 mkdir -p "$tree/bin" "$tree/dev" "$tree/proc" "$tree/sys" "$tree/new" "$tree/lib/modules/$version"
 cp "$root/bin/busybox" "$tree/bin/busybox"
-for applet in sh mount mkdir ln modprobe switch_root cat sleep poweroff; do
+for applet in sh mount mkdir ln modprobe switch_root cat sleep poweroff losetup mknod; do
     ln -s busybox "$tree/bin/$applet"
 done
 source=$modules/../../../..

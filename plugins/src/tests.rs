@@ -33,6 +33,7 @@ fn the_registry_has_them_all() {
             "pidstat",
             "ping",
             "sar",
+            "uptime",
             "xentop"
         ]
     );

@@ -116,6 +116,24 @@ pub trait Testbed: Plugin {
         &[]
     }
 
+    /// Whether its machines' time is that of their instructions, so that what is measured is the same
+    /// everywhere: then every number is labelled so, and monitors that count what such a machine counts
+    /// wrongly are left out ([`Measure::counting`]).
+    fn virtual_time(&self) -> bool {
+        false
+    }
+
+    /// Why it can't provide a machine that a study asks for; said before anything is started.
+    fn refuses(&self, _machine: &Machine) -> Option<String> {
+        None
+    }
+
+    /// How many guests run in the snapshot that [`Testbed::acquire`] would start from, as far as can
+    /// be said before anything is started: to tell how long a run will take. `None`: it would boot.
+    fn kept(&self, _request: &MachineRequest) -> Option<u32> {
+        None
+    }
+
     /// Whether its machines are booted from host images. Where they are not, they run what is
     /// installed on them, and a study needs no rule that names an image.
     fn boots_images(&self) -> bool {
@@ -262,6 +280,13 @@ pub trait Lease: Send {
         Ok(false)
     }
 
+    /// Whether what a machine is depends on nothing but what was done with it. Then each guest is booted
+    /// by a worker of its own, so that a machine with so many guests is always the same, whatever else
+    /// a plan asks for.
+    fn one_by_one(&self) -> bool {
+        false
+    }
+
     /// Gives everything back. Also called after failures; dropping a lease must do the same.
     async fn release(self: Box<Self>) -> Result<(), PluginError>;
 }
@@ -378,6 +403,19 @@ pub enum MeasureKind {
     Monitor,
 }
 
+/// Where what a measure reads counts right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counting {
+    /// Everywhere.
+    #[default]
+    Everywhere,
+    /// Where time goes on between events: Linux counts busy time in ticks, which coincide with the work
+    /// in virtual time.
+    RealTime,
+    /// Only where it stands for one that counts in real time.
+    VirtualTime,
+}
+
 /// One flow: from `source` to `sink`, accounted to the node under test.
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -426,6 +464,11 @@ pub struct MeasureRequest {
 pub trait Measure: Plugin {
     /// What it is for.
     fn kind(&self) -> MeasureKind;
+
+    /// Where what it reads counts right; elsewhere a monitor is left out of the plan.
+    fn counting(&self) -> Counting {
+        Counting::Everywhere
+    }
 
     /// Metrics of its samples.
     fn metrics(&self) -> &'static [MetricInfo];

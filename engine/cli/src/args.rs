@@ -6,6 +6,7 @@ mod history;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
 
 pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
@@ -111,6 +112,11 @@ pub(crate) enum Verb {
         images: ImageArgs,
         #[command(flatten)]
         runs: RunsArgs,
+        /// Fail unless the results are these to the last bit: a digest as this verb prints it, or the
+        /// folder of another run, with which the first sample that differs is shown. Only testbed
+        /// `virtual` gives the same results twice
+        #[arg(long, value_name = "DIGEST|RUN")]
+        expect: Option<Expected>,
     },
     /// Put a run with all that it stands on into one file: the same run gives the same digest
     Export(ExportArgs),
@@ -165,12 +171,34 @@ pub(crate) enum Verb {
     /// First process of a lab.
     #[command(hide = true)]
     Lab,
+    /// Takes a worker's manifest into a machine in virtual time.
+    #[command(hide = true)]
+    Courier {
+        /// The block's manifest
+        manifest: PathBuf,
+    },
+    /// What a machine in virtual time does by itself.
+    #[command(hide = true)]
+    Inside {
+        /// Which part of it
+        #[arg(value_enum)]
+        part: Inside,
+    },
     /// Runs a block's trials from inside the machines' network.
     #[command(hide = true)]
     Worker {
         /// The block's manifest
         manifest: PathBuf,
     },
+}
+
+/// What a machine in virtual time does by itself.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Inside {
+    /// Makes keys and its own identity
+    Prepare,
+    /// Sets the lab up and runs workers
+    Agent,
 }
 
 #[derive(Debug, clap::Args)]
@@ -212,6 +240,24 @@ pub(crate) struct RunsArgs {
     /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recalibrate: bool,
+}
+
+/// Results that a run is to have, to the last bit.
+#[derive(Clone, Debug)]
+pub(crate) enum Expected {
+    /// Their digest, as `vexp reproduce` prints it.
+    Digest(Digest),
+    /// Another run's, with which the first difference can be shown.
+    Run(PathBuf),
+}
+
+impl std::str::FromStr for Expected {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digest = Digest::try_from(text.to_owned());
+        Ok(digest.map_or_else(|_| Self::Run(text.into()), Self::Digest))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_plugins::testbed::emulated::Emulated;
 
 /// The version, and the commit where it is known: `0.1.0+g0123456789ab`.
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("VEXP_COMMIT_SUFFIX"));
@@ -27,11 +28,15 @@ pub fn registry() -> Registry {
     // Without a store nothing is built either, and the error then names what is missing.
     let store = vexp_engine::store::Store::default_root().ok();
     let snapshots = store.map(|root| root.join("snapshots-v1"));
-    let emulated = vexp_plugins::testbed::emulated::Emulated::new(executable(), snapshots);
+    let emulated = Emulated::new(executable(), snapshots.clone());
+    let in_virtual_time = Emulated::in_virtual_time(executable(), snapshots);
     let registry = vexp_plugins::registry();
     let ssh = std::sync::Arc::new(vexp_engine::run::ssh::Ssh);
     let hosts = vexp_plugins::testbed::hosts::Hosts::new(ssh, registry.hypervisors().clone());
-    registry.testbed(emulated).testbed(hosts)
+    registry
+        .testbed(emulated)
+        .testbed(in_virtual_time)
+        .testbed(hosts)
 }
 
 /// This binary's own path, for the processes that it starts.

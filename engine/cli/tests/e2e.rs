@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod in_virtual_time;
 mod leftovers;
 mod support;
 

@@ -449,6 +449,7 @@ fn xen_is_driven_from_outside_as_on_a_rack() {
         vms: 0,
         boot: None,
         snapshots: None,
+        virtual_time: false,
         accelerator: None,
         logs: folder.path().to_owned(),
     };

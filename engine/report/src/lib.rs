@@ -18,6 +18,7 @@
 //! | [`judge`] | metrics → verdicts on claims |
 //! | [`summary`] | run → each metric in each repetition, and the environment |
 //! | [`compare`] | two series of runs → what became better or worse |
+//! | [`identity`] | two runs → whether they are the same to the last bit |
 //! | [`trend`] | a history of runs → where metrics changed, and a site |
 //! | [`report`] | all of it → HTML, Markdown, SVG, CSV |
 //! | [`derived`] | run directory → the bytes of all of these, and nothing written |
@@ -29,6 +30,7 @@ pub mod compare;
 pub mod derived;
 mod files;
 pub mod frame;
+pub mod identity;
 pub mod judge;
 pub mod metrics;
 pub mod raw;

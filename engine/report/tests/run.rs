@@ -464,3 +464,32 @@ fn samples_of_single_files_come_in_every_format() {
     );
     assert!(text(Format::Parquet).starts_with("PAR1"));
 }
+
+/// Two runs of the same trials have the same results, and one value more or less shows where.
+#[test]
+fn identity_is_of_every_sample_and_nothing_else() {
+    use vexp_report::identity::{difference, digest};
+    let read = |dir: &Path| frame::read(dir, &fixture::registry()).unwrap();
+    let (one, other) = (fresh(1), fresh(1));
+    let (expected, mut found) = (read(one.path()), read(other.path()));
+    found.run.record.started = "2030-01-01T00:00:00Z".to_owned();
+    found.run.record.id = "another".parse().unwrap();
+    assert_eq!(difference(&expected, &found), None);
+    let same = digest(&expected).unwrap();
+    assert_eq!(digest(&found).unwrap(), same);
+
+    let value = &mut found.trials[0].rows[1].sample.value;
+    *value = f64::from_bits(value.to_bits() + 1);
+    let trial = found.trials[0].trial.id.clone();
+    assert_ne!(digest(&found).unwrap(), same);
+    let text = difference(&expected, &found).unwrap();
+    assert!(text.starts_with(trial.as_str()), "{text}");
+
+    let mut short = read(other.path());
+    short.trials[0].rows.pop();
+    assert_ne!(digest(&short).unwrap(), same);
+    assert!(difference(&expected, &short).unwrap().contains("samples"));
+    short.trials.remove(0);
+    let text = difference(&expected, &short).unwrap();
+    assert!(text.contains("found no such trial"), "{text}");
+}

@@ -37,7 +37,7 @@ impl Hypervisor for Linux {
             toolstacks: &[],
             schedulers: &[],
             weighted: &[],
-            monitors: &["sar"],
+            monitors: &["sar", "uptime"],
             host_memory: ByteSize::new(256 << 20),
         }
     }

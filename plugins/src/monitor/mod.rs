@@ -7,6 +7,7 @@ pub mod mpstat;
 pub mod pidstat;
 mod processors;
 pub mod sar;
+pub mod uptime;
 pub mod xentop;
 
 use std::collections::BTreeMap;

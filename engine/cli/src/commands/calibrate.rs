@@ -216,7 +216,7 @@ impl Bench<'_> {
 
     fn measure(&self, plan: &Plan, built: Vec<BuiltImage>, store: &Path) -> Result<Run, Failure> {
         let place = store.join(FOLDER).join("unfinished");
-        let run = Run::new(
+        let mut run = Run::new(
             &place,
             self.checked.study(),
             (plan, None),

@@ -15,7 +15,7 @@ use vexp_api::record::{self, RunRecord};
 use vexp_api::spec::Study;
 use vexp_engine::build::BuiltImage;
 use vexp_engine::load::Loaded;
-use vexp_engine::plan::estimate::{self, BlockCost};
+use vexp_engine::plan::estimate::BlockCost;
 use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, now_rfc3339};
 use vexp_engine::run::files;
 
@@ -115,8 +115,7 @@ impl Run {
     }
 
     /// What is expected of blocks with trials that have no record yet.
-    fn missing(&self, plan: &Plan) -> Vec<BlockCost> {
-        let mut costs = estimate::blocks(plan);
+    fn missing(&self, mut costs: Vec<BlockCost>) -> Vec<BlockCost> {
         for cost in &mut costs {
             let missing = |id: &Name| !files::trial_record(&self.path, id).exists();
             cost.trials.retain(|(id, _)| missing(id));
@@ -144,7 +143,7 @@ impl Run {
 
     /// Runs the trials that have no record yet.
     pub(super) fn trials(
-        &self,
+        &mut self,
         plan: &Plan,
         built: Vec<BuiltImage>,
         testbed: Arc<dyn Testbed>,
@@ -154,11 +153,16 @@ impl Run {
             .into_iter()
             .map(|image| (image.name, image.files))
             .collect();
-        let costs = self.missing(plan);
+        let costs = self.missing(dispatch::expected(plan, &images, &*testbed, &self.id));
+        let estimate_s: f64 = costs.iter().map(BlockCost::seconds).sum();
+        if self.record.estimate_s.is_some() {
+            self.record.estimate_s = Some(estimate_s);
+            self.write("run.json", &self.record)?;
+        }
         progress.event(&Event::RunStarted {
             run: self.id.clone(),
             trials: costs.iter().map(|cost| cost.trials.len()).sum(),
-            estimate_s: costs.iter().map(BlockCost::seconds).sum(),
+            estimate_s,
         });
         progress.expect(costs);
         let (stop, cancel) = watch::channel(false);

@@ -9,6 +9,7 @@ mod doctor;
 mod folder;
 mod gc;
 mod history;
+mod identity;
 mod parse;
 mod plan;
 mod preflight;
@@ -49,7 +50,8 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
             study,
             images,
             runs,
-        } => run::run(&study, &images, &runs, registry, run::Then::Report),
+            expect,
+        } => run::run(&study, &images, &runs, registry, run::Then::Report(expect)),
         Verb::Parse {
             tool,
             files,
@@ -91,6 +93,26 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
         }
         Verb::Lab => {
             vexp_plugins::testbed::emulated::lab::main().or_exit(Exit::Infrastructure)?;
+            Ok(Exit::Fine)
+        }
+        Verb::Courier { manifest } => {
+            use vexp_plugins::testbed::emulated::virtual_time::courier::Errand;
+            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+            let fine = Errand::new(manifest).run(&mut out, &mut err);
+            let fine = fine.or_exit(Exit::Infrastructure)?;
+            Ok(if fine {
+                Exit::Fine
+            } else {
+                Exit::Infrastructure
+            })
+        }
+        Verb::Inside { part } => {
+            use vexp_plugins::testbed::emulated::virtual_time::inside;
+            let done = match part {
+                crate::args::Inside::Prepare => inside::prepare(),
+                crate::args::Inside::Agent => inside::agent(),
+            };
+            done.or_exit(Exit::Infrastructure)?;
             Ok(Exit::Fine)
         }
         Verb::Worker { manifest } => worker::run(&manifest, registry),

@@ -12,19 +12,19 @@ use vexp_engine::run::files;
 
 use super::calibrate::{self, Found};
 use super::folder::Run;
-use super::{build, preflight, report, study};
-use crate::args::{ImageArgs, RunsArgs, StudyArgs};
+use super::{build, identity, preflight, report, study};
+use crate::args::{Expected, ImageArgs, RunsArgs, StudyArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 use crate::render::progress::Progress;
 
 /// What follows the trials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Then {
     /// Nothing: `vexp run`.
     Stop,
-    /// Report and claims table: `vexp reproduce`.
-    Report,
+    /// Report and claims table: `vexp reproduce`; with the results that there should be.
+    Report(Option<Expected>),
 }
 
 pub(super) fn run(
@@ -34,35 +34,70 @@ pub(super) fn run(
     registry: &Registry,
     then: Then,
 ) -> Result<Exit, Failure> {
-    let (run, summary) = measure(study_args, image_args, runs, registry)?;
+    // What is wrong with the command line is said before anything is measured.
+    if let Then::Report(Some(Expected::Run(other))) = &then {
+        report::is_run(other)?;
+    }
+    let same = matches!(then, Then::Report(Some(_)));
+    let measured = measure(study_args, image_args, runs, same, registry)?;
+    let run = &measured.run;
     let verdicts = match then {
         Then::Stop => {
             render::out(&format!("{}\n", run.display()));
             render::say(&format!("next: vexp report {}", run.display()));
             Exit::Fine
         }
-        Then::Report => report::claims(&run, None, registry)?,
+        Then::Report(expected) => {
+            let verdicts = report::claims(run, None, registry)?;
+            if measured.virtual_time {
+                identity::say(run, expected.as_ref(), registry, verdicts)?
+            } else {
+                verdicts
+            }
+        }
     };
-    Ok(exit(summary, verdicts))
+    Ok(exit(measured.summary, verdicts))
 }
 
-/// Runs what the command line says; the run's folder, and how many trials were measured.
+/// A run that has ended.
+pub(super) struct Measured {
+    /// Its folder.
+    pub(super) run: PathBuf,
+    /// How many trials were measured.
+    pub(super) summary: RunSummary,
+    /// Whether its time was virtual.
+    virtual_time: bool,
+}
+
+/// Runs what the command line says; with `same` only where results can be the same twice.
 pub(super) fn measure(
     study_args: &StudyArgs,
     image_args: &ImageArgs,
     runs: &RunsArgs,
+    same: bool,
     registry: &Registry,
-) -> Result<(PathBuf, RunSummary), Failure> {
+) -> Result<Measured, Failure> {
     let (checked, loaded) = study::checked(&study_args.file, registry)?;
-    // What is wrong with the command line is said before anything is measured.
     let mut plan = study::planned(&checked, study_args, None)?;
     let testbed = testbed(&plan, registry)?;
+    if let Some(why) = (plan.blocks.iter()).find_map(|block| testbed.refuses(&block.machine)) {
+        return Err(Failure::new(Exit::Usage, why).hint(format!(
+            "a rule of the study for testbed `{}` can say what is used there: testbeds.{0}.hardware",
+            plan.testbed
+        )));
+    }
     if testbed.needs_root() && !rustix::process::geteuid().is_root() {
         return Err(Failure::new(
             Exit::Infrastructure,
             "building images and running labs need root (mounts, namespaces, taps)",
         )
         .hint("run it again with sudo; `vexp check`, `plan`, `parse` and `report` don't need it"));
+    }
+    let virtual_time = testbed.virtual_time();
+    if same && !virtual_time {
+        let text = format!("on testbed `{}` no two runs are the same", plan.testbed);
+        return Err(Failure::new(Exit::Usage, text)
+            .hint("--expect goes with --testbed virtual; `vexp compare` compares other runs"));
     }
     let progress = Arc::new(Progress::new());
     let bench = calibrate::Bench {
@@ -107,7 +142,11 @@ pub(super) fn measure(
     progress.finish();
     let summary = ended?;
     run.end()?;
-    Ok((run.path, summary))
+    Ok(Measured {
+        run: run.path,
+        summary,
+        virtual_time,
+    })
 }
 
 /// The plan's testbed.

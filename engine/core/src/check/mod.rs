@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vexp_api::diagnostic::{Diagnostic, Severity};
 use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
-use vexp_api::plugin::HypervisorTraits;
+use vexp_api::plugin::{Counting, HypervisorTraits};
 use vexp_api::registry::Registry;
 use vexp_api::spec::Study;
 
@@ -33,6 +33,8 @@ pub struct CheckedStudy {
     digest: Digest,
     traits: BTreeMap<Name, HypervisorTraits>,
     tools: BTreeMap<Name, Vec<Name>>,
+    virtual_time: BTreeSet<Name>,
+    counting: BTreeMap<Name, Counting>,
     /// Testbeds whose machines run what is installed on them.
     installed: BTreeSet<Name>,
     warnings: Vec<Diagnostic>,
@@ -57,6 +59,20 @@ impl CheckedStudy {
     /// Images that a testbed needs itself.
     pub fn tools(&self, testbed: &Name) -> &[Name] {
         self.tools.get(testbed).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a testbed's time is virtual ([`vexp_api::plugin::Testbed::virtual_time`]).
+    pub fn virtual_time(&self, testbed: &Name) -> bool {
+        self.virtual_time.contains(testbed)
+    }
+
+    /// Whether what a measure reads counts right on a testbed.
+    pub fn counts(&self, measure: &Name, testbed: &Name) -> bool {
+        match self.counting.get(measure) {
+            None | Some(Counting::Everywhere) => true,
+            Some(Counting::RealTime) => !self.virtual_time(testbed),
+            Some(Counting::VirtualTime) => self.virtual_time(testbed),
+        }
     }
 
     /// Whether a testbed's machines are booted from host images.
@@ -151,6 +167,13 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
         digest,
         traits,
         tools,
+        virtual_time: (registry.testbeds().iter())
+            .filter(|(_, plugin)| plugin.virtual_time())
+            .filter_map(|(name, _)| Name::new(*name).ok())
+            .collect(),
+        counting: (registry.measures().iter())
+            .filter_map(|(name, plugin)| Some((Name::new(*name).ok()?, plugin.counting())))
+            .collect(),
         installed,
         warnings: all,
     })

@@ -9,11 +9,28 @@ use vexp_api::spec::{Overlay, Study};
 use super::machine;
 
 /// Each once, sorted.
-pub(super) fn of(study: &Study, overlay: &Overlay, blocks: &[Block]) -> Vec<Deviation> {
+pub(super) fn of(
+    study: &Study,
+    overlay: &Overlay,
+    blocks: &[Block],
+    virtual_time: bool,
+) -> Vec<Deviation> {
     let mut found = BTreeSet::new();
     let platforms: BTreeSet<_> = blocks.iter().map(|block| &block.machine.platform).collect();
     let profiles: BTreeSet<_> = blocks.iter().map(|block| &block.machine.hardware).collect();
     for name in platforms {
+        if virtual_time {
+            let kvm = (study.platforms.get(name)).is_some_and(|p| p.hypervisor == *"kvm");
+            let reason = if kvm { NESTED } else { VIRTUAL };
+            add(
+                &mut found,
+                &format!("platform {name}"),
+                "time",
+                "real",
+                VIRTUAL_TIME,
+                reason,
+            );
+        }
         platform(study, overlay, name, &mut found);
     }
     for name in profiles {
@@ -21,6 +38,16 @@ pub(super) fn of(study: &Study, overlay: &Overlay, blocks: &[Block]) -> Vec<Devi
     }
     found.into_iter().collect()
 }
+
+/// How every number of a testbed in virtual time is labelled.
+const VIRTUAL_TIME: &str = "virtual time, instruction model";
+/// What that is, and how it is known that it is the same everywhere.
+const VIRTUAL: &str = "each instruction takes the same time, for the machine and its peers on one processor \
+    (docs/virtual.md says what that leaves out): results are identical on every computer, by trial";
+/// The same for guests of KVM.
+const NESTED: &str = "each instruction takes the same time, and so a change between guest and host costs \
+    almost nothing, which is what hardware virtualization is about (docs/virtual.md); results were \
+    identical in the few trials that were made";
 
 /// Adds a deviation, if there is one.
 fn add(

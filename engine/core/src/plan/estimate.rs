@@ -14,13 +14,15 @@ use vexp_api::units::{ByteSize, TimeSpan};
 const MACHINE_BOOT_S: f64 = 17.0;
 /// Start of a guest until it answers, seconds: 13 to 18, in a domU as under KVM.
 const GUEST_BOOT_S: f64 = 18.0;
-/// Restoring a machine's snapshot until it answers and its clock is right, seconds.
-const RESTORE_S: f64 = 4.0;
-/// The same for each of its guests, seconds.
-const GUEST_RESTORE_S: f64 = 0.5;
+/// Restoring a machine's snapshot until its first trial, seconds: 1.6 to 5.
+const RESTORE_S: f64 = 3.5;
+/// The same for each of its guests, seconds: 1.6 to 2.2.
+const GUEST_RESTORE_S: f64 = 2.0;
 /// A trial beside its warm-up and window, seconds: starting and stopping its tools and collecting
-/// what they leave took 2 to 4.
-const TRIAL_S: f64 = 4.0;
+/// what they leave.
+const TRIAL_S: f64 = 2.0;
+/// The same for each guest, seconds: 0.7 to 1.5, most where guests forward.
+const GUEST_TRIAL_S: f64 = 1.2;
 /// Building an image from nothing with packages at hand, seconds: 17 to 34, and up to 100 where
 /// the machine had other work.
 const IMAGE_S: u64 = 34;
@@ -33,6 +35,9 @@ const SNAPSHOT_BYTES: u64 = 255 << 20;
 const TRIAL_BYTES: u64 = 256 << 10;
 /// Logs and environment of a block, bytes.
 const BLOCK_BYTES: u64 = 1 << 20;
+
+/// How much longer everything takes in virtual time: 3 to 6 times without guests, up to 15 with.
+const VIRTUAL: f64 = 6.0;
 
 /// How a block comes to its machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,12 +72,21 @@ impl BlockCost {
 ///
 /// A machine that is kept is booted by the first block that needs it, which grows it guest by guest
 /// and keeps it on the way; a block with more guests goes on from there, and others restore it.
-/// Snapshots of earlier runs are not counted on.
-pub fn blocks(plan: &Plan) -> Vec<BlockCost> {
-    costs(&plan.blocks)
+/// `earlier` says with how many guests a snapshot of an earlier run has what a block needs.
+pub fn blocks(
+    plan: &Plan,
+    virtual_time: bool,
+    earlier: impl Fn(&Block) -> Option<u32>,
+) -> Vec<BlockCost> {
+    costs(&plan.blocks, virtual_time, earlier)
 }
 
-fn costs(blocks: &[Block]) -> Vec<BlockCost> {
+fn costs(
+    blocks: &[Block],
+    virtual_time: bool,
+    earlier: impl Fn(&Block) -> Option<u32>,
+) -> Vec<BlockCost> {
+    let slower = if virtual_time { VIRTUAL } else { 1.0 };
     let mut kept: BTreeMap<(&Name, &Name, u32), u32> = BTreeMap::new();
     let mut costs = Vec::new();
     for block in blocks {
@@ -81,7 +95,8 @@ fn costs(blocks: &[Block]) -> Vec<BlockCost> {
             let key = (&machine.platform, &machine.hardware, boot);
             let before = kept.get(&key).copied();
             kept.insert(key, before.unwrap_or(0).max(block.vms));
-            before
+            // `None` is less than anything.
+            before.max(earlier(block))
         });
         let restored = have.map(|have| have.min(block.vms));
         let guests = f64::from(block.vms - restored.unwrap_or(0)) * GUEST_BOOT_S;
@@ -95,15 +110,19 @@ fn costs(blocks: &[Block]) -> Vec<BlockCost> {
                 true => Start::Restored,
                 false => Start::Booted,
             },
-            start_s,
-            trials: block.trials.iter().map(trial).collect(),
+            start_s: start_s * slower,
+            trials: (block.trials.iter())
+                .map(|t| trial(t, block.vms))
+                .map(|(name, seconds)| (name, seconds * slower))
+                .collect(),
         });
     }
     costs
 }
 
-fn trial(trial: &Trial) -> (Name, f64) {
-    let seconds = TRIAL_S + trial.warm_up.secs_f64() + trial.window.secs_f64();
+fn trial(trial: &Trial, guests: u32) -> (Name, f64) {
+    let tools = TRIAL_S + GUEST_TRIAL_S * f64::from(guests);
+    let seconds = tools + trial.warm_up.secs_f64() + trial.window.secs_f64();
     (trial.id.clone(), seconds)
 }
 
@@ -120,9 +139,12 @@ fn snapshots(blocks: &[Block]) -> u64 {
 }
 
 /// The estimate; saturates instead of wrapping.
-pub(super) fn of(blocks: &[Block], images: usize) -> Estimate {
+pub(super) fn of(blocks: &[Block], virtual_time: bool, images: usize) -> Estimate {
     let images = images as u64;
-    let seconds: f64 = costs(blocks).iter().map(BlockCost::seconds).sum();
+    let seconds: f64 = costs(blocks, virtual_time, |_| None)
+        .iter()
+        .map(BlockCost::seconds)
+        .sum();
     let trials: u64 = blocks.iter().map(|block| block.trials.len() as u64).sum();
     let disk = [
         (images, IMAGE_BYTES),

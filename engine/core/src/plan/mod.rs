@@ -149,6 +149,7 @@ impl Cx<'_> {
         excluded: Vec<Excluded>,
     ) -> Plan {
         let study = self.checked.study();
+        let virtual_time = self.checked.virtual_time(self.testbed);
         let images: BTreeSet<_> = blocks
             .iter()
             .flat_map(|block| [&block.machine.image, &block.machine.guest_image])
@@ -165,9 +166,9 @@ impl Cx<'_> {
             effort: effort.clone(),
             seed: study.seed,
             calibration,
-            estimate: estimate::of(&blocks, images.len()),
+            estimate: estimate::of(&blocks, virtual_time, images.len()),
             images: images.into_iter().collect(),
-            deviations: deviations::of(study, &self.overlay, &blocks),
+            deviations: deviations::of(study, &self.overlay, &blocks, virtual_time),
             blocks,
             excluded,
         }
@@ -274,6 +275,7 @@ impl Cx<'_> {
             .monitors
             .iter()
             .filter(|used| everywhere(used.tool.as_str()) || here(used.tool.as_str()))
+            .filter(|used| self.checked.counts(&used.tool, self.testbed))
             .cloned()
             .collect();
         Ok(Trial {

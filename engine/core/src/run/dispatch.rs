@@ -16,6 +16,9 @@ use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, PluginError, 
 use vexp_api::record::{Outcome, TrialRecord};
 use vexp_api::shell::tail;
 use vexp_api::site::Site;
+use vexp_api::spec::Options;
+
+use crate::plan::estimate::{self, BlockCost};
 
 use super::files::{self, FileError};
 use super::manifest::{self, Manifest};
@@ -77,7 +80,7 @@ pub async fn run(request: &RunRequest<'_>) -> Result<RunSummary, RunError> {
     let events: Arc<dyn EventSink> = Arc::new(Log::open(request.run, Arc::clone(&request.events))?);
     let mut cancel = request.cancel.clone();
     for block in &request.plan.blocks {
-        let missing = missing(request.run, block);
+        let missing = missing(request.run, block, whole(request));
         if missing.trials.is_empty() {
             continue;
         }
@@ -95,13 +98,20 @@ pub async fn run(request: &RunRequest<'_>) -> Result<RunSummary, RunError> {
     Ok(summary)
 }
 
-/// The block with the trials that have no record yet.
-fn missing(run: &Path, block: &Block) -> Block {
-    let mut block = block.clone();
-    block
-        .trials
+/// The block with the trials that have no record yet. Where results are to be the same each time, it is
+/// run as a whole or not at all: what is measured depends on what was done with the machine before.
+fn missing(run: &Path, block: &Block, whole: bool) -> Block {
+    let mut left = block.clone();
+    left.trials
         .retain(|trial| !files::trial_record(run, &trial.id).exists());
-    block
+    if whole && !left.trials.is_empty() {
+        return block.clone();
+    }
+    left
+}
+
+fn whole(request: &RunRequest<'_>) -> bool {
+    request.testbed.virtual_time()
 }
 
 /// Runs a block. If its machine could not be had, or was lost, what failed is tried once more on a
@@ -127,7 +137,7 @@ async fn run_with_another_try(
             break;
         }
         keep_machine(request.run, block, attempt)?;
-        missing = self::missing(request.run, block);
+        missing = self::missing(request.run, block, whole(request));
         let text = format!(
             "{}: what failed is tried once more on a new machine ({} of {} trials)",
             block.id,
@@ -188,28 +198,14 @@ async fn run_block(
     });
     let folder = files::block_dir(request.run, &block.id);
     files::create_dir(&folder)?;
-    let image = |name: &Name| {
-        request
-            .images
-            .get(name)
-            .cloned()
-            .ok_or_else(|| RunError::NoImage(name.clone()))
-    };
-    let mut tools = BTreeMap::new();
-    for tool in request.testbed.images() {
-        let name = Name::new(*tool)?;
-        tools.insert(name.clone(), image(&name)?);
-    }
-    let machine = MachineRequest {
-        tools,
-        options: request.plan.testbed_options.clone(),
-        run: request.id.clone(),
-        image: block.machine.image.as_ref().map(image).transpose()?,
-        guest_image: block.machine.guest_image.as_ref().map(image).transpose()?,
-        machine: block.machine.clone(),
-        vms: block.vms,
-        boot: block.boot,
-    };
+    let options = &request.plan.testbed_options;
+    let machine = machine(
+        block,
+        request.images,
+        &*request.testbed,
+        options,
+        request.id,
+    )?;
     let cx = Context {
         events: Arc::clone(events),
         logs: folder.clone(),
@@ -219,6 +215,7 @@ async fn run_block(
         request,
         block,
         running: lease.site().running,
+        kept: false,
         lease,
         boot_s: started.elapsed().as_secs_f64(),
         folder: &folder,
@@ -242,6 +239,48 @@ async fn run_block(
     Ok(())
 }
 
+/// What the testbed is asked for by a block.
+fn machine(
+    block: &Block,
+    images: &BTreeMap<Name, ImageFiles>,
+    testbed: &dyn Testbed,
+    options: &Options,
+    run: &Name,
+) -> Result<MachineRequest, BlockError> {
+    let image = |name: &Name| {
+        let files = images.get(name).cloned();
+        files.ok_or_else(|| RunError::NoImage(name.clone()))
+    };
+    let mut tools = BTreeMap::new();
+    for tool in testbed.images() {
+        let name = Name::new(*tool)?;
+        tools.insert(name.clone(), image(&name)?);
+    }
+    Ok(MachineRequest {
+        tools,
+        options: options.clone(),
+        run: run.clone(),
+        image: block.machine.image.as_ref().map(image).transpose()?,
+        guest_image: block.machine.guest_image.as_ref().map(image).transpose()?,
+        machine: block.machine.clone(),
+        vms: block.vms,
+        boot: block.boot,
+    })
+}
+
+/// What a plan's blocks are expected to take, with the snapshots that the testbed has of them now.
+pub fn expected(
+    plan: &Plan,
+    images: &BTreeMap<Name, ImageFiles>,
+    testbed: &dyn Testbed,
+    run: &Name,
+) -> Vec<BlockCost> {
+    estimate::blocks(plan, testbed.virtual_time(), |block| {
+        let machine = machine(block, images, testbed, &plan.testbed_options, run);
+        testbed.kept(&machine.ok()?)
+    })
+}
+
 /// A block on its machine.
 struct Work<'a> {
     request: &'a RunRequest<'a>,
@@ -249,6 +288,9 @@ struct Work<'a> {
     lease: Box<dyn Lease>,
     /// Guests that run on it.
     running: u32,
+    /// Whether it was kept, or could have been: its next worker treats it as one that was restored, so
+    /// that it makes no difference which of them it is.
+    kept: bool,
     /// Seconds from the acquisition to a host that answered.
     boot_s: f64,
     folder: &'a Path,
@@ -259,15 +301,25 @@ impl Work<'_> {
     /// Grows a machine that is to be kept, and keeps it with each number of guests that the plan
     /// needs of it on the way, so that it is booted once for all of them.
     async fn keep(&mut self) -> Result<(), BlockError> {
-        if self.block.boot.is_none() {
+        let one_by_one = self.lease.one_by_one();
+        if self.block.boot.is_none() && !one_by_one {
             return Ok(());
         }
         let site = self.lease.site();
         let have = site.restored.then_some(site.running);
-        for guests in steps(self.request.plan, self.block, have) {
+        let needed = steps(self.request.plan, self.block, have);
+        let all = if one_by_one {
+            (have.map_or(0, |have| have + 1)..=self.block.vms).collect()
+        } else {
+            needed.clone()
+        };
+        for guests in all {
             self.worker(Some(guests)).await?;
             self.running = guests;
-            if !self.lease.save(guests).await? {
+            let keep = self.block.boot.is_some() && needed.contains(&guests);
+            let kept = keep && self.lease.save(guests).await?;
+            self.kept = kept || one_by_one;
+            if !self.kept {
                 // It goes on as it is, with all guests that the worker boots.
                 return Ok(());
             }
@@ -278,6 +330,7 @@ impl Work<'_> {
     async fn worker(&self, grow: Option<u32>) -> Result<(), BlockError> {
         let site = Site {
             running: self.running,
+            restored: self.kept || self.lease.site().restored,
             ..self.lease.site().clone()
         };
         run_worker(self, site, grow).await
@@ -490,12 +543,13 @@ mod tests {
         assert!(!set_failed_aside(run.path(), &block, 1).unwrap());
         let failed = worker::fail_rest(run.path(), &block, "the machine died").unwrap();
         assert_eq!(failed, 1);
-        assert!(missing(run.path(), &block).trials.is_empty());
+        assert!(missing(run.path(), &block, false).trials.is_empty());
 
         assert!(set_failed_aside(run.path(), &block, 1).unwrap());
-        let again = missing(run.path(), &block);
+        let again = missing(run.path(), &block, false);
         assert_eq!(again.trials.len(), 1);
         assert_eq!(again.trials[0].id, lost);
+        assert_eq!(missing(run.path(), &block, true), block);
         assert!(run.path().join("failed/1/lost/trial.json").exists());
     }
 
@@ -529,6 +583,6 @@ mod tests {
     fn a_run_without_records_counts_nothing_as_measured() {
         let run = tempfile::tempdir().unwrap();
         let block = block(&[&Name::new("lost").unwrap()]);
-        assert_eq!(missing(run.path(), &block), block);
+        assert_eq!(missing(run.path(), &block, false), block);
     }
 }

@@ -39,6 +39,10 @@ fn cannot(step: &str) -> PluginError {
 
 #[async_trait::async_trait]
 impl Testbed for Fake {
+    fn virtual_time(&self) -> bool {
+        self.name == "virtual"
+    }
+
     async fn acquire(
         &self,
         _: &MachineRequest,
@@ -95,6 +99,14 @@ impl Measure for Fake {
         self.kind
     }
 
+    fn counting(&self) -> Counting {
+        match self.name {
+            "sar" | "pidstat" => Counting::RealTime,
+            "uptime" => Counting::VirtualTime,
+            _ => Counting::Everywhere,
+        }
+    }
+
     fn metrics(&self) -> &'static [MetricInfo] {
         match self.kind {
             MeasureKind::Traffic => &[],
@@ -128,7 +140,7 @@ const NONE: HypervisorTraits = HypervisorTraits {
     toolstacks: &[],
     schedulers: &[],
     weighted: &[],
-    monitors: &[],
+    monitors: &["uptime"],
     host_memory: ByteSize::new(256 << 20),
 };
 
@@ -172,6 +184,7 @@ pub(crate) fn registry() -> Registry {
     };
     Registry::new()
         .testbed(fake("emulated", "{}"))
+        .testbed(fake("virtual", "{}"))
         .hypervisor(host("linux", NONE))
         .hypervisor(host("xen", XEN))
         .hypervisor(host("kvm", KVM))
@@ -180,6 +193,7 @@ pub(crate) fn registry() -> Registry {
         .measure(fake("ping", PING))
         .measure(monitor("xentop"))
         .measure(monitor("sar"))
+        .measure(monitor("uptime"))
         .measure(monitor("pidstat"))
         .measure(monitor("counters"))
 }

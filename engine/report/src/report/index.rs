@@ -36,6 +36,22 @@ impl<'a> Index<'a> {
         }
     }
 
+    /// How the testbed's time is labelled, where it is not the real one.
+    pub(super) fn time(&self) -> Option<&'a str> {
+        let plan = &self.frames.run.plan;
+        let mut all = plan.deviations.iter();
+        let found = all.find(|deviation| deviation.property == "time");
+        found.map(|deviation| deviation.used.as_str())
+    }
+
+    /// A picture's title with that label: it may be shown alone.
+    pub(super) fn titled(&self, title: String) -> String {
+        match self.time() {
+            Some(time) => format!("{title} ({time})"),
+            None => title,
+        }
+    }
+
     fn all(&self, metric: &str, point: Point<'_>) -> &[&'a MetricValue] {
         let found = self.by_point.get(&key(metric, point));
         found.map_or(&[], Vec::as_slice)

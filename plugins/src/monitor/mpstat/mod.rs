@@ -10,8 +10,8 @@ mod tests;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin, PluginError,
-    Raw, Running,
+    Context, Counting, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
+    PluginError, Raw, Running,
 };
 use vexp_api::sample::{Sample, Unit};
 
@@ -55,6 +55,11 @@ impl Plugin for Mpstat {
 impl Measure for Mpstat {
     fn kind(&self) -> MeasureKind {
         MeasureKind::Monitor
+    }
+
+    /// It reads ticks.
+    fn counting(&self) -> Counting {
+        Counting::RealTime
     }
 
     fn metrics(&self) -> &'static [MetricInfo] {

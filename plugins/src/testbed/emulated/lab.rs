@@ -9,22 +9,24 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use vexp_api::digest::Digest;
 use vexp_api::plan::Machine;
-use vexp_api::plugin::ImageFiles;
+use vexp_api::plugin::{ImageFiles, MachineRequest};
 use vexp_api::site::{NodeInfo, Site};
 
 use super::address::{MOST, MOST_PEERS};
 use super::emulator::Emulator;
 use super::keys::{KeyPair, Keys};
+use super::network::Attachment;
 use super::nodes::{Nodes, data_networks, name};
 use super::probe::{self, Accelerator};
 use super::qmp::Qmp;
 use super::run::{LabError, run};
 use super::snapshot::{Kept, Origin, Shelf};
-use super::{network, peers, qemu, start};
+use super::{emulator, network, peers, qemu, start};
 
 /// The lab's own folder, on a tmpfs that only the lab sees.
-const LAB: &str = "/run/vexp";
+pub(super) const LAB: &str = "/run/vexp";
 
 /// What a lab is asked for: one line of JSON on standard input. The input then stays open for as
 /// long as the lab is to live, and takes [`LabCommand`]s.
@@ -46,6 +48,8 @@ pub struct LabRequest {
     pub snapshots: Option<PathBuf>,
     /// What to run it with; probed if it is not known yet.
     pub accelerator: Option<Accelerator>,
+    /// Whether its time is that of its instructions: see [`super::virtual_time`].
+    pub virtual_time: bool,
     /// Folder for logs, outside the lab.
     pub logs: PathBuf,
 }
@@ -91,7 +95,9 @@ pub fn main() -> std::io::Result<()> {
         Some(line) => serde_json::from_str(&line?)?,
         None => return Ok(()),
     };
-    go_first();
+    if !request.virtual_time {
+        go_first();
+    }
     let (tell, told) = channel();
     // The work has a thread of its own, so that the end of standard input ends the lab at any
     // moment: when this function returns, the process ends, and with it the namespaces.
@@ -117,7 +123,12 @@ fn work(request: &LabRequest, told: &Receiver<LabCommand>) {
         message: error.message,
         log: Some(request.logs.join("console.log")),
     };
-    let lab = match set_up(request) {
+    let up = if request.virtual_time {
+        super::virtual_time::lab::set_up(request)
+    } else {
+        set_up(request)
+    };
+    let lab = match up {
         Ok((site, lab)) => {
             answer(&LabAnswer::Ready(Box::new(site)));
             lab
@@ -142,12 +153,22 @@ fn answer(answer: &LabAnswer) {
 }
 
 /// A lab that is up, and what it takes to keep its machine.
-struct Lab {
-    socket: PathBuf,
-    keeping: Option<(Shelf, Origin)>,
-    keys: Keys,
-    /// Whether its guests run in nested virtualization.
-    nested: bool,
+pub(super) struct Lab {
+    pub(super) socket: PathBuf,
+    pub(super) keeping: Option<(Shelf, Origin)>,
+    pub(super) machine: Kind,
+}
+
+/// How a machine is kept.
+pub(super) enum Kind {
+    /// It runs, and is stopped while it is written.
+    Running {
+        keys: Keys,
+        /// Whether its guests run in nested virtualization.
+        nested: bool,
+    },
+    /// It stands still: one in virtual time.
+    Still(Box<Site>),
 }
 
 impl Lab {
@@ -155,9 +176,15 @@ impl Lab {
         let Some((shelf, origin)) = &self.keeping else {
             return Ok(false);
         };
-        shelf.keep(origin, running, &self.keys, |ram| {
-            Qmp::connect(&self.socket, || false)?.save(ram, self.nested)
-        })?;
+        let qmp = || Qmp::connect(&self.socket, || false);
+        match &self.machine {
+            Kind::Running { keys, nested } => {
+                shelf.keep(origin, running, keys, |ram| qmp()?.save(ram, *nested))?;
+            }
+            Kind::Still(site) => {
+                shelf.keep(origin, running, site, |ram| qmp()?.patient()?.write(ram))?;
+            }
+        }
         Ok(true)
     }
 }
@@ -167,7 +194,7 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
     let places = check(machine)?;
     let lab = Path::new(LAB);
     private_folder(lab)?;
-    network::set_up(&machine.nics)?;
+    network::set_up(&machine.nics, Attachment::Taps)?;
     let shelf = request.snapshots.as_deref().map(Shelf::open).transpose()?;
     let emulator = mount_emulator(request, lab, shelf.as_ref())?;
     let accelerator = (request.accelerator.clone())
@@ -183,15 +210,18 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
         lab,
         logs: &request.logs,
         accelerator: &accelerator.name,
+        clock: None,
     };
-    let keeping = origin(request, &start).zip(shelf).map(|(o, s)| (s, o));
+    let digests = [&request.image, &request.guest_image, &request.emulator].map(|i| &i.digest);
+    let origin = request.boot.and_then(|boot| origin(&start, boot, digests));
+    let keeping = shelf.zip(origin);
     let mut kept = match &keeping {
-        Some((shelf, origin)) => shelf.find(origin, request.vms)?,
+        Some((shelf, origin)) => shelf.find::<Keys>(origin, request.vms)?,
         None => None,
     };
     let scratch = lab.join("keys");
     let keys = match &kept {
-        Some(kept) => kept.keys.clone(),
+        Some(kept) => kept.known.clone(),
         None => Keys::generate(&scratch, machine.max_vms)?,
     };
     let nodes = Nodes {
@@ -200,7 +230,7 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
         keys: &keys,
         peer_key: &KeyPair::generate(&scratch, "peer")?,
     };
-    let (host, seed) = nodes.host()?;
+    let (_, seed) = nodes.host()?;
     start.seed = &seed;
     let began = Instant::now();
     let qemu = start.spawn(&emulator, kept.is_some())?;
@@ -208,15 +238,37 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
     let (version, peers) = std::thread::scope(|scope| {
         let kept = kept.take();
         let coming = scope.spawn(|| come_up(&start, qemu, kept, began));
-        let peers = make_peers(request, &nodes, &places);
+        let image = peers::mount_image(&request.guest_image.root, lab);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let peers =
+            image.and_then(|root| make_peers(&nodes, &places, &root, &request.logs, processors));
         let version = coming
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok::<_, LabError>((version?, peers?))
     })?;
     let (version, running) = version;
-    let site = Site {
-        host,
+    let facts = facts(&accelerator, machine, request, version);
+    let site = site(&nodes, peers, running, facts)?;
+    let nested = machine.hypervisor == *"kvm";
+    let lab = Lab {
+        socket: start.socket(),
+        keeping,
+        machine: Kind::Running { keys, nested },
+    };
+    Ok((site, lab))
+}
+
+/// What a worker is told; `running` guests run in a machine that was restored.
+pub(super) fn site(
+    nodes: &Nodes<'_>,
+    peers: Vec<Vec<NodeInfo>>,
+    running: Option<u32>,
+    facts: BTreeMap<String, String>,
+) -> Result<Site, LabError> {
+    let machine = nodes.machine;
+    Ok(Site {
+        host: nodes.host()?.0,
         host_nics: data_networks(machine)
             .map(|net| name(&format!("data{net}")))
             .collect::<Result<_, _>>()?,
@@ -226,23 +278,13 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
         restored: running.is_some(),
         disposable: true,
         links: links(machine)?,
-        scratch: lab.join("ssh"),
-        facts: facts(&accelerator, machine, request, version),
-    };
-    let socket = start.socket();
-    Ok((
-        site,
-        Lab {
-            socket,
-            keeping,
-            keys,
-            nested: machine.hypervisor == *"kvm",
-        },
-    ))
+        scratch: nodes.lab.join("ssh"),
+        facts,
+    })
 }
 
 /// Where the peers will be, if the machine is not too large.
-fn check(machine: &Machine) -> Result<Vec<network::Place<'_>>, LabError> {
+pub(super) fn check(machine: &Machine) -> Result<Vec<network::Place<'_>>, LabError> {
     let places = network::places(&machine.nics, machine.peers.min(MOST_PEERS));
     let peers = u32::try_from(places.len()).unwrap_or(u32::MAX);
     if machine.max_vms > MOST || machine.peers > MOST_PEERS || peers > MOST_PEERS {
@@ -262,7 +304,7 @@ fn check(machine: &Machine) -> Result<Vec<network::Place<'_>>, LabError> {
 
 /// A tmpfs over `/run`: what the lab writes ends with it, and the host's sockets there are out of
 /// its reach.
-fn private_folder(lab: &Path) -> Result<(), LabError> {
+pub(super) fn private_folder(lab: &Path) -> Result<(), LabError> {
     const STEP: &str = "make the lab's folder";
     let args = ["-t", "tmpfs", "-o", "mode=755", "vexp-lab", "/run"];
     run(STEP, "mount", &args, "")?;
@@ -275,7 +317,7 @@ fn private_folder(lab: &Path) -> Result<(), LabError> {
 }
 
 /// The emulator sees the images, the lab's folder, the logs and the kept machines.
-fn mount_emulator(
+pub(super) fn mount_emulator(
     request: &LabRequest,
     lab: &Path,
     shelf: Option<&Shelf>,
@@ -293,22 +335,42 @@ fn mount_emulator(
 
 /// What a kept machine is found by. Under KVM none is kept: the processor's state is that of the
 /// hardware, and a machine boots within seconds.
-fn origin(request: &LabRequest, start: &qemu::Start<'_>) -> Option<Origin> {
+fn origin(start: &qemu::Start<'_>, boot: u32, images: [&Digest; 3]) -> Option<Origin> {
     if start.accelerator != "tcg" {
         return None;
     }
-    let images = [&request.image, &request.guest_image, &request.emulator];
     let everywhere = qemu::Start {
         logs: Path::new("/"),
         ..*start
     };
+    let (machine, accelerator) = (start.machine, start.accelerator);
     Some(Origin::new(
-        &request.machine,
-        request.boot?,
-        images.map(|image| &image.digest),
-        start.accelerator,
+        machine,
+        boot,
+        images,
+        accelerator,
         everywhere.args(),
     ))
+}
+
+/// With how many guests the machine is kept from which a lab would start, under TCG.
+pub(super) fn kept(request: &MachineRequest, folder: &Path) -> Option<u32> {
+    let emulator = request.tools.get(emulator::IMAGE)?;
+    let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
+    let start = qemu::Start {
+        machine: &request.machine,
+        image,
+        boot: image.boot.as_ref()?,
+        guest_image,
+        seed: &[],
+        lab: Path::new(LAB),
+        logs: Path::new("/"),
+        accelerator: "tcg",
+        clock: None,
+    };
+    let digests = [image, guest_image, emulator].map(|image| &image.digest);
+    let origin = origin(&start, request.boot?, digests)?;
+    Shelf::open(folder).ok()?.has(&origin, request.vms)
 }
 
 /// Waits until the machine is up. Gives the emulator's version, and how many guests run if it was
@@ -316,7 +378,7 @@ fn origin(request: &LabRequest, start: &qemu::Start<'_>) -> Option<Origin> {
 fn come_up(
     start: &qemu::Start<'_>,
     mut qemu: Child,
-    kept: Option<Kept>,
+    kept: Option<Kept<Keys>>,
     began: Instant,
 ) -> Result<(String, Option<u32>), LabError> {
     let connected = Qmp::connect(&start.socket(), || matches!(qemu.try_wait(), Ok(None)));
@@ -327,7 +389,7 @@ fn come_up(
     let version = qmp.version()?;
     let running = match kept {
         Some(kept) => {
-            if let Err(error) = qmp.restore(&kept.ram()) {
+            if let Err(error) = qmp.restore(&kept.ram()).and_then(|()| qmp.go_on()) {
                 kept.discard();
                 let message = format!(
                     "the machine that was kept can't be restored and is removed: {}",
@@ -348,24 +410,24 @@ fn come_up(
 }
 
 /// Makes the peers, some at once. Those of data network 0 come first.
-fn make_peers(
-    request: &LabRequest,
+pub(super) fn make_peers(
     nodes: &Nodes<'_>,
     places: &[network::Place<'_>],
+    root: &Path,
+    logs: &Path,
+    workers: usize,
 ) -> Result<Vec<Vec<NodeInfo>>, LabError> {
     nodes.write_keys(u32::try_from(places.len()).unwrap_or(u32::MAX))?;
     network::add_peers(places)?;
-    let image_root = peers::mount_image(&request.guest_image.root, nodes.lab)?;
     let make = |place: &network::Place<'_>| {
         let info = nodes.peer(place.peer, place.data.map(|(net, _)| net))?;
         network::enter(place.peer)?;
         network::set_up_peer(place)?;
         let identity = nodes.peer_identity(&info);
-        let mut child = peers::start(place.peer, &image_root, nodes.lab, &request.logs, &identity)?;
+        let mut child = peers::start(place.peer, root, nodes.lab, logs, &identity)?;
         std::thread::spawn(move || child.wait());
         Ok(info)
     };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let share = places.len().div_ceil(workers).max(1);
     let infos: Vec<NodeInfo> = std::thread::scope(|scope| {
         let threads: Vec<_> = places

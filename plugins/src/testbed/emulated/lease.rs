@@ -15,8 +15,9 @@ use super::lab::{LabAnswer, LabCommand, LabRequest};
 use super::probe::Accelerator;
 use super::{Emulated, emulator};
 
-/// Longer than any deadline inside the lab: past it, the lab itself hangs.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(180);
+/// Longer than any deadline inside the lab: past it, the lab itself hangs. In virtual time a machine
+/// may take long to boot.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(960);
 /// How long a lab may take to end.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -32,6 +33,8 @@ pub(super) struct LabLease {
     first: u32,
     /// What it says beside its answers.
     log: PathBuf,
+    /// In virtual time a worker is not started here: a courier takes its manifest in.
+    courier: Option<PathBuf>,
 }
 
 impl LabLease {
@@ -95,6 +98,7 @@ impl LabLease {
             boot: request.boot,
             snapshots: testbed.snapshots.clone(),
             accelerator,
+            virtual_time: testbed.virtual_time,
             logs: cx.logs.clone(),
         };
         let mut answers = child.stdout.take().map(BufReader::new);
@@ -120,6 +124,7 @@ impl LabLease {
             answers,
             first,
             log,
+            courier: testbed.virtual_time.then(|| testbed.executable.clone()),
         })
     }
 }
@@ -184,9 +189,20 @@ impl Lease for LabLease {
             ])
             .arg(format!("--wd={}", folder.display()))
             .arg("--")
-            .args(argv)
             .process_group(0);
+        match &self.courier {
+            None => command.args(argv),
+            Some(executable) => {
+                command.arg(executable).arg("courier");
+                // `EXECUTABLE worker MANIFEST`.
+                command.args(argv.iter().skip(2))
+            }
+        };
         command
+    }
+
+    fn one_by_one(&self) -> bool {
+        self.courier.is_some()
     }
 
     async fn save(&mut self, running: u32) -> Result<bool, PluginError> {

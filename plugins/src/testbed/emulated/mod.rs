@@ -33,6 +33,7 @@ pub(super) mod run;
 pub(super) mod seed;
 mod snapshot;
 mod start;
+pub mod virtual_time;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -41,6 +42,7 @@ use async_trait::async_trait;
 use lease::LabLease;
 pub use probe::Accelerator;
 pub use snapshot::{discard, unused};
+use vexp_api::plan::Machine;
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
 
 /// The testbed.
@@ -51,6 +53,8 @@ pub struct Emulated {
     snapshots: Option<PathBuf>,
     /// What the first lab's probe said: this computer does not change while we run.
     accelerator: Mutex<Option<Accelerator>>,
+    /// Whether it is testbed `virtual`.
+    virtual_time: bool,
 }
 
 impl Emulated {
@@ -61,6 +65,16 @@ impl Emulated {
             executable,
             snapshots,
             accelerator: Mutex::new(None),
+            virtual_time: false,
+        }
+    }
+
+    /// Testbed `virtual`, whose labs are in virtual time: see [`virtual_time`]. `executable` then
+    /// also has the verbs `courier` and `inside`.
+    pub fn in_virtual_time(executable: PathBuf, snapshots: Option<PathBuf>) -> Self {
+        Self {
+            virtual_time: true,
+            ..Self::new(executable, snapshots)
         }
     }
 }
@@ -74,7 +88,11 @@ impl Emulated {
 
 impl Plugin for Emulated {
     fn name(&self) -> &'static str {
-        "emulated"
+        if self.virtual_time {
+            "virtual"
+        } else {
+            "emulated"
+        }
     }
 
     fn contract(&self) -> &'static str {
@@ -86,6 +104,27 @@ impl Plugin for Emulated {
 impl Testbed for Emulated {
     fn images(&self) -> &'static [&'static str] {
         &[emulator::IMAGE]
+    }
+
+    fn virtual_time(&self) -> bool {
+        self.virtual_time
+    }
+
+    fn refuses(&self, machine: &Machine) -> Option<String> {
+        if self.virtual_time {
+            virtual_time::refuses(machine)
+        } else {
+            None
+        }
+    }
+
+    fn kept(&self, request: &MachineRequest) -> Option<u32> {
+        let folder = self.snapshots.as_deref()?;
+        if self.virtual_time {
+            virtual_time::lab::kept(request, folder)
+        } else {
+            lab::kept(request, folder)
+        }
     }
 
     async fn acquire(

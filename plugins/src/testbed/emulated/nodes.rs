@@ -94,6 +94,18 @@ impl Nodes<'_> {
     pub(super) fn host(&self) -> Result<(NodeInfo, Vec<u8>), LabError> {
         let networks = data_networks(self.machine);
         let info = self.info(Who::Host, "host", NodeRole::Host, networks)?;
+        let net = self.host_net();
+        let seed = self.identity("host", &net, &self.keys.host).cpio();
+        Ok((info, seed))
+    }
+
+    /// Files of the machine's seed and what is in them.
+    pub(super) fn host_files(&self) -> Vec<(&'static str, String)> {
+        let net = self.host_net();
+        self.identity("host", &net, &self.keys.host).files()
+    }
+
+    fn host_net(&self) -> Vec<NetLine> {
         let mut net = vec![NetLine {
             mac: Who::Host.control_mac(),
             interface: "ctl0".to_owned(),
@@ -106,8 +118,7 @@ impl Nodes<'_> {
             cidr: None,
             bridge: None,
         }));
-        let seed = self.identity("host", &net, &self.keys.host).cpio();
-        Ok((info, seed))
+        net
     }
 
     /// All guests that the machine may have; writes their seeds.

@@ -37,6 +37,62 @@ pub(super) struct Start<'a> {
     pub(super) logs: &'a Path,
     /// `kvm` or `tcg`.
     pub(super) accelerator: &'a str,
+    /// Where its time is that of its instructions.
+    pub(super) clock: Option<&'a Clock>,
+}
+
+/// Time that is counted in instructions.
+#[derive(Clone, Debug)]
+pub(super) struct Clock {
+    /// An instruction takes 2 to the power of this in nanoseconds.
+    pub(super) shift: u8,
+    /// Memory that is shared with this computer.
+    pub(super) mailbox: PathBuf,
+    /// Which of this computer's processors it runs on.
+    pub(super) processor: usize,
+}
+
+impl Clock {
+    /// For time, for the mailbox, and for the machine to stop itself. Nothing that chance reaches.
+    fn args(&self) -> Vec<(&'static str, String)> {
+        let size = super::virtual_time::MAILBOX_SIZE;
+        let mailbox = option(&self.mailbox);
+        let memory = "memory-backend-file,id=mailbox,share=on";
+        [
+            ("-icount", format!("shift={},sleep=off", self.shift)),
+            ("-rtc", "base=2026-01-01T00:00:00,clock=vm".to_owned()),
+            // QEMU hands Linux a random seed.
+            ("-seed", "1".to_owned()),
+            ("-action", "panic=pause".to_owned()),
+            ("-device", "pvpanic".to_owned()),
+            (
+                "-object",
+                format!("{memory},size={size},mem-path={mailbox}"),
+            ),
+            (
+                "-device",
+                "ivshmem-plain,memdev=mailbox,master=on".to_owned(),
+            ),
+        ]
+        .into()
+    }
+}
+
+/// A wire from a NIC of the machine to another NIC in it. A hub hands a frame on while it is being
+/// sent, and an e1000 sends while it is being told to: neither waits for another thread of QEMU, as all
+/// of virtio does, whose moments are not the machine's.
+fn wire(id: &str, hub: usize, macs: [String; 2]) -> Vec<(&'static str, String)> {
+    let ends = ["near", "far"].into_iter().zip(macs);
+    ends.flat_map(|(end, mac)| {
+        [
+            ("-netdev", format!("hubport,id={id}-{end},hubid={hub}")),
+            (
+                "-device",
+                format!("e1000,netdev={id}-{end},mac={mac},romfile="),
+            ),
+        ]
+    })
+    .collect()
 }
 
 impl Start<'_> {
@@ -60,13 +116,17 @@ impl Start<'_> {
         const STEP: &str = "start QEMU";
         self.seed_initramfs().map_err(LabError::io(STEP))?;
         let log = File::create(self.log()).map_err(LabError::io(STEP))?;
-        let wait: &[&str] = if restored {
-            &["-incoming", "defer"]
-        } else {
-            &[]
+        let wait: &[&str] = match (restored, self.clock) {
+            (true, _) => &["-incoming", "defer"],
+            // Until its main loop has its priority.
+            (false, Some(_)) => &["-S"],
+            (false, None) => &[],
         };
-        emulator
-            .command()
+        let mut command = match self.clock {
+            None => emulator.command(),
+            Some(clock) => emulator.command_on(clock.processor),
+        };
+        command
             .args(self.args())
             .args(wait)
             .stdin(Stdio::null())
@@ -102,10 +162,10 @@ impl Start<'_> {
             args.push(name.to_owned());
             args.push(value);
         };
-        let tcg = if self.accelerator == "tcg" {
-            ",thread=multi"
-        } else {
-            ""
+        let tcg = match (self.accelerator, self.clock) {
+            ("tcg", None) => ",thread=multi",
+            ("tcg", Some(_)) => ",thread=single",
+            _ => "",
         };
         add("-accel", format!("{}{tcg}", self.accelerator));
         add("-machine", "pc".to_owned());
@@ -116,6 +176,13 @@ impl Start<'_> {
         add("-monitor", "none".to_owned());
         let socket = option(&self.socket());
         add("-qmp", format!("unix:{socket},server=on,wait=off"));
+        if let Some(clock) = self.clock {
+            for (name, value) in clock.args().into_iter().chain(self.wires()) {
+                add(name, value);
+            }
+            self.kernel(&mut add);
+            return args;
+        }
         for (id, file) in [
             ("root", &self.image.root),
             ("guest", &self.guest_image.root),
@@ -157,6 +224,23 @@ impl Start<'_> {
                 ),
             );
         }
+        self.kernel(&mut add);
+        args
+    }
+
+    fn wires(&self) -> Vec<(&'static str, String)> {
+        let macs = |net| [Who::Host.mac(net), Who::Lab.mac(net)];
+        let control = [Who::Host, Who::Lab].map(Who::control_mac);
+        let mut wires = wire("ctl", 0, control);
+        for (net, hub) in (0_u8..).zip(1..=self.machine.nics.len()) {
+            wires.extend(wire(&data_tap(net), hub, macs(net)));
+        }
+        wires
+    }
+
+    /// What it boots.
+    fn kernel(&self, add: &mut impl FnMut(&str, String)) {
+        let machine = self.machine;
         let initramfs = self.initramfs();
         let initramfs = initramfs.display();
         match &self.boot.hypervisor {
@@ -176,7 +260,6 @@ impl Start<'_> {
                 add("-append", format!("console=ttyS0 {line}"));
             }
         }
-        args
     }
 
     fn xen_line(&self) -> String {
@@ -264,6 +347,7 @@ mod tests {
             lab: Path::new("/run/vexp"),
             logs: Path::new("/logs"),
             accelerator: "tcg",
+            clock: None,
         };
         start.args().join(" ")
     }

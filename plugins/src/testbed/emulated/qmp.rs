@@ -13,6 +13,8 @@ use super::run::LabError;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 /// How long all of the memory may take.
 const MEMORY_DEADLINE: Duration = Duration::from_secs(120);
+/// How many times longer a patient conversation waits.
+const PATIENCE: u32 = 10;
 /// How long a machine may be busy before it is kept.
 const REST_DEADLINE: Duration = Duration::from_secs(30);
 /// Threads that read or write memory.
@@ -23,6 +25,10 @@ const STEP: &str = "talk to the emulator";
 /// A conversation.
 pub(super) struct Qmp {
     words: BufReader<UnixStream>,
+    /// Whether the last that was said of it is that it has stopped.
+    stopped: bool,
+    /// By how much everything may take longer than the deadlines say.
+    patience: u32,
 }
 
 impl Qmp {
@@ -42,6 +48,8 @@ impl Qmp {
         timeout.map_err(LabError::io(STEP))?;
         let mut qmp = Self {
             words: BufReader::new(stream),
+            stopped: false,
+            patience: 1,
         };
         let greeting = qmp.line()?;
         if greeting.get("QMP").is_none() {
@@ -49,6 +57,15 @@ impl Qmp {
         }
         qmp.execute("qmp_capabilities", json!({}))?;
         Ok(qmp)
+    }
+
+    /// Waits longer for everything: for an emulator without priority on a computer that has other things
+    /// to do.
+    pub(super) fn patient(mut self) -> Result<Self, LabError> {
+        self.patience = PATIENCE;
+        let timeout = Some(ANSWER_DEADLINE * PATIENCE);
+        let set = self.words.get_ref().set_read_timeout(timeout);
+        set.map_err(LabError::io(STEP)).map(|()| self)
     }
 
     /// Its version, `10.0.2 (Debian …)`.
@@ -79,9 +96,41 @@ impl Qmp {
             }
             std::thread::sleep(Duration::from_millis(3));
         }
-        let saved = self.migrate("migrate", file);
-        self.execute("cont", json!({}))?;
+        let saved = self.write(file);
+        self.go_on()?;
         saved
+    }
+
+    /// Writes a machine that stands still to a file.
+    pub(super) fn write(&mut self, file: &Path) -> Result<(), LabError> {
+        self.migrate("migrate", file)
+    }
+
+    /// Lets a machine that stands still go on.
+    pub(super) fn go_on(&mut self) -> Result<(), LabError> {
+        self.execute("cont", json!({})).map(drop)
+    }
+
+    /// Waits until the machine has stopped, without asking: a machine in virtual time is not to be
+    /// disturbed. One that has stopped before is not waited for.
+    pub(super) fn await_stop(&mut self) -> Result<(), LabError> {
+        let timeout = self.words.get_ref().set_read_timeout(None);
+        timeout.map_err(LabError::io(STEP))?;
+        while !self.stopped {
+            self.said()?;
+        }
+        Ok(())
+    }
+
+    /// The next thing that is said, and what it says of the machine.
+    fn said(&mut self) -> Result<Value, LabError> {
+        let said = self.line()?;
+        match said["event"].as_str() {
+            Some("STOP") => self.stopped = true,
+            Some("RESUME") => self.stopped = false,
+            _ => {}
+        }
+        Ok(said)
     }
 
     /// Whether all processors of the stopped machine wait for an interrupt. A guest's own wait is its
@@ -99,14 +148,14 @@ impl Qmp {
         Ok(states.iter().all(|halted| *halted == "1"))
     }
 
-    /// Reads a machine that was started with `-incoming defer` from a file, and lets it go on.
+    /// Reads a machine that was started with `-incoming defer` from a file.
     pub(super) fn restore(&mut self, file: &Path) -> Result<(), LabError> {
-        self.migrate("migrate-incoming", file)?;
-        self.execute("cont", json!({})).map(drop)
+        self.migrate("migrate-incoming", file)
     }
 
     /// `mapped-ram` gives each page its own place in the file, so that pages of zeros are holes
-    /// and several threads can work at once.
+    /// and several threads can work at once. Nothing is announced to switches, which are new as well:
+    /// it would be traffic at moments that are not the machine's.
     fn migrate(&mut self, command: &str, file: &Path) -> Result<(), LabError> {
         let on = |name: &str| json!({"capability": name, "state": true});
         self.execute(
@@ -115,7 +164,7 @@ impl Qmp {
         )?;
         self.execute(
             "migrate-set-parameters",
-            json!({"multifd-channels": CHANNELS}),
+            json!({"multifd-channels": CHANNELS, "announce-rounds": 0}),
         )?;
         self.execute(command, json!({"uri": format!("file:{}", file.display())}))?;
         let began = Instant::now();
@@ -124,7 +173,9 @@ impl Qmp {
             match said["status"].as_str() {
                 Some("completed") => return Ok(()),
                 Some("failed" | "cancelled") => return Err(unexpected(&said)),
-                _ if began.elapsed() > MEMORY_DEADLINE => return Err(unexpected(&said)),
+                _ if began.elapsed() > MEMORY_DEADLINE * self.patience => {
+                    return Err(unexpected(&said));
+                }
                 _ => std::thread::sleep(Duration::from_millis(5)),
             }
         }
@@ -136,7 +187,7 @@ impl Qmp {
         let mut stream = self.words.get_ref();
         writeln!(stream, "{line}").map_err(LabError::io(STEP))?;
         loop {
-            let mut said = self.line()?;
+            let mut said = self.said()?;
             if let Some(value) = said.get_mut("return") {
                 return Ok(value.take());
             }
@@ -262,7 +313,8 @@ mod tests {
     fn restoring_reads_and_goes_on() {
         let answers = [DONE, DONE, DONE, COMPLETED, DONE];
         let asked = talk(&answers, |mut qmp| {
-            qmp.restore(Path::new("/s/ram")).unwrap()
+            qmp.restore(Path::new("/s/ram")).unwrap();
+            qmp.go_on().unwrap();
         });
         assert_eq!(
             commands(&asked)[3..],

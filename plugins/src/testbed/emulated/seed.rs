@@ -52,19 +52,39 @@ impl Identity<'_> {
 
     /// The seed archive.
     pub(in crate::testbed) fn cpio(&self) -> Vec<u8> {
-        let mut archive = Vec::new();
-        member(&mut archive, 1, 0o040_700, "vexp", b"");
-        for (inode, (name, content)) in (2..).zip(self.files()) {
-            member(
-                &mut archive,
-                inode,
-                0o100_600,
-                &format!("vexp/{name}"),
-                content.as_bytes(),
-            );
+        let mut archive = Archive::default();
+        archive.folder("vexp");
+        for (name, content) in self.files() {
+            archive.file(&format!("vexp/{name}"), content.as_bytes());
         }
-        member(&mut archive, 0, 0, "TRAILER!!!", b"");
-        archive
+        archive.end()
+    }
+}
+
+/// A newc cpio archive, to be appended to an initramfs.
+#[derive(Default)]
+pub(super) struct Archive {
+    bytes: Vec<u8>,
+    members: u32,
+}
+
+impl Archive {
+    /// A folder that only root may look into.
+    pub(super) fn folder(&mut self, name: &str) {
+        self.members += 1;
+        member(&mut self.bytes, self.members, 0o040_700, name, b"");
+    }
+
+    /// A file that only root may read.
+    pub(super) fn file(&mut self, name: &str, content: &[u8]) {
+        self.members += 1;
+        member(&mut self.bytes, self.members, 0o100_600, name, content);
+    }
+
+    /// The whole archive.
+    pub(super) fn end(mut self) -> Vec<u8> {
+        member(&mut self.bytes, 0, 0, "TRAILER!!!", b"");
+        self.bytes
     }
 }
 

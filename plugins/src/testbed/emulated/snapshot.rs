@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vexp_api::digest::Digest;
 use vexp_api::plan::Machine;
 use vexp_api::units::{BitRate, ByteSize};
 
-use super::keys::Keys;
 use super::run::LabError;
 
 /// The version of what is kept and of what its key stands for. A reader refuses any other.
@@ -29,11 +29,11 @@ const MOST: ByteSize = ByteSize::new(40_000_000_000);
 
 /// `snapshot.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Snapshot {
+struct Snapshot<T> {
     /// [`FORMAT`].
     format: u32,
-    /// The machine's keys.
-    keys: Keys,
+    /// What is to be known of it: its keys, say.
+    known: T,
 }
 
 /// Everything that a kept machine depends on, but for the number of its running guests. Link
@@ -50,6 +50,9 @@ pub(super) struct Origin {
     accelerator: String,
     /// QEMU's arguments, the same in every run.
     arguments: Vec<String>,
+    /// The program that is part of the machine, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<Digest>,
 }
 
 impl Origin {
@@ -77,6 +80,21 @@ impl Origin {
             emulator,
             accelerator: accelerator.to_owned(),
             arguments,
+            program: None,
+        }
+    }
+
+    /// A machine in virtual time. All its boots are one, and its peers and links are parts of it.
+    pub(super) fn whole(
+        machine: &Machine,
+        images: [&Digest; 3],
+        program: Digest,
+        arguments: Vec<String>,
+    ) -> Self {
+        Self {
+            machine: machine.clone(),
+            program: Some(program),
+            ..Self::new(machine, 1, images, "icount", arguments)
         }
     }
 
@@ -96,15 +114,16 @@ pub(super) struct Shelf {
 
 /// A machine that can be restored. While this lives, it is not removed.
 #[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) keys: Keys,
+pub(super) struct Kept<T> {
+    /// What is to be known of it.
+    pub(super) known: T,
     /// Guests that run in it.
     pub(super) running: u32,
     folder: PathBuf,
     _lock: File,
 }
 
-impl Kept {
+impl<T> Kept<T> {
     /// Its memory.
     pub(super) fn ram(&self) -> PathBuf {
         self.folder.join("ram")
@@ -136,7 +155,11 @@ impl Shelf {
     }
 
     /// The machine with the most guests, but no more than `most`.
-    pub(super) fn find(&self, origin: &Origin, most: u32) -> Result<Option<Kept>, LabError> {
+    pub(super) fn find<T: DeserializeOwned>(
+        &self,
+        origin: &Origin,
+        most: u32,
+    ) -> Result<Option<Kept<T>>, LabError> {
         for running in (0..=most).rev() {
             let folder = self.folder.join(origin.key(running)?.hex());
             if let Some(kept) = open(folder, running) {
@@ -146,19 +169,28 @@ impl Shelf {
         Ok(None)
     }
 
+    /// With how many guests [`Shelf::find`] would find it; nothing is marked as used.
+    pub(super) fn has(&self, origin: &Origin, most: u32) -> Option<u32> {
+        let known = |running: &u32| {
+            let key = origin.key(*running).ok();
+            key.is_some_and(|key| self.folder.join(key.hex()).join("snapshot.json").exists())
+        };
+        (0..=most).rev().find(known)
+    }
+
     /// Keeps a machine, whose memory `write` puts into the file that it is given. Others wait.
-    pub(super) fn keep(
+    pub(super) fn keep<T: Serialize + DeserializeOwned>(
         &self,
         origin: &Origin,
         running: u32,
-        keys: &Keys,
+        known: &T,
         write: impl FnOnce(&Path) -> Result<(), LabError>,
     ) -> Result<(), LabError> {
         const STEP: &str = "keep the machine";
         let io = || LabError::io(STEP);
         let _lock = self.lock().map_err(io())?;
         let folder = self.folder.join(origin.key(running)?.hex());
-        if open(folder.clone(), running).is_some() {
+        if open::<T>(folder.clone(), running).is_some() {
             return Ok(());
         }
         let saving = self.folder.join("saving");
@@ -170,7 +202,7 @@ impl Shelf {
         let written = write(&ram).and_then(|()| {
             let snapshot = Snapshot {
                 format: FORMAT,
-                keys: keys.clone(),
+                known,
             };
             let text = serde_json::to_vec(&snapshot)
                 .map_err(|error| LabError::new(STEP, error.to_string()))?;
@@ -272,19 +304,19 @@ pub fn discard(folder: &Path, machines: &[PathBuf]) -> std::io::Result<()> {
 }
 
 /// A kept machine, if it is there and whole.
-fn open(folder: PathBuf, running: u32) -> Option<Kept> {
+fn open<T: DeserializeOwned>(folder: PathBuf, running: u32) -> Option<Kept<T>> {
     let path = folder.join("snapshot.json");
     let file = File::open(&path).ok()?;
     flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
     // It may have been removed between the two.
-    let snapshot: Snapshot = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    let snapshot: Snapshot<T> = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
     if snapshot.format != FORMAT || !folder.join("ram").exists() {
         return None;
     }
     // Only the order in which they go depends on it.
     let _ = file.set_modified(SystemTime::now());
     Some(Kept {
-        keys: snapshot.keys,
+        known: snapshot.known,
         running,
         folder,
         _lock: file,
@@ -293,7 +325,7 @@ fn open(folder: PathBuf, running: u32) -> Option<Kept> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::KeyPair;
+    use super::super::keys::{KeyPair, Keys};
     use super::*;
 
     fn machine() -> Machine {
@@ -322,6 +354,10 @@ mod tests {
             host: pair("host"),
             guests: vec![pair("vm1")],
         }
+    }
+
+    fn find(shelf: &Shelf, origin: &Origin, most: u32) -> Result<Option<Kept<Keys>>, LabError> {
+        shelf.find(origin, most)
     }
 
     /// Stands for an emulator that writes its memory.
@@ -386,7 +422,7 @@ mod tests {
             .map(|(path, _)| path)
             .collect();
         assert_eq!(all.len(), 2);
-        let held = shelf.find(&origin, 1).unwrap().unwrap();
+        let held = find(&shelf, &origin, 1).unwrap().unwrap();
         discard(root.path(), &all).unwrap();
         assert!(held.ram().exists());
         assert_eq!(unused(root.path(), later).unwrap().len(), 1);
@@ -398,7 +434,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let shelf = Shelf::open(&root.path().join("snapshots-v1")).unwrap();
         let origin = origin(&machine(), 1);
-        assert!(shelf.find(&origin, 8).unwrap().is_none());
+        assert!(find(&shelf, &origin, 8).unwrap().is_none());
         for running in [1, 4] {
             let ram = format!("ram {running}");
             shelf.keep(&origin, running, &keys(), put(&ram)).unwrap();
@@ -410,10 +446,10 @@ mod tests {
             (4, Some(4)),
             (8, Some(4)),
         ] {
-            let kept = shelf.find(&origin, asked).unwrap();
+            let kept = find(&shelf, &origin, asked).unwrap();
             assert_eq!(kept.as_ref().map(|k| k.running), found, "{asked}");
             if let Some(kept) = kept {
-                assert_eq!(kept.keys, keys());
+                assert_eq!(kept.known, keys());
                 let ram = std::fs::read_to_string(kept.ram()).unwrap();
                 assert_eq!(ram, format!("ram {}", kept.running));
             }
@@ -423,8 +459,8 @@ mod tests {
         // One that is there is not written again.
         let again = |_: &Path| panic!("it is there");
         shelf.keep(&origin, 4, &keys(), again).unwrap();
-        shelf.find(&origin, 8).unwrap().unwrap().discard();
-        assert_eq!(shelf.find(&origin, 8).unwrap().unwrap().running, 1);
+        find(&shelf, &origin, 8).unwrap().unwrap().discard();
+        assert_eq!(find(&shelf, &origin, 8).unwrap().unwrap().running, 1);
     }
 
     #[test]
@@ -437,7 +473,7 @@ mod tests {
             Err(LabError::new("save", "no space left"))
         };
         shelf.keep(&origin, 1, &keys(), fails).unwrap_err();
-        assert!(shelf.find(&origin, 1).unwrap().is_none());
+        assert!(find(&shelf, &origin, 1).unwrap().is_none());
         assert!(!root.path().join("saving").exists());
 
         shelf.keep(&origin, 1, &keys(), put("ram")).unwrap();
@@ -447,7 +483,7 @@ mod tests {
             .join("snapshot.json");
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
-        assert!(shelf.find(&origin, 1).unwrap().is_none());
+        assert!(find(&shelf, &origin, 1).unwrap().is_none());
     }
 
     #[test]
@@ -458,11 +494,11 @@ mod tests {
         let origin = origin(&machine(), 1);
         let large = "1".repeat(128 << 10);
         let there = |running| {
-            let kept = shelf.find(&origin, running).unwrap();
+            let kept = find(&shelf, &origin, running).unwrap();
             kept.is_some_and(|kept| kept.running == running)
         };
         shelf.keep(&origin, 1, &keys(), put(&large)).unwrap();
-        let used = shelf.find(&origin, 1).unwrap().unwrap();
+        let used = find(&shelf, &origin, 1).unwrap().unwrap();
         shelf.keep(&origin, 2, &keys(), put(&large)).unwrap();
         assert!(there(1) && there(2));
         // Number 1 is the older one, but in use.

@@ -25,8 +25,7 @@ pub(super) fn await_ready(
         if said.contains("vexp: ready host") {
             return Ok(());
         }
-        if let Some((_, reason)) = said.split_once("vexp: failed ") {
-            let reason = reason.lines().next().unwrap_or_default().trim_end();
+        if let Some(reason) = failed(start) {
             return Err(LabError::new(STEP, format!("its set-up failed: {reason}")));
         }
         if let Some(error) = ended(start, qemu) {
@@ -42,6 +41,21 @@ pub(super) fn await_ready(
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Why the machine could not set itself up, if it says so on its console.
+pub(super) fn failed(start: &Start<'_>) -> Option<String> {
+    let text = std::fs::read(start.console()).unwrap_or_default();
+    let said = String::from_utf8_lossy(&text);
+    let (_, reason) = said.split_once("vexp: failed ")?;
+    Some(
+        reason
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_end()
+            .to_owned(),
+    )
 }
 
 /// What QEMU said, if it has ended.

@@ -56,7 +56,8 @@ pub(super) fn rerun(
         resume: None,
         recalibrate: false,
     };
-    let (folder, summary) = measuring::measure(&study, &args.build, &runs, registry)?;
+    let measured = measuring::measure(&study, &args.build, &runs, false, registry)?;
+    let (folder, summary) = (measured.run, measured.summary);
     let derived = derive(&folder, registry, None).map_err(|error| report::unreadable(&error))?;
     let verdicts = claims::of(&derived.verdicts.claims);
     let rerun = Rerun {

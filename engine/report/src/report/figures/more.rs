@@ -114,7 +114,7 @@ fn draw(index: &Index<'_>, experiment: &Name, (metric, parts, title): Kind) -> O
     let chart = Chart {
         description: format!("{}: {title} by number of virtual machines", declared.title),
         id: id.clone(),
-        title: title.clone(),
+        title: index.titled(title.clone()),
         series: titles,
         groups,
         reference: reference(index, experiment, metric),

@@ -63,7 +63,7 @@ fn draw(figure: &spec::Figure, id: String, index: &Index<'_>) -> Figure {
     let scale = scale.filter(|scale| *scale != 1.0);
     let chart = Chart {
         id: id.clone(),
-        title: format!("{}. {}", figure.place, figure.axis),
+        title: index.titled(format!("{}. {}", figure.place, figure.axis)),
         description: format!(
             "{}. Bars by number of virtual machines; a bar for each of {}.",
             figure.title,

@@ -71,6 +71,8 @@ struct Run {
     vexp: String,
     testbed: String,
     emulated: bool,
+    /// How its time is labelled, where it is not the real one.
+    time: Option<String>,
     effort: String,
     seed: String,
     study_digest: String,
@@ -137,6 +139,7 @@ impl<'a> View<'a> {
                 vexp: record.vexp.clone(),
                 testbed: plan.testbed.to_string(),
                 emulated: plan.testbed == "emulated" || plan.testbed == "virtual",
+                time: index.time().map(str::to_owned),
                 effort: plan.effort.to_string(),
                 seed: plan.seed.to_string(),
                 study_digest: plan.study_digest.to_string(),

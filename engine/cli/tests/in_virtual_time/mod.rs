@@ -1,0 +1,98 @@
+//! Testbed `virtual` on real Linux and real Xen: the same results, to the last bit, booted or restored,
+//! alone or beside busy programs.
+
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use super::STUDY;
+use super::leftovers::Traces;
+use super::support::vexp;
+
+const ARGS: [&str; 6] = [
+    "reproduce",
+    STUDY,
+    "--testbed",
+    "virtual",
+    "--effort",
+    "twice",
+];
+
+/// Programs that want all of the computer's processors, twice, and end with the test.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn begin() -> Self {
+        let processors = std::thread::available_parallelism().unwrap().get();
+        let spin = || {
+            Command::new("sh")
+                .args(["-c", "while :; do :; done"])
+                .spawn()
+        };
+        Self((0..2 * processors).map(|_| spin().unwrap()).collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+#[ignore = "boots machines: needs root, and minutes"]
+fn results_in_virtual_time_are_the_same_beside_busy_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let traces = Traces::before();
+    let run = |name: &str, more: &[&str]| {
+        let runs = folder.path().join(name);
+        let runs = ["--runs", runs.to_str().unwrap()];
+        let said = vexp(&[&ARGS, &runs[..], more].concat());
+        assert!(
+            said.out.contains("4 of 4 trials measured"),
+            "{}\n{}",
+            said.out,
+            said.err
+        );
+        let mut found = std::fs::read_dir(folder.path().join(name)).unwrap();
+        (said, found.next().unwrap().unwrap().path())
+    };
+    let (first, alone) = run("alone", &[]);
+    assert!(
+        first.out.contains("virtual time, instruction model"),
+        "{}",
+        first.out
+    );
+    traces.none_left(Duration::from_secs(5));
+
+    let busy = Busy::begin();
+    let (second, beside) = run(
+        "a folder of another name",
+        &["--expect", alone.to_str().unwrap()],
+    );
+    drop(busy);
+    assert!(
+        second.out.contains("\nas expected, to the last bit"),
+        "{}",
+        second.out
+    );
+    let bytes = |run: &Path, file: &str| std::fs::read(run.join(file)).unwrap();
+    for file in [
+        "frames/samples.parquet",
+        "frames/metrics.json",
+        "report/metrics.csv",
+    ] {
+        assert_eq!(bytes(&alone, file), bytes(&beside, file), "{file}");
+    }
+    // Whoever has the digest only sees the same, and no other.
+    let digest = first
+        .out
+        .lines()
+        .find_map(|line| line.strip_prefix("results: "));
+    let digest = digest.unwrap_or_else(|| panic!("no digest in {}", first.out));
+    assert!(second.out.contains(digest));
+    traces.none_left(Duration::from_secs(5));
+}

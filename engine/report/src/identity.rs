@@ -1,0 +1,104 @@
+//! Whether two runs have the same results, to the last bit.
+
+use serde::Serialize;
+use vexp_api::digest::Digest;
+use vexp_api::ids::Name;
+
+use crate::frame::{Frames, Row, TrialFrame};
+
+/// What the digest stands for: part of it, so that it changes when that does.
+const FORMAT: u32 = 1;
+
+/// A trial as it is hashed: all samples of its window, or why there are none.
+#[derive(Serialize)]
+enum Hashed<'a> {
+    Samples(
+        Vec<(
+            vexp_api::record::Part,
+            &'a Name,
+            &'a vexp_api::sample::Sample,
+        )>,
+    ),
+    Unusable(&'a str, &'a str),
+}
+
+/// The digest of a run's results: of all trials with every sample, or with the reason why they have none.
+/// When and where the run took place, and what it is called, is not in it.
+///
+/// # Errors
+/// A sample that JSON can't hold; parsers give none.
+pub fn digest(frames: &Frames) -> Result<Digest, serde_json::Error> {
+    let samples = frames.trials.iter().map(|trial| {
+        let rows = trial.rows.iter();
+        let rows = rows.map(|row| (row.part, &row.tool, &row.sample)).collect();
+        (&trial.trial.id, Hashed::Samples(rows))
+    });
+    let unusable = frames.unusable.iter();
+    let unusable = unusable.map(|one| (&one.trial, Hashed::Unusable(one.kind, &one.reason)));
+    let all: Vec<_> = samples.chain(unusable).collect();
+    Digest::of_value(&(FORMAT, all))
+}
+
+/// The first thing in which two runs differ, in the order of trials' names; `None` if they are the same.
+pub fn difference(expected: &Frames, found: &Frames) -> Option<String> {
+    let names = |frames: &Frames| {
+        let used = frames.trials.iter().map(|trial| trial.trial.id.clone());
+        let not = frames.unusable.iter().map(|one| one.trial.clone());
+        used.chain(not).collect::<std::collections::BTreeSet<_>>()
+    };
+    let (ours, theirs) = (names(expected), names(found));
+    ours.union(&theirs).find_map(|trial| {
+        let [one, other] = [expected, found].map(|frames| state(frames, trial));
+        match (one, other) {
+            (State::Samples(one), State::Samples(other)) => {
+                rows(&one.rows, &other.rows).map(|what| format!("{trial}: {what}"))
+            }
+            (one, other) => {
+                let (one, other) = (one.text(), other.text());
+                (one != other).then(|| format!("{trial}: expected {one}, found {other}"))
+            }
+        }
+    })
+}
+
+enum State<'a> {
+    Samples(&'a TrialFrame),
+    Unusable(String),
+    NotThere,
+}
+
+impl State<'_> {
+    fn text(&self) -> String {
+        match self {
+            Self::Samples(trial) => format!("{} samples", trial.rows.len()),
+            Self::Unusable(why) => why.clone(),
+            Self::NotThere => "no such trial".to_owned(),
+        }
+    }
+}
+
+fn state<'a>(frames: &'a Frames, trial: &Name) -> State<'a> {
+    if let Some(found) = frames.trials.iter().find(|one| one.trial.id == *trial) {
+        return State::Samples(found);
+    }
+    let unusable = frames.unusable.iter().find(|one| one.trial == *trial);
+    unusable.map_or(State::NotThere, |one| {
+        State::Unusable(format!("{} ({})", one.kind, one.reason))
+    })
+}
+
+fn rows(expected: &[Row], found: &[Row]) -> Option<String> {
+    let pairs = expected.iter().zip(found).find(|(one, other)| one != other);
+    if let Some((one, other)) = pairs {
+        let say = |row: &Row| {
+            let sample = &row.sample;
+            format!(
+                "{} on {} by {} at {} s: {} {}",
+                sample.metric, sample.node, row.tool, sample.t, sample.value, sample.unit
+            )
+        };
+        return Some(format!("expected {}, found {}", say(one), say(other)));
+    }
+    (expected.len() != found.len())
+        .then(|| format!("expected {} samples, found {}", expected.len(), found.len()))
+}

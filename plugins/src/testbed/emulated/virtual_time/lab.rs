@@ -1,0 +1,246 @@
+//! A lab in virtual time, seen from the process that holds its QEMU.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use vexp_api::digest::Digest;
+use vexp_api::plan::Machine;
+use vexp_api::plugin::MachineRequest;
+use vexp_api::shell::tail;
+use vexp_api::site::Site;
+
+use super::super::lab::{self, Kind, Lab, LabRequest};
+use super::super::qemu::{self, Clock, Start};
+use super::super::qmp::Qmp;
+use super::super::run::LabError;
+use super::super::snapshot::{Kept, Origin, Shelf};
+use super::super::{emulator, start};
+use super::inside::InsideRequest;
+use super::mailbox::{Outside, Word};
+use super::seed::{self, Program};
+
+/// How long a machine may take until its lab is up. Its time runs several times slower than this
+/// computer's, which may have other things to do.
+const DEADLINE: Duration = Duration::from_secs(900);
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// An instruction in a nanosecond: a processor of 2 GHz that does one in two cycles.
+const SHIFT: u8 = 0;
+const STEP: &str = "boot the machine";
+
+pub(in super::super) fn mailbox() -> PathBuf {
+    Path::new(lab::LAB).join("mailbox")
+}
+
+pub(in super::super) fn socket() -> PathBuf {
+    Path::new(lab::LAB).join("qmp.sock")
+}
+
+fn clock() -> Clock {
+    Clock {
+        shift: SHIFT,
+        mailbox: mailbox(),
+        processor: processor(),
+    }
+}
+
+/// One of those that this process may use, another for each process.
+fn processor() -> usize {
+    let all = rustix::thread::sched_getaffinity(None);
+    let all: Vec<usize> = all.map_or_else(
+        |_| vec![0],
+        |set| {
+            (0..rustix::thread::CpuSet::MAX_CPU)
+                .filter(|n| set.is_set(*n))
+                .collect()
+        },
+    );
+    let nth = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nth = nth.unwrap_or_default().subsec_nanos() as usize / 1000;
+    all.get(nth % all.len().max(1)).copied().unwrap_or(0)
+}
+
+/// What the machine is kept by.
+fn origin(start: &Start<'_>, images: [&Digest; 3], program: &Program) -> Result<Origin, LabError> {
+    let everywhere = Start {
+        logs: Path::new("/"),
+        ..*start
+    };
+    let digest = program
+        .digest()
+        .map_err(LabError::io("read this program"))?;
+    let arguments = everywhere.args();
+    Ok(Origin::whole(start.machine, images, digest, arguments))
+}
+
+fn program() -> Result<Program, LabError> {
+    const STEP: &str = "find this program's files";
+    let executable = std::env::current_exe().map_err(LabError::io(STEP))?;
+    Program::own(&executable).map_err(LabError::io(STEP))
+}
+
+/// With how many guests the machine is kept from which a lab would start.
+pub(in super::super) fn kept(request: &MachineRequest, folder: &Path) -> Option<u32> {
+    let emulator = request.tools.get(emulator::IMAGE)?;
+    let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
+    let clock = clock();
+    let start = Start {
+        machine: &request.machine,
+        image,
+        boot: image.boot.as_ref()?,
+        guest_image,
+        seed: &[],
+        lab: Path::new(lab::LAB),
+        logs: Path::new("/"),
+        accelerator: "tcg",
+        clock: Some(&clock),
+    };
+    let digests = [image, guest_image, emulator].map(|image| &image.digest);
+    let origin = origin(&start, digests, &program().ok()?).ok()?;
+    Shelf::open(folder).ok()?.has(&origin, request.vms)
+}
+
+pub(in super::super) fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
+    let machine = &request.machine;
+    lab::check(machine)?;
+    let folder = Path::new(lab::LAB);
+    lab::private_folder(folder)?;
+    Outside::create(&mailbox()).map_err(LabError::io("make the mailbox"))?;
+    let shelf = request.snapshots.as_deref().map(Shelf::open).transpose()?;
+    let emulator = lab::mount_emulator(request, folder, shelf.as_ref())?;
+    let boot = (request.image.boot.as_ref())
+        .ok_or_else(|| LabError::new("start QEMU", "the machine's image has no kernel"))?;
+    let clock = clock();
+    let mut start = Start {
+        machine,
+        image: &request.image,
+        boot,
+        guest_image: &request.guest_image,
+        seed: &[],
+        lab: folder,
+        logs: &request.logs,
+        accelerator: "tcg",
+        clock: Some(&clock),
+    };
+    let digests = [&request.image, &request.guest_image, &request.emulator].map(|i| &i.digest);
+    let program = program()?;
+    let origin = origin(&start, digests, &program)?;
+    let kept = match &shelf {
+        Some(shelf) => shelf.find::<Site>(&origin, request.vms)?,
+        None => None,
+    };
+    let inside = InsideRequest {
+        machine: machine.clone(),
+        facts: facts(machine, request),
+    };
+    // One that is restored has it in its memory.
+    let archive = match &kept {
+        Some(_) => Vec::new(),
+        None => seed::archive(
+            &request.image.root,
+            &request.guest_image.root,
+            &program,
+            &inside,
+        )
+        .map_err(LabError::io("write the machine's seed"))?,
+    };
+    start.seed = &archive;
+    let qemu = start.spawn(&emulator, kept.is_some())?;
+    let site = come_up(&start, qemu, kept)?;
+    let lab = Lab {
+        socket: start.socket(),
+        // `boot` says whether it is to be kept; which boot it is makes no difference.
+        keeping: shelf.zip(Some(origin)).filter(|_| request.boot.is_some()),
+        machine: Kind::Still(Box::new(site.clone())),
+    };
+    Ok((site, lab))
+}
+
+/// Waits until the machine has stopped itself, or restores it.
+fn come_up(start: &Start<'_>, mut qemu: Child, kept: Option<Kept<Site>>) -> Result<Site, LabError> {
+    let connected = Qmp::connect(&start.socket(), || matches!(qemu.try_wait(), Ok(None)));
+    let mut qmp = match connected.and_then(Qmp::patient) {
+        Ok(qmp) => qmp,
+        Err(error) => return Err(start::ended(start, &mut qemu).unwrap_or(error)),
+    };
+    emulator::main_loop_first(qemu.id())?;
+    if kept.is_none() {
+        qmp.go_on()?;
+    }
+    let site = match kept {
+        Some(kept) => {
+            if let Err(error) = qmp.restore(&kept.ram()) {
+                kept.discard();
+                let message = format!(
+                    "the machine that was kept can't be restored and is removed: {}",
+                    start::ended(start, &mut qemu).unwrap_or(error)
+                );
+                return Err(LabError::new("restore the machine", message));
+            }
+            Site {
+                running: kept.running,
+                restored: true,
+                ..kept.known
+            }
+        }
+        None => await_stop(start, qmp, &mut qemu)?,
+    };
+    // Its end changes nothing here: whoever talks to it notices.
+    std::thread::spawn(move || qemu.wait());
+    Ok(site)
+}
+
+fn await_stop(start: &Start<'_>, mut qmp: Qmp, qemu: &mut Child) -> Result<Site, LabError> {
+    let stop = std::thread::spawn(move || qmp.await_stop());
+    let began = Instant::now();
+    let said = || {
+        let text = std::fs::read(start.console()).unwrap_or_default();
+        tail(&text, 2000)
+    };
+    loop {
+        if let Some(error) = start::ended(start, qemu) {
+            return Err(error);
+        }
+        if stop.is_finished() {
+            break;
+        }
+        if let Some(reason) = start::failed(start) {
+            return Err(LabError::new(STEP, format!("its set-up failed: {reason}")));
+        }
+        if began.elapsed() > DEADLINE {
+            let seconds = DEADLINE.as_secs();
+            let message = format!(
+                "it was not ready within {seconds} s; last lines of its console:\n{}",
+                said()
+            );
+            return Err(LabError::new(STEP, message));
+        }
+        std::thread::sleep(LOOK);
+    }
+    let words = Outside::open(&mailbox()).and_then(|mut outside| outside.hear());
+    match words.map_err(LabError::io(STEP))?.into_iter().next() {
+        Some(Word::Ready(site)) => Ok(*site),
+        Some(Word::Failed { step, message }) => Err(LabError::new(step, message)),
+        other => {
+            let message = format!("it stopped and said {other:?}; its console:\n{}", said());
+            Err(LabError::new(STEP, message))
+        }
+    }
+}
+
+/// What was used. Nothing in it may differ between two computers: the machine knows it.
+fn facts(machine: &Machine, request: &LabRequest) -> BTreeMap<String, String> {
+    [
+        ("emulator_image", request.emulator.digest.to_string()),
+        ("accelerator", "tcg".to_owned()),
+        (
+            "clock",
+            format!("virtual time, instruction model: {} ns", 1 << SHIFT),
+        ),
+        ("cpu", qemu::cpu(machine, "tcg")),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
