@@ -121,6 +121,21 @@ let linux = (vexp.platform "machine").linux in
         let output = command.output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
+
+    /// Whether the machine under test has the run's address, and its record says which run that is.
+    fn is_taken(&self) -> bool {
+        self.on("rack1", "ip -brief address show dev eth1")
+            .contains("198.18.0.1")
+            && (self.on("rack1", "cat /var/lib/vexp/taken.json")).contains("\"run\":\"rack-")
+    }
+
+    fn wait_until_taken(&self) {
+        let began = Instant::now();
+        while !self.is_taken() {
+            assert!(began.elapsed() < PATIENCE);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
 }
 
 impl Drop for Rack {
@@ -302,18 +317,7 @@ fn what_a_killed_run_has_left_is_put_back_by_the_next() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let began = Instant::now();
-    while !rack
-        .on("rack1", "ip -brief address show dev eth1")
-        .contains("198.18.0.1")
-    {
-        assert!(began.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert!(
-        rack.on("rack1", "cat /var/lib/vexp/taken.json")
-            .contains("\"run\":\"rack-")
-    );
+    rack.wait_until_taken();
 
     // While it runs, the machine is its own.
     let second = rack.run(&[]);
@@ -351,14 +355,8 @@ fn a_control_path_that_goes_dark_fails_what_is_left_and_keeps_the_record() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    rack.wait_until_taken();
     let began = Instant::now();
-    while !rack
-        .on("rack1", "ip -brief address show dev eth1")
-        .contains("198.18.0.1")
-    {
-        assert!(began.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(100));
-    }
     // No answer, and no reset: as if somebody had pulled the cable.
     let cable = |state: &str| {
         let mut ip = enter(&rack.unshare);
@@ -379,8 +377,8 @@ fn a_control_path_that_goes_dark_fails_what_is_left_and_keeps_the_record() {
     );
     cable("up");
     assert!(
-        rack.on("rack1", "cat /var/lib/vexp/taken.json")
-            .contains("198.18.0")
+        rack.is_taken(),
+        "nothing was put back, and the record says so"
     );
     // The machine notices after a while that nobody is there any more, and gives the lock back.
     let collected = loop {

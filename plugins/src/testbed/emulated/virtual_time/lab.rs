@@ -165,10 +165,6 @@ fn come_up(start: &Start<'_>, mut qemu: Child, kept: Option<Kept<Site>>) -> Resu
         Ok(qmp) => qmp,
         Err(error) => return Err(start::ended(start, &mut qemu).unwrap_or(error)),
     };
-    emulator::main_loop_first(qemu.id())?;
-    if kept.is_none() {
-        qmp.go_on()?;
-    }
     let site = match kept {
         Some(kept) => {
             if let Err(error) = qmp.restore(&kept.ram()) {
@@ -179,13 +175,19 @@ fn come_up(start: &Start<'_>, mut qemu: Child, kept: Option<Kept<Site>>) -> Resu
                 );
                 return Err(LabError::new("restore the machine", message));
             }
+            // Not before: it waits for other threads then.
+            emulator::main_loop_first(qemu.id())?;
             Site {
                 running: kept.running,
                 restored: true,
                 ..kept.known
             }
         }
-        None => await_stop(start, qmp, &mut qemu)?,
+        None => {
+            emulator::main_loop_first(qemu.id())?;
+            qmp.go_on()?;
+            await_stop(start, qmp, &mut qemu)?
+        }
     };
     // Its end changes nothing here: whoever talks to it notices.
     std::thread::spawn(move || qemu.wait());
