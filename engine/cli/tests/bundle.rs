@@ -1,5 +1,6 @@
 //! `vexp export` and `vexp verify` on a run that was made: classical Linux on testbed `emulated`.
-//! `data/run.vexp.tar.zst` is its bundle, as an older version made it.
+//! `data/run.vexp.tar.zst` is its bundle, as an older version made it; `scripts/record-bundle` makes
+//! another.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -31,7 +32,8 @@ fn recorded(folder: &Path) -> PathBuf {
             .unwrap()
     };
     for part in [" study's files", " study ", " plan", " raw data"] {
-        assert!(lines(part).ends_with("identical"), "{}", said.out);
+        let hint = "if it is meant to be another one: scripts/record-bundle";
+        assert!(lines(part).ends_with("identical"), "{}\n{hint}", said.out);
     }
     only(&into).join("run")
 }
@@ -102,6 +104,7 @@ fn the_same_run_is_the_same_bundle_wherever_it_lies() {
     assert_eq!(verified["digest"], first.as_str());
     assert_eq!(verified["claims"][0]["bundle"], "not-tested");
     assert_eq!(verified["claims"][0]["again"], "not-tested");
+    assert_eq!(verified["claims"][1]["again"], "reproduced");
     let parts = verified["parts"].as_array().unwrap();
     assert!(
         parts
@@ -143,7 +146,7 @@ fn what_is_in_it_is_what_committees_ask_for() {
         "run/images.json",
         "locks/linux.lock",
         "run/trials/send.linux.v0.r1/raw/host.iperf3.client.json",
-        "run/blocks/linux.machine.v0.r1/env/host/uname.txt",
+        "run/blocks/linux.machine.v0.r1/env/host.txt",
         "run/frames/samples.parquet",
         "run/report/report.html",
         "LICENSE.md",
@@ -162,6 +165,7 @@ fn what_is_in_it_is_what_committees_ask_for() {
         "Data licence | CC-BY-4.0",
         "## Claims, and how to reproduce each",
         "### pv",
+        "match \\*.linux.\\*",
         "## Known deviations",
         "Artifacts Evaluated – Functional",
         "Results Reproduced",
@@ -311,6 +315,19 @@ const TAMPERINGS: &[Tampering] = &[
             );
         },
     ),
+    (
+        "verdict against the data",
+        1,
+        "claim wire: not reproduced in the bundle, reproduced by its data",
+        |t| {
+            replace(
+                t,
+                "run/frames/claims.json",
+                "\"reproduced\"",
+                "\"not-reproduced\"",
+            );
+        },
+    ),
     ("no verdicts", 1, "claim pv: missing in the bundle", |t| {
         std::fs::write(t.join("run/frames/claims.json"), "{}").unwrap();
     }),
@@ -407,6 +424,22 @@ const TAMPERINGS: &[Tampering] = &[
         1,
         "run/plan.json is not the plan of this study",
         hide_a_trial,
+    ),
+    (
+        "trial that is hidden, as if by an older version",
+        1,
+        "run/plan.json is not the plan of this study",
+        |t| {
+            hide_a_trial(t);
+            replace(t, "run/run.json", "\"only\":", "\"was\":");
+            replace(t, "run/run.json", "\"main\":", "\"first\":");
+        },
+    ),
+    (
+        "trial that was not selected",
+        1,
+        "run/plan.json is not the plan of this study",
+        |t| replace(t, "run/run.json", "*.linux.*", "send.linux.*"),
     ),
     ("image", 1, "has not the key of what it was built of", |t| {
         replace(t, "run/images.json", "\"version\":\"", "\"version\":\"9");

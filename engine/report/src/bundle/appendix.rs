@@ -29,6 +29,8 @@ pub(super) struct View<'a> {
     testbed: &'a Name,
     emulated: bool,
     effort: &'a Name,
+    /// Pattern of the trials that were selected, if one was given.
+    selected: Option<&'a str>,
     seed: String,
     study_digest: String,
     measured: usize,
@@ -122,6 +124,7 @@ impl<'a> View<'a> {
             testbed: &plan.testbed,
             emulated: plan.testbed == "emulated" || plan.testbed == "virtual",
             effort: &plan.effort,
+            selected: record.only.as_deref(),
             seed: plan.seed.to_string(),
             study_digest: plan.study_digest.to_string(),
             measured: frames.trials.len(),

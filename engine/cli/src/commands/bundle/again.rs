@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
-use vexp_api::plan::Plan;
 use vexp_api::registry::Registry;
 use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::check::{CheckedStudy, check};
@@ -86,22 +85,10 @@ fn planned(checked: &CheckedStudy, run: &Run) -> Result<(), String> {
     let found = stored.calibration.as_ref();
     let new = plan(checked, &stored.testbed, &stored.effort, only, found);
     let new = new.map_err(|error| format!("cannot be made again: {error}"))?;
-    // Runs of older versions don't say which trials they selected.
-    if new == *stored || (only.is_none() && run.record.main.is_none() && is_part(stored, &new)) {
-        return Ok(());
+    match new == *stored {
+        true => Ok(()),
+        false => Err("is not the plan of this study".to_owned()),
     }
-    Err("is not the plan of this study".to_owned())
-}
-
-/// Whether all blocks of one plan are in another, with some of their trials.
-fn is_part(part: &Plan, whole: &Plan) -> bool {
-    part.blocks.iter().all(|block| {
-        whole.blocks.iter().any(|of| {
-            let mut of = of.clone();
-            of.trials.retain(|trial| block.trials.contains(trial));
-            of == *block
-        })
-    })
 }
 
 fn calibration(checked: &CheckedStudy, run: &Run, registry: &Registry) -> Result<(), String> {
