@@ -1,6 +1,6 @@
 # What needs root runs through sudo unless you are root: apt-get, and vexp where it builds images and runs labs.
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test bench lint packages test-packages
+.PHONY: help reproduce test bench lint deb packages test-packages
 
 EFFORT ?= quick
 STUDY ?= experiments/paper.ncl
@@ -35,6 +35,9 @@ lint: ## Formatting, clippy; licences and spelling where cargo-deny and typos ar
 
 bench: packages ## Times of check, plan and warm build, and from start to the first packet
 	cargo bench --locked --package vexp $(AS_ROOT)
+
+deb: ## A Debian package in target/debian; needs cargo-deb
+	scripts/package-deb
 
 packages: ## Install what `make reproduce` needs
 	@scripts/install-packages run

@@ -20,6 +20,7 @@ pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
 #[derive(Debug, Parser)]
 #[command(name = "vexp", version = crate::VERSION, max_term_width = 100)]
 #[command(after_help = "Start here:\n  \
+    vexp init my-study\n  \
     vexp check experiments/paper.ncl\n  \
     vexp plan experiments/paper.ncl --effort quick\n  \
     sudo vexp reproduce experiments/paper.ncl --effort quick\n\n\
@@ -38,6 +39,12 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Make a study to begin with, which passes `check` and runs
+    Init {
+        /// New or empty folder for it; its name becomes the study's
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
     /// Type-check a study and print every finding
     Check {
         /// The study
@@ -165,6 +172,18 @@ pub(crate) enum Verb {
         #[arg(long, default_value = "hosts")]
         testbed: Name,
     },
+    /// Print a shell's completion script
+    Completions {
+        /// Shell to complete in
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Writes a manual page for vexp and for each verb.
+    #[command(hide = true)]
+    Man {
+        /// Folder for the pages
+        folder: PathBuf,
+    },
     /// Evaluates a spec in a bounded child.
     #[command(hide = true)]
     EvalSpec,
@@ -218,9 +237,9 @@ pub(crate) struct StudyArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImageArgs {
-    /// Folder with the image definitions
-    #[arg(long, env = "VEXP_IMAGES", default_value = "images")]
-    pub(crate) images: PathBuf,
+    /// Folder with the definitions of images; by default those that vexp was built with
+    #[arg(long, env = "VEXP_IMAGES", value_name = "FOLDER")]
+    pub(crate) images: Option<PathBuf>,
     /// Image store; by default /var/cache/vexp for root, else below ~/.cache
     #[arg(long, env = "VEXP_STORE")]
     pub(crate) store: Option<PathBuf>,

@@ -18,6 +18,7 @@ fn json(text: &str) -> Value {
 fn help_of_every_verb() {
     let mut text = vexp(&["--help"]).out;
     for verb in [
+        "init",
         "check",
         "plan",
         "build",
@@ -30,6 +31,7 @@ fn help_of_every_verb() {
         "runs",
         "doctor",
         "release",
+        "completions",
     ] {
         let help = vexp(&[verb, "--help"]);
         assert_eq!((help.code, help.err.as_str()), (0, ""));

@@ -50,6 +50,42 @@ fn the_script_installs_what_doctor_looks_for() {
 }
 
 #[test]
+fn the_debian_package_depends_on_them_and_its_files_are_there() {
+    let folder = root().join("engine/cli");
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let (_, depends) = manifest.split_once("\ndepends = \"\"\"").unwrap();
+    let (depends, rest) = depends.split_once("\"\"\"").unwrap();
+    let mut depends: BTreeSet<&str> = depends
+        .split(',')
+        .map(|one| one.trim_matches([' ', '\\', '\n']))
+        .collect();
+    // What dpkg-shlibdeps finds of the binary itself.
+    assert!(depends.remove("$auto"));
+    let run = scripts("run");
+    let run = run
+        .iter()
+        .map(String::as_str)
+        .filter(|package| !BUILD.contains(package));
+    assert_eq!(depends, run.collect());
+
+    let (_, assets) = rest.split_once("assets = [\n").unwrap();
+    let (assets, _) = assets.split_once("\n]").unwrap();
+    let patterns: Vec<&str> = assets
+        .lines()
+        .map(|line| line.split('"').nth(1).unwrap())
+        .collect();
+    assert!(patterns.len() > 10, "{patterns:?}");
+    for pattern in patterns
+        .iter()
+        .filter(|pattern| !pattern.starts_with("target/release/"))
+    {
+        let pattern = folder.join(pattern);
+        let found = glob::glob(pattern.to_str().unwrap()).unwrap().count();
+        assert!(found > 0, "{}", pattern.display());
+    }
+}
+
+#[test]
 fn the_readme_names_them() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     for package in scripts("run").union(&scripts("test")) {

@@ -7,6 +7,7 @@ use vexp_api::registry::Registry;
 use vexp_engine::build::{self, BuildError, BuiltImage, Locked};
 use vexp_engine::store::Store;
 
+use super::images::Definitions;
 use super::study;
 use crate::args::{ImageArgs, StudyArgs};
 use crate::error::{Failure, OrExit as _};
@@ -22,7 +23,12 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let (checked, _) = study::checked(&study_args.file, registry)?;
     let plan = study::planned(&checked, study_args, None)?;
-    defined(images)?;
+    if relock && images.images.is_none() {
+        let message = "--relock writes lock files, and --images does not say where";
+        return Err(
+            Failure::new(Exit::Usage, message).hint("`--images images` in vexp's own repository")
+        );
+    }
     let progress = Progress::new();
     let result = if relock {
         locks(&plan.images, images, &progress)
@@ -41,20 +47,9 @@ pub(super) fn images(
     args: &ImageArgs,
     events: &dyn EventSink,
 ) -> Result<Vec<BuiltImage>, Failure> {
-    defined(args)?;
-    build::build(names, &args.images, &store(args)?, policy(args), events).map_err(|e| failed(&e))
-}
-
-/// Fails with a hint where the default of `--images` can't work, which is anywhere but in a checkout.
-fn defined(args: &ImageArgs) -> Result<(), Failure> {
-    if args.images.is_dir() {
-        return Ok(());
-    }
-    let message = format!("there is no folder {}", args.images.display());
-    Err(Failure::new(Exit::Usage, message).hint(
-        "--images or VEXP_IMAGES names the folder with the image definitions: `images` of vexp's \
-         own repository",
-    ))
+    let definitions = Definitions::of(args)?;
+    let folder = definitions.folder();
+    build::build(names, folder, &store(args)?, policy(args), events).map_err(|e| failed(&e))
 }
 
 fn policy(args: &ImageArgs) -> Locked {
@@ -88,8 +83,9 @@ fn once(names: &[Name], args: &ImageArgs, progress: &Progress) -> Result<Exit, F
 }
 
 fn locks(names: &[Name], args: &ImageArgs, progress: &Progress) -> Result<Exit, Failure> {
-    let changed =
-        build::relock(names, &args.images, &store(args)?, progress).map_err(|e| failed(&e))?;
+    let definitions = Definitions::of(args)?;
+    let changed = build::relock(names, definitions.folder(), &store(args)?, progress)
+        .map_err(|e| failed(&e))?;
     for name in names {
         let word = if changed.contains(name) {
             "changed"
@@ -102,7 +98,9 @@ fn locks(names: &[Name], args: &ImageArgs, progress: &Progress) -> Result<Exit, 
 }
 
 fn twice(names: &[Name], args: &ImageArgs, progress: &Progress) -> Result<Exit, Failure> {
-    let verified = build::verify(names, &args.images, &store(args)?, policy(args), progress)
+    let definitions = Definitions::of(args)?;
+    let folder = definitions.folder();
+    let verified = build::verify(names, folder, &store(args)?, policy(args), progress)
         .map_err(|e| failed(&e))?;
     let mut exit = Exit::Fine;
     for image in verified {

@@ -8,8 +8,11 @@ mod compare;
 mod doctor;
 mod folder;
 mod gc;
+mod generate;
 mod history;
 mod identity;
+mod images;
+mod init;
 mod parse;
 mod plan;
 mod preflight;
@@ -67,6 +70,9 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
         Verb::Compare(args) => compare::run(&args, registry),
         Verb::Trend(args) => trend::run(&args, registry),
         Verb::Gc(args) => gc::run(&args),
+        Verb::Init { folder } => init::run(&folder),
+        Verb::Completions { shell } => generate::completions(shell),
+        Verb::Man { folder } => generate::man(&folder),
         Verb::Runs { runs, format } => runs::run(&runs, format),
         Verb::Doctor {
             file: None, format, ..

@@ -1,0 +1,44 @@
+//! What is made from the parser of the command line: completion scripts and manual pages.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use vexp_api::exit::Exit;
+use vexp_engine::run::files;
+
+use crate::args::Args;
+use crate::error::{Failure, OrExit as _};
+use crate::render;
+
+/// The parser without the verbs that vexp calls itself by.
+fn shown() -> clap::Command {
+    let all = Args::command();
+    let verbs: Vec<_> = all
+        .get_subcommands()
+        .filter(|verb| !verb.is_hide_set())
+        .cloned()
+        .collect();
+    let none = clap::Command::new("vexp").version(crate::VERSION);
+    let about = all.get_about().cloned().unwrap_or_default();
+    let long = all.get_long_about().cloned().unwrap_or_default();
+    let after = all.get_after_help().cloned().unwrap_or_default();
+    none.about(about)
+        .long_about(long)
+        .after_help(after)
+        .subcommand_required(true)
+        .subcommands(verbs)
+}
+
+pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut shown(), "vexp", &mut script);
+    render::out(&String::from_utf8_lossy(&script));
+    Ok(Exit::Fine)
+}
+
+pub(super) fn man(folder: &Path) -> Result<Exit, Failure> {
+    files::create_dir(folder).or_exit(Exit::Usage)?;
+    clap_mangen::generate_to(shown(), folder).or_exit(Exit::Usage)?;
+    Ok(Exit::Fine)
+}
