@@ -16,7 +16,7 @@ pub const FORMAT: u32 = 1;
 pub type Facts = BTreeMap<String, String>;
 
 /// `blocks/BLOCK/environment.json`: the nodes of a block.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Environment {
     /// [`FORMAT`].
     pub format: u32,
@@ -27,7 +27,9 @@ pub struct Environment {
 }
 
 /// A fact that is not the same on both sides.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct Difference {
     /// Node.
     pub node: String,
@@ -42,7 +44,7 @@ pub struct Difference {
 }
 
 /// What two environments differ in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Comparison {
     /// All differences, by node and fact.
     pub differences: Vec<Difference>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Name;
 
 /// One event.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// An image is in the store already.

@@ -6,7 +6,17 @@ use std::fmt;
 ///
 /// Such a name can't be taken for an option (`-x`), a path (`../x`) or shell syntax, and is a host
 /// name where it has no `_` or `.`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
@@ -99,7 +109,16 @@ impl PartialEq<&str> for Name {
 /// It can't be taken for an option, and has nothing that means something in a pattern, a list or a
 /// token of ssh_config(5).
 #[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
 pub struct HostName(String);
@@ -155,7 +174,16 @@ impl From<HostName> for String {
 /// An absolute path on another machine, at most 4095 bytes of letters, digits and `/._+:@,=-`: it
 /// means nothing but itself in a shell, a configuration file and a guest's definition.
 #[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
 pub struct RemotePath(pub(crate) String);

@@ -11,7 +11,7 @@ use crate::units::{BitRate, ByteSize, TimeSpan};
 pub const FORMAT: u32 = 1;
 
 /// What will be run. The same study, testbed and effort give the same bytes on every machine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// [`FORMAT`].
@@ -54,7 +54,7 @@ impl Plan {
 ///
 /// The reference point's processor time was measured at some link rates; a line through the points
 /// gives the rate at which it has the cost that the study asks for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
     /// Factor on link rates that is used.
@@ -72,7 +72,7 @@ pub struct Calibration {
 }
 
 /// Trials that share one machine and its guests, as they came up or were restored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
     /// Unique in the plan, a folder name: `xen-3.1.eserver-325.v8.r1`.
@@ -90,7 +90,7 @@ pub struct Block {
 }
 
 /// A machine under test after substitution.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
     /// Platform.
@@ -133,7 +133,7 @@ pub struct Machine {
 }
 
 /// A NIC and its link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
     /// NIC model.
@@ -143,7 +143,7 @@ pub struct Link {
 }
 
 /// One point of the matrix, once.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trial {
     /// Unique in the study whatever else is planned: `send-tcp.xen-3.1.v2.r1`.
@@ -185,7 +185,9 @@ impl Trial {
 }
 
 /// Where the testbed differs from what the study asks.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Deviation {
     /// What it concerns, e.g. `platform xen-3.1` or `hardware eserver-325`.
@@ -201,7 +203,9 @@ pub struct Deviation {
 }
 
 /// A point that is not run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Excluded {
     /// Experiment.
@@ -213,7 +217,7 @@ pub struct Excluded {
 }
 
 /// What a plan costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// Wall time of the trials with booting, images being there.

@@ -177,7 +177,9 @@ pub trait Testbed: Plugin {
 }
 
 /// Something that a preflight looked at.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct Preflight {
     /// Machine, by its name in the inventory.
     pub node: String,
@@ -192,7 +194,9 @@ pub struct Preflight {
 }
 
 /// How what was seen compares with what is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum PreflightState {
     /// As asked.

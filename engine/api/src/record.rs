@@ -32,7 +32,7 @@ use crate::spec::Options;
 pub const FORMAT: u32 = 1;
 
 /// `run.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunRecord {
     /// [`FORMAT`].
     pub format: u32,
@@ -62,7 +62,7 @@ pub struct RunRecord {
 }
 
 /// `block.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BlockRecord {
     /// [`FORMAT`].
     pub format: u32,
@@ -86,7 +86,7 @@ pub struct BlockRecord {
 }
 
 /// One boot of a guest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct GuestBoot {
     /// Guest.
     pub guest: Name,
@@ -95,7 +95,7 @@ pub struct GuestBoot {
 }
 
 /// How a trial ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// Measured as planned.
@@ -113,7 +113,7 @@ pub enum Outcome {
 }
 
 /// `trial.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TrialRecord {
     /// [`FORMAT`].
     pub format: u32,
@@ -139,7 +139,7 @@ pub struct TrialRecord {
 }
 
 /// A stretch of time in seconds since the trial's epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Window {
     /// First moment.
     pub start_s: f64,
@@ -148,7 +148,19 @@ pub struct Window {
 }
 
 /// What an artefact is part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
     /// Measured traffic.
@@ -160,7 +172,7 @@ pub enum Part {
 }
 
 /// A raw file and what one must know to parse it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Artefact {
     /// Path below the trial's folder: `raw/vm1.iperf3.client.json`.
     pub path: String,

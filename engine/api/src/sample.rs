@@ -4,7 +4,17 @@ use crate::ids::Name;
 
 /// The unit of a sample or a metric, as printed.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 pub enum Unit {
     /// Megabits per second (10^6 bits).
@@ -61,7 +71,17 @@ impl std::fmt::Display for Unit {
 
 /// Where a node stands in a trial.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum NodeRole {
@@ -89,7 +109,7 @@ impl NodeRole {
 
 /// One measured value, as a parser gives it. Run, trial and the matrix point are added by the
 /// frame stage.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Sample {
     /// The node that the value is about, which need not be the one that measured it: `xentop` in
     /// dom0 measures every domain.

@@ -19,7 +19,7 @@ pub const FORMAT: u32 = 1;
 pub type Options = Map<String, Value>;
 
 /// The whole of a spec.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Study {
     /// [`FORMAT`].
@@ -55,7 +55,7 @@ pub struct Study {
 }
 
 /// A publication.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paper {
     /// Title as printed.
@@ -67,7 +67,7 @@ pub struct Paper {
 }
 
 /// A machine as the study describes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hardware {
     /// What one would order, e.g. `IBM eServer 325`.
@@ -85,7 +85,7 @@ pub struct Hardware {
 }
 
 /// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nic {
     /// Model; `any` where the study does not name one.
@@ -95,7 +95,19 @@ pub struct Nic {
 }
 
 /// What a machine under test does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Guests send to the peers.
@@ -118,7 +130,7 @@ impl Role {
 }
 
 /// Hypervisor, version and set-up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Platform {
     /// As in tables, e.g. `Xen 3.1a`.
@@ -148,7 +160,7 @@ pub struct Platform {
 }
 
 /// A guest's virtual hardware.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuestShape {
     /// Virtual processors.
@@ -158,7 +170,7 @@ pub struct GuestShape {
 }
 
 /// A traffic generator or monitor with its options.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeasureUse {
     /// Plugin name: `iperf3`, `ping`, `xentop`, `sar`.
@@ -169,7 +181,7 @@ pub struct MeasureUse {
 }
 
 /// What is run on which platforms.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
     /// One line.
@@ -191,7 +203,7 @@ pub struct Experiment {
 }
 
 /// How much of a study to run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Effort {
     /// Only these platforms.
@@ -214,7 +226,7 @@ pub struct Effort {
 
 /// What a testbed substitutes for what it can't provide. Every rule that applies to a trial is a
 /// [`crate::plan::Deviation`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Overlay {
     /// Factor on every link rate, greater than 0 and at most 1, and why.
@@ -233,7 +245,7 @@ pub struct Overlay {
 }
 
 /// Factor on link rates.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinkScale {
     /// Greater than 0, at most 1; the product with each rate must be whole bits per second.
@@ -246,7 +258,7 @@ pub struct LinkScale {
 
 /// The link rate at which a reference point costs what the publication says: then a link is as
 /// scarce, compared with processor time, as it was there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Calibrate {
     /// Experiment of the reference point.
@@ -263,7 +275,7 @@ pub struct Calibrate {
 }
 
 /// Another version, and the image that has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SoftwareRule {
     /// Hypervisor plugin.
@@ -283,7 +295,7 @@ pub struct SoftwareRule {
 }
 
 /// Other hardware.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HardwareRule {
     /// Number of processors that is used.
@@ -299,7 +311,7 @@ pub struct HardwareRule {
 }
 
 /// Other guests.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuestRule {
     /// Memory that is used.
@@ -311,7 +323,9 @@ pub struct GuestRule {
 }
 
 /// A metric at a point of the matrix.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct MetricRef {
     /// Metric name, e.g. `throughput_aggregate`, `efficiency`, `jain_throughput`, `cpu_total`.
@@ -329,7 +343,7 @@ pub struct MetricRef {
 }
 
 /// A figure: groups of bars by VM count, in each a bar for every series.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Figure {
     /// Where it stands, e.g. `Figure 5`.
@@ -352,7 +366,7 @@ pub struct Figure {
 }
 
 /// A series of a figure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Series {
     /// As in the legend.
@@ -364,7 +378,7 @@ pub struct Series {
 }
 
 /// A line across a figure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reference {
     /// As in the legend.
@@ -374,7 +388,7 @@ pub struct Reference {
 }
 
 /// A table of the publication, with what was measured beside it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
     /// Where it stands, e.g. `Table II`.
@@ -388,7 +402,7 @@ pub struct Table {
 }
 
 /// A row of a table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TableRow {
     /// Its head.
@@ -398,7 +412,7 @@ pub struct TableRow {
 }
 
 /// A cell of a table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cell {
     /// What the publication prints there, as printed; `None` where it has nothing.
@@ -408,7 +422,7 @@ pub struct Cell {
 }
 
 /// A value that the publication prints. Values that can only be read off a figure do not exist.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
     /// What it is a value of.
@@ -424,7 +438,7 @@ pub struct Published {
 }
 
 /// A claim of the publication as executable assertions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
     /// The claim in words.
@@ -438,7 +452,7 @@ pub struct Claim {
 }
 
 /// `left relation right`, within a margin.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Assertion {
     /// Left side.
@@ -452,7 +466,7 @@ pub struct Assertion {
 }
 
 /// How the sides of an assertion are compared, with `m = margin * |right|`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Relation {
     /// `|left - right| <= m`
@@ -468,7 +482,7 @@ pub enum Relation {
 }
 
 /// Right side of an assertion: a number, or a metric times a factor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum Operand {
     /// A number in the left side's unit.

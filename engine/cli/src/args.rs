@@ -178,6 +178,19 @@ pub(crate) enum Verb {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+    /// Write the library that studies import into a folder, for editors
+    ///
+    /// Nickel's language server finds it there by NICKEL_IMPORT_PATH, and then shows what every
+    /// field of a study is.
+    Library {
+        /// Folder for it
+        folder: PathBuf,
+    },
+    /// Print the JSON Schema of a study, of an output or of a file of a run
+    Schema {
+        /// Which one; without it, all are listed
+        name: Option<String>,
+    },
     /// Writes a manual page for vexp and for each verb.
     #[command(hide = true)]
     Man {

@@ -32,6 +32,8 @@ fn help_of_every_verb() {
         "doctor",
         "release",
         "completions",
+        "library",
+        "schema",
     ] {
         let help = vexp(&[verb, "--help"]);
         assert_eq!((help.code, help.err.as_str()), (0, ""));

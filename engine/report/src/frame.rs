@@ -70,7 +70,7 @@ pub struct Row {
 }
 
 /// A trial that gives no samples, and why.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Unusable {
     /// Trial.
     pub trial: Name,

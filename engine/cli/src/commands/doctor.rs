@@ -32,8 +32,8 @@ const LEAST_DISK: u64 = 3 << 30;
 const LEAST_MEMORY: u64 = 5 << 30;
 
 /// Something that was looked at.
-#[derive(Serialize)]
-struct Check {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct Check {
     /// What for: `machine`, `lab`, `images`.
     area: &'static str,
     /// What.

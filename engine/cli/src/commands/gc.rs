@@ -38,8 +38,8 @@ struct Found {
 }
 
 /// What is removed, and what is kept.
-#[derive(Serialize)]
-struct Collected {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct Collected {
     dry_run: bool,
     /// Runs that stay, in the folder that was asked for.
     kept: Vec<String>,

@@ -1,10 +1,12 @@
-//! What is made from the parser of the command line: completion scripts and manual pages.
+//! What vexp makes of itself: completion scripts and manual pages from the parser of the command
+//! line, and the library that is compiled in.
 
 use std::path::Path;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 use vexp_api::exit::Exit;
+use vexp_api::registry::Registry;
 use vexp_engine::run::files;
 
 use crate::args::Args;
@@ -40,5 +42,13 @@ pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
 pub(super) fn man(folder: &Path) -> Result<Exit, Failure> {
     files::create_dir(folder).or_exit(Exit::Usage)?;
     clap_mangen::generate_to(shown(), folder).or_exit(Exit::Usage)?;
+    Ok(Exit::Fine)
+}
+
+pub(super) fn library(folder: &Path, registry: &Registry) -> Result<Exit, Failure> {
+    files::create_dir(folder).or_exit(Exit::Usage)?;
+    for (name, text) in vexp_engine::load::docs::library(registry) {
+        files::write_atomic(&folder.join(name), text.as_bytes()).or_exit(Exit::Usage)?;
+    }
     Ok(Exit::Fine)
 }

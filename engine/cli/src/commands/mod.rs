@@ -19,6 +19,7 @@ mod preflight;
 mod report;
 mod run;
 mod runs;
+mod schema;
 mod study;
 mod trend;
 mod worker;
@@ -72,6 +73,8 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
         Verb::Gc(args) => gc::run(&args),
         Verb::Init { folder } => init::run(&folder),
         Verb::Completions { shell } => generate::completions(shell),
+        Verb::Library { folder } => generate::library(&folder, registry),
+        Verb::Schema { name } => schema::run(name.as_deref(), registry),
         Verb::Man { folder } => generate::man(&folder),
         Verb::Runs { runs, format } => runs::run(&runs, format),
         Verb::Doctor {

@@ -13,8 +13,8 @@ use crate::error::{Failure, OrExit as _};
 use crate::render;
 
 /// A run in a list.
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct Listed {
     run: String,
     started: String,
     ended: Option<String>,

@@ -21,7 +21,7 @@ pub(super) const FILE: &str = "manifest.json";
 
 /// `manifest.json`: what an image was made of and what came out. Two builds of one image have the
 /// same manifest, byte for byte.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// `1`; a reader refuses any other.
@@ -41,7 +41,7 @@ pub struct Manifest {
 }
 
 /// A file from `images/`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
     /// SHA-256; of the target where it is a link.

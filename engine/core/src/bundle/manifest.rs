@@ -16,7 +16,7 @@ pub const FORMAT: u32 = 1;
 pub const MANIFEST: &str = "manifest.json";
 
 /// `manifest.json`: canonical JSON (see [`canonical_json`]) and a newline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// [`FORMAT`].

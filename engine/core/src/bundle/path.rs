@@ -12,7 +12,9 @@ const MOST_PART: usize = 100;
 ///
 /// Such a path leads nowhere else on any system. Where file names fold case, [`super::Manifest`]
 /// sees to it that no two of them are one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct BundlePath(String);
 

@@ -6,6 +6,7 @@
 mod calibration;
 mod figures;
 mod findings;
+mod json_schema;
 mod nearest;
 mod references;
 mod rules;
@@ -20,6 +21,8 @@ use vexp_api::ids::Name;
 use vexp_api::plugin::{Counting, HypervisorTraits};
 use vexp_api::registry::Registry;
 use vexp_api::spec::Study;
+
+pub use json_schema::json_schema;
 
 use crate::load::{FieldPath, Loaded};
 use findings::Findings;

@@ -38,8 +38,8 @@ pub(super) enum Kind {
     Map(&'static Kind),
     /// A record with a field for each of some roles.
     ByRole(&'static Kind),
-    /// A record with these fields.
-    Record(&'static [Field]),
+    /// A record with these fields, and what the contracts call it.
+    Record(&'static str, &'static [Field]),
     /// A record that a plugin's contract checks.
     Options,
     /// A number or a metric times a factor.
@@ -123,205 +123,277 @@ const UNITS: &[&str] = &[
 ];
 
 /// The whole.
-pub(super) const STUDY: Kind = Kind::Record(&[
-    Field {
-        name: "format",
-        kind: Kind::Whole(1, 1),
-        need: Need::Number(1),
-    },
-    must("name", Kind::Name),
-    must("title", Kind::Text),
-    may("paper", PAPER),
-    Field {
-        name: "seed",
-        kind: Kind::Whole(0, MAX),
-        need: Need::Number(1),
-    },
-    must("hardware", Kind::Map(&HARDWARE)),
-    must("platforms", Kind::Map(&PLATFORM)),
-    must("experiments", Kind::Map(&EXPERIMENT)),
-    must("efforts", Kind::Map(&EFFORT)),
-    empty("testbeds", Kind::Map(&OVERLAY)),
-    empty("published", Kind::List(&PUBLISHED)),
-    empty("claims", Kind::Map(&CLAIM)),
-    empty("figures", Kind::List(&FIGURE)),
-    empty("tables", Kind::List(&TABLE)),
-]);
+pub(super) const STUDY: Kind = Kind::Record(
+    "Study",
+    &[
+        Field {
+            name: "format",
+            kind: Kind::Whole(1, 1),
+            need: Need::Number(1),
+        },
+        must("name", Kind::Name),
+        must("title", Kind::Text),
+        may("paper", PAPER),
+        Field {
+            name: "seed",
+            kind: Kind::Whole(0, MAX),
+            need: Need::Number(1),
+        },
+        must("hardware", Kind::Map(&HARDWARE)),
+        must("platforms", Kind::Map(&PLATFORM)),
+        must("experiments", Kind::Map(&EXPERIMENT)),
+        must("efforts", Kind::Map(&EFFORT)),
+        empty("testbeds", Kind::Map(&OVERLAY)),
+        empty("published", Kind::List(&PUBLISHED)),
+        empty("claims", Kind::Map(&CLAIM)),
+        empty("figures", Kind::List(&FIGURE)),
+        empty("tables", Kind::List(&TABLE)),
+    ],
+);
 
-const PAPER: Kind = Kind::Record(&[
-    must("title", Kind::Text),
-    must("authors", Kind::Some(&Kind::Text)),
-    must("year", Kind::Whole(1900, 2200)),
-]);
+const PAPER: Kind = Kind::Record(
+    "Paper",
+    &[
+        must("title", Kind::Text),
+        must("authors", Kind::Some(&Kind::Text)),
+        must("year", Kind::Whole(1900, 2200)),
+    ],
+);
 
-const HARDWARE: Kind = Kind::Record(&[
-    must("description", Kind::Text),
-    must("cpus", Kind::Whole(1, 1024)),
-    must("cpu", Kind::Text),
-    must("clock", Kind::Frequency),
-    must("memory", Kind::Size),
-    must("nics", Kind::Some(&NIC)),
-]);
+const HARDWARE: Kind = Kind::Record(
+    "Hardware",
+    &[
+        must("description", Kind::Text),
+        must("cpus", Kind::Whole(1, 1024)),
+        must("cpu", Kind::Text),
+        must("clock", Kind::Frequency),
+        must("memory", Kind::Size),
+        must("nics", Kind::Some(&NIC)),
+    ],
+);
 
-const NIC: Kind = Kind::Record(&[must("model", Kind::Name), must("rate", Kind::Rate)]);
+const NIC: Kind = Kind::Record(
+    "Nic",
+    &[must("model", Kind::Name), must("rate", Kind::Rate)],
+);
 
-const PLATFORM: Kind = Kind::Record(&[
-    must("title", Kind::Text),
-    must("hypervisor", Kind::Name),
-    must("version", Kind::Text),
-    may("kernel", Kind::Text),
-    may("toolstack", Kind::Name),
-    may("scheduler", Kind::Name),
-    may("dom0_weight", Kind::Whole(1, 65535)),
-    may("nic", Kind::Name),
-    may("guest", GUEST),
-    must("hardware", Kind::ByRole(&Kind::Name)),
-    empty("options", Kind::Options),
-]);
+const PLATFORM: Kind = Kind::Record(
+    "Platform",
+    &[
+        must("title", Kind::Text),
+        must("hypervisor", Kind::Name),
+        must("version", Kind::Text),
+        may("kernel", Kind::Text),
+        may("toolstack", Kind::Name),
+        may("scheduler", Kind::Name),
+        may("dom0_weight", Kind::Whole(1, 65535)),
+        may("nic", Kind::Name),
+        may("guest", GUEST),
+        must("hardware", Kind::ByRole(&Kind::Name)),
+        empty("options", Kind::Options),
+    ],
+);
 
-const GUEST: Kind = Kind::Record(&[
-    must("vcpus", Kind::Whole(1, 1024)),
-    must("memory", Kind::Size),
-]);
+const GUEST: Kind = Kind::Record(
+    "Guest",
+    &[
+        must("vcpus", Kind::Whole(1, 1024)),
+        must("memory", Kind::Size),
+    ],
+);
 
-const MEASURE: Kind = Kind::Record(&[must("tool", Kind::Name), empty("options", Kind::Options)]);
+const MEASURE: Kind = Kind::Record(
+    "Measure",
+    &[must("tool", Kind::Name), empty("options", Kind::Options)],
+);
 
 const VMS: Kind = Kind::Some(&Kind::Whole(1, 1024));
 
-const EXPERIMENT: Kind = Kind::Record(&[
-    must("title", Kind::Text),
-    must("role", Kind::OneOf(ROLES)),
-    must("traffic", MEASURE),
-    may("load", MEASURE),
-    empty("monitors", Kind::List(&MEASURE)),
-    must("platforms", Kind::Some(&Kind::Name)),
-    must("vms", VMS),
-    empty("figures", Kind::List(&Kind::Text)),
-]);
+const EXPERIMENT: Kind = Kind::Record(
+    "Experiment",
+    &[
+        must("title", Kind::Text),
+        must("role", Kind::OneOf(ROLES)),
+        must("traffic", MEASURE),
+        may("load", MEASURE),
+        empty("monitors", Kind::List(&MEASURE)),
+        must("platforms", Kind::Some(&Kind::Name)),
+        must("vms", VMS),
+        empty("figures", Kind::List(&Kind::Text)),
+    ],
+);
 
-const EFFORT: Kind = Kind::Record(&[
-    may("platforms", Kind::Some(&Kind::Name)),
-    may("experiments", Kind::Some(&Kind::Name)),
-    may("vms", VMS),
-    must("repetitions", Kind::Whole(1, 10_000)),
-    may("boots", Kind::Whole(1, 10_000)),
-    must("warm_up", Kind::Time0),
-    must("window", Kind::Time),
-]);
+const EFFORT: Kind = Kind::Record(
+    "Effort",
+    &[
+        may("platforms", Kind::Some(&Kind::Name)),
+        may("experiments", Kind::Some(&Kind::Name)),
+        may("vms", VMS),
+        must("repetitions", Kind::Whole(1, 10_000)),
+        may("boots", Kind::Whole(1, 10_000)),
+        must("warm_up", Kind::Time0),
+        must("window", Kind::Time),
+    ],
+);
 
-const OVERLAY: Kind = Kind::Record(&[
-    may(
-        "link",
-        Kind::Record(&[
-            must("factor", Kind::Fraction),
-            must("reason", Kind::Text),
-            may("calibrate", CALIBRATE),
-        ]),
-    ),
-    empty("software", Kind::List(&SOFTWARE)),
-    empty("hardware", Kind::Map(&HARDWARE_RULE)),
-    may(
-        "guest",
-        Kind::Record(&[
-            may("memory", Kind::Size),
-            may("vcpus", Kind::Whole(1, 1024)),
-            must("reason", Kind::Text),
-        ]),
-    ),
-    empty("options", Kind::Options),
-]);
+const OVERLAY: Kind = Kind::Record(
+    "Overlay",
+    &[
+        may(
+            "link",
+            Kind::Record(
+                "LinkScale",
+                &[
+                    must("factor", Kind::Fraction),
+                    must("reason", Kind::Text),
+                    may("calibrate", CALIBRATE),
+                ],
+            ),
+        ),
+        empty("software", Kind::List(&SOFTWARE)),
+        empty("hardware", Kind::Map(&HARDWARE_RULE)),
+        may(
+            "guest",
+            Kind::Record(
+                "GuestRule",
+                &[
+                    may("memory", Kind::Size),
+                    may("vcpus", Kind::Whole(1, 1024)),
+                    must("reason", Kind::Text),
+                ],
+            ),
+        ),
+        empty("options", Kind::Options),
+    ],
+);
 
-const CALIBRATE: Kind = Kind::Record(&[
-    must("experiment", Kind::Name),
-    must("platform", Kind::Name),
-    must("cpu", Kind::Fraction),
-    must("least", Kind::Fraction),
-    must("most", Kind::Fraction),
-]);
+const CALIBRATE: Kind = Kind::Record(
+    "Calibrate",
+    &[
+        must("experiment", Kind::Name),
+        must("platform", Kind::Name),
+        must("cpu", Kind::Fraction),
+        must("least", Kind::Fraction),
+        must("most", Kind::Fraction),
+    ],
+);
 
-const SOFTWARE: Kind = Kind::Record(&[
-    must("hypervisor", Kind::Name),
-    must("version", Kind::Text),
-    must("used", Kind::Text),
-    may("image", Kind::Name),
-    may("guest_image", Kind::Name),
-    may("toolstack", Kind::Name),
-    must("reason", Kind::Text),
-]);
+const SOFTWARE: Kind = Kind::Record(
+    "SoftwareRule",
+    &[
+        must("hypervisor", Kind::Name),
+        must("version", Kind::Text),
+        must("used", Kind::Text),
+        may("image", Kind::Name),
+        may("guest_image", Kind::Name),
+        may("toolstack", Kind::Name),
+        must("reason", Kind::Text),
+    ],
+);
 
-const HARDWARE_RULE: Kind = Kind::Record(&[
-    may("cpus", Kind::Whole(1, 1024)),
-    may("cpu", Kind::Text),
-    may("memory", Kind::Size),
-    may("nic", Kind::Name),
-    must("reason", Kind::Text),
-]);
+const HARDWARE_RULE: Kind = Kind::Record(
+    "HardwareRule",
+    &[
+        may("cpus", Kind::Whole(1, 1024)),
+        may("cpu", Kind::Text),
+        may("memory", Kind::Size),
+        may("nic", Kind::Name),
+        must("reason", Kind::Text),
+    ],
+);
 
 /// A metric at a point of the matrix.
-pub(super) const METRIC_REF: Kind = Kind::Record(&[
-    must("metric", Kind::Name),
-    must("experiment", Kind::Name),
-    must("platform", Kind::Name),
-    must("vms", Kind::Whole(0, COUNT)),
-    may("node", Kind::Name),
-]);
+pub(super) const METRIC_REF: Kind = Kind::Record(
+    "MetricRef",
+    &[
+        must("metric", Kind::Name),
+        must("experiment", Kind::Name),
+        must("platform", Kind::Name),
+        must("vms", Kind::Whole(0, COUNT)),
+        may("node", Kind::Name),
+    ],
+);
 
 /// The right side of an assertion that is not a number.
-pub(super) const TIMES: Kind = Kind::Record(&[must("of", METRIC_REF), must("times", Kind::Number)]);
+pub(super) const TIMES: Kind = Kind::Record(
+    "Times",
+    &[must("of", METRIC_REF), must("times", Kind::Number)],
+);
 
-const PUBLISHED: Kind = Kind::Record(&[
-    must("of", METRIC_REF),
-    must("value", Kind::Number),
-    must("unit", Kind::OneOf(UNITS)),
-    must("place", Kind::Text),
-    may("note", Kind::Text),
-]);
+const PUBLISHED: Kind = Kind::Record(
+    "Published",
+    &[
+        must("of", METRIC_REF),
+        must("value", Kind::Number),
+        must("unit", Kind::OneOf(UNITS)),
+        must("place", Kind::Text),
+        may("note", Kind::Text),
+    ],
+);
 
-const CLAIM: Kind = Kind::Record(&[
-    must("statement", Kind::Text),
-    must("place", Kind::Text),
-    empty("tests", Kind::List(&ASSERTION)),
-    may("note", Kind::Text),
-]);
+const CLAIM: Kind = Kind::Record(
+    "Claim",
+    &[
+        must("statement", Kind::Text),
+        must("place", Kind::Text),
+        empty("tests", Kind::List(&ASSERTION)),
+        may("note", Kind::Text),
+    ],
+);
 
-const FIGURE: Kind = Kind::Record(&[
-    must("place", Kind::Text),
-    must("title", Kind::Text),
-    must("metric", Kind::Name),
-    may("parts", Kind::Name),
-    must("axis", Kind::Text),
-    must("series", Kind::Some(&SERIES)),
-    must("vms", Kind::Some(&Kind::Whole(0, 1024))),
-    may(
-        "reference",
-        Kind::Record(&[must("title", Kind::Text), must("of", METRIC_REF)]),
-    ),
-]);
+const FIGURE: Kind = Kind::Record(
+    "Figure",
+    &[
+        must("place", Kind::Text),
+        must("title", Kind::Text),
+        must("metric", Kind::Name),
+        may("parts", Kind::Name),
+        must("axis", Kind::Text),
+        must("series", Kind::Some(&SERIES)),
+        must("vms", Kind::Some(&Kind::Whole(0, 1024))),
+        may(
+            "reference",
+            Kind::Record(
+                "Reference",
+                &[must("title", Kind::Text), must("of", METRIC_REF)],
+            ),
+        ),
+    ],
+);
 
-const SERIES: Kind = Kind::Record(&[
-    must("title", Kind::Text),
-    must("experiment", Kind::Name),
-    must("platform", Kind::Name),
-]);
+const SERIES: Kind = Kind::Record(
+    "Series",
+    &[
+        must("title", Kind::Text),
+        must("experiment", Kind::Name),
+        must("platform", Kind::Name),
+    ],
+);
 
-const TABLE: Kind = Kind::Record(&[
-    must("place", Kind::Text),
-    must("title", Kind::Text),
-    must("columns", Kind::Some(&Kind::Text)),
-    must(
-        "rows",
-        Kind::Some(&Kind::Record(&[
-            must("title", Kind::Text),
-            must("cells", Kind::Some(&CELL)),
-        ])),
-    ),
-]);
+const TABLE: Kind = Kind::Record(
+    "Table",
+    &[
+        must("place", Kind::Text),
+        must("title", Kind::Text),
+        must("columns", Kind::Some(&Kind::Text)),
+        must(
+            "rows",
+            Kind::Some(&Kind::Record(
+                "TableRow",
+                &[must("title", Kind::Text), must("cells", Kind::Some(&CELL))],
+            )),
+        ),
+    ],
+);
 
-const CELL: Kind = Kind::Record(&[may("printed", Kind::Text), may("of", METRIC_REF)]);
+const CELL: Kind = Kind::Record("Cell", &[may("printed", Kind::Text), may("of", METRIC_REF)]);
 
-const ASSERTION: Kind = Kind::Record(&[
-    must("left", METRIC_REF),
-    must("relation", Kind::OneOf(RELATIONS)),
-    must("right", Kind::Operand),
-    must("margin", Kind::Positive0),
-]);
+const ASSERTION: Kind = Kind::Record(
+    "Assertion",
+    &[
+        must("left", METRIC_REF),
+        must("relation", Kind::OneOf(RELATIONS)),
+        must("right", Kind::Operand),
+        must("margin", Kind::Positive0),
+    ],
+);

@@ -18,7 +18,7 @@ pub(super) fn repair(
     findings: &mut Findings<'_>,
 ) -> Value {
     match kind {
-        Kind::Record(fields) => record(fields, value, path, findings),
+        Kind::Record(_, fields) => record(fields, value, path, findings),
         Kind::Map(element) => map(element, None, value, path, findings),
         Kind::ByRole(element) => map(element, Some(ROLES), value, path, findings),
         Kind::List(element) => list(element, false, value, path, findings),
@@ -96,7 +96,7 @@ fn expectation(kind: &Kind) -> (&'static str, String) {
         Kind::OneOf(all) => ("one of some texts", format!("allowed: {}", all.join(", "))),
         Kind::List(_) | Kind::Some(_) => ("a list", "write [ … ]".to_owned()),
         Kind::Map(_) | Kind::ByRole(_) | Kind::Options => ("a record", "write { … }".to_owned()),
-        Kind::Record(fields) => {
+        Kind::Record(_, fields) => {
             let names: Vec<_> = fields.iter().map(|field| field.name).collect();
             ("a record", format!("its fields: {}", names.join(", ")))
         }
@@ -332,7 +332,7 @@ fn placeholder(kind: &Kind) -> Value {
         Kind::OneOf(all) => json!(all.first()),
         Kind::List(_) | Kind::Some(_) => json!([]),
         Kind::Map(_) | Kind::ByRole(_) | Kind::Options => json!({}),
-        Kind::Record(fields) => fields_placeholder(fields),
+        Kind::Record(_, fields) => fields_placeholder(fields),
     }
 }
 

@@ -43,6 +43,11 @@ pub(super) fn library(contracts: &str, registry: String) -> Vec<(&'static str, S
     ]
 }
 
+/// The library whose contracts are in force.
+pub(super) fn strict_library(contracts: &Contracts) -> Vec<(&'static str, String)> {
+    library(STRICT, registry(contracts))
+}
+
 /// Nickel source of the plugins' contracts by kind and name.
 fn registry(contracts: &Contracts) -> String {
     let mut text = String::from("{\n");

@@ -8,6 +8,7 @@
 mod cache;
 mod child;
 mod convert;
+pub mod docs;
 mod eval;
 mod parent;
 pub mod path;

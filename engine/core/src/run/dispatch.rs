@@ -440,9 +440,11 @@ struct Log {
 }
 
 /// An event with its time, as it stands in `events.jsonl`.
-#[derive(serde::Serialize)]
-struct Line<'a> {
+#[derive(serde::Serialize, schemars::JsonSchema)]
+pub struct Line<'a> {
+    /// When it was, RFC 3339 in UTC.
     at: String,
+    /// What it was.
     #[serde(flatten)]
     event: &'a Event,
 }

@@ -13,7 +13,7 @@ use super::{StoreError, digest_file};
 const STAMP: &str = "stamp.json";
 
 /// A file as it must be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
     /// Bytes.
@@ -23,7 +23,7 @@ pub struct FileEntry {
 }
 
 /// The files of a stored folder by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Contents(pub BTreeMap<String, FileEntry>);
 

@@ -33,7 +33,7 @@ pub struct Needed {
 }
 
 /// Something that can go.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 pub struct Surplus {
     /// What it is: `image`, `package`, `damaged`.
     pub kind: &'static str,

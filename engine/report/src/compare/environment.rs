@@ -9,7 +9,7 @@ use crate::metrics::Point;
 use crate::summary::{Facts, Summary};
 
 /// A property that is not the same everywhere.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Difference {
     /// Which: a path of the run's records.
     pub property: String,

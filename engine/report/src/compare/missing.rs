@@ -9,7 +9,7 @@ use crate::metrics::Point;
 use crate::summary::Summary;
 
 /// A metric of a point that only one side has.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Missing {
     /// The point.
     #[serde(flatten)]

@@ -38,7 +38,9 @@ pub const MARGIN: f64 = 0.05;
 pub const ALPHA: f64 = 1.0 - LEVEL;
 
 /// What became of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// It changed for the worse by more than the margin.
@@ -67,7 +69,7 @@ impl Verdict {
 }
 
 /// A metric of a point in both runs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Row {
     /// The point.
     #[serde(flatten)]
@@ -104,7 +106,7 @@ pub struct Row {
 }
 
 /// Two series of runs, compared.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Comparison {
     /// [`FORMAT`].
     pub format: u32,

@@ -10,7 +10,7 @@ use crate::stats::{Contrast, mean};
 use crate::summary::{MetricSummary, Summary};
 
 /// What an interval stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// Runs: it sees all that differs between one and the next.

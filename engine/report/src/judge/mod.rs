@@ -36,7 +36,9 @@ pub const FORMAT: u32 = 1;
 pub const ALPHA: f64 = 1.0 - crate::stats::LEVEL;
 
 /// What became of a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// All points that could be tested agree with it.
@@ -68,7 +70,7 @@ impl std::fmt::Display for Verdict {
 }
 
 /// What became of one assertion.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum TestOutcome {
     /// It holds all over the interval.
@@ -88,7 +90,7 @@ pub enum TestOutcome {
 }
 
 /// A side of an assertion with its measured value.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Side {
     /// Metric; `None` for a number.
     pub of: Option<MetricRef>,
@@ -101,7 +103,7 @@ pub struct Side {
 }
 
 /// What an assertion is judged on: the left side's value, or the ratio of both sides.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Compared {
     /// `value` or `ratio`.
     pub what: &'static str,
@@ -128,7 +130,7 @@ pub struct Compared {
 }
 
 /// One assertion, judged.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Test {
     /// Left side.
     pub left: Side,
@@ -146,7 +148,7 @@ pub struct Test {
 }
 
 /// A claim, judged.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct ClaimVerdict {
     /// Name.
     pub claim: Name,
@@ -172,7 +174,7 @@ pub struct ClaimVerdict {
 }
 
 /// Metrics of a run and the verdicts that follow from them.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Verdicts {
     /// [`FORMAT`].
     pub format: u32,
@@ -211,23 +213,54 @@ pub fn judge(frames: &Frames) -> Verdicts {
     }
 }
 
+/// `claims.json`.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct ClaimsFile<'a> {
+    /// [`FORMAT`].
+    format: u32,
+    /// As [`Verdicts::claims`].
+    claims: &'a [ClaimVerdict],
+}
+
+/// `metrics.json`.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct MetricsFile<'a> {
+    /// [`FORMAT`].
+    format: u32,
+    /// As [`Verdicts::metrics`].
+    metrics: &'a [MetricValue],
+}
+
+/// `steady.json`.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct SteadyFile<'a> {
+    /// [`FORMAT`].
+    format: u32,
+    /// As [`Verdicts::steady`].
+    trials: &'a [TrialSteady],
+}
+
 impl Verdicts {
     /// `claims.json`, `metrics.json` and `steady.json`: canonical JSON with a format each.
     pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, JudgeError> {
-        let lists = [
-            ("claims", "claims.json", serde_json::to_value(&self.claims)?),
-            (
-                "metrics",
-                "metrics.json",
-                serde_json::to_value(&self.metrics)?,
-            ),
-            ("trials", "steady.json", serde_json::to_value(&self.steady)?),
-        ];
-        let file = |(key, file, list): (&str, _, _)| {
-            let value = serde_json::json!({ "format": FORMAT, key: list });
-            Ok((file, canonical_json(&value)?.into_bytes()))
+        let format = FORMAT;
+        let claims = ClaimsFile {
+            format,
+            claims: &self.claims,
         };
-        lists.into_iter().map(file).collect()
+        let metrics = MetricsFile {
+            format,
+            metrics: &self.metrics,
+        };
+        let steady = SteadyFile {
+            format,
+            trials: &self.steady,
+        };
+        Ok(vec![
+            ("claims.json", canonical_json(&claims)?.into_bytes()),
+            ("metrics.json", canonical_json(&metrics)?.into_bytes()),
+            ("steady.json", canonical_json(&steady)?.into_bytes()),
+        ])
     }
 
     /// Writes [`Verdicts::files`] into a folder.

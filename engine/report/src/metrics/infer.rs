@@ -13,7 +13,7 @@ use crate::stats::{self};
 pub(super) const ENOUGH: usize = 3;
 
 /// What an interval stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
     /// Boots of the machine: it sees all that differs between one boot and the next.

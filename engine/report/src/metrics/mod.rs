@@ -34,7 +34,7 @@ pub use steady::{FlowSteady, TrialSteady};
 pub const ENOUGH_REPETITIONS: usize = infer::ENOUGH;
 
 /// A point of the matrix.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, schemars::JsonSchema)]
 pub struct Point {
     /// Experiment.
     pub experiment: Name,
@@ -45,7 +45,7 @@ pub struct Point {
 }
 
 /// A metric of a point, or of one virtual machine in it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct MetricValue {
     /// Name: see [`vexp_api::metric::METRICS`].
     pub metric: &'static str,

@@ -7,7 +7,7 @@ use super::observed::Observed;
 use crate::stats::steady::{ALPHA, LEAST, State, p_value, shift, statistic};
 
 /// What the series of a trial say.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct TrialSteady {
     /// Trial.
     pub trial: Name,
@@ -24,7 +24,7 @@ pub struct TrialSteady {
 }
 
 /// What the series of a flow says.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct FlowSteady {
     /// The machine that it is accounted to.
     pub node: Name,

@@ -19,7 +19,7 @@ use super::divisive::{Stretch, candidate};
 use super::student::two_sided;
 
 /// Whose procedure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// The one of this module.
@@ -29,7 +29,7 @@ pub enum Method {
 }
 
 /// How change points are found.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Settings {
     /// Whose procedure.
     pub method: Method,
@@ -45,7 +45,7 @@ pub struct Settings {
 }
 
 /// A change point.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct ChangePoint {
     /// The first value after the change.
     pub index: usize,

@@ -39,7 +39,7 @@ pub const LEVEL: f64 = 0.95;
 pub const REPLICATES: usize = 400;
 
 /// A two-sided confidence interval.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Interval {
     /// Lower bound.
     pub low: f64,

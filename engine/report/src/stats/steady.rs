@@ -17,7 +17,9 @@ pub const ALPHA: f64 = 0.01;
 pub const LEAST: usize = 8;
 
 /// What became of a series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Nothing speaks against a level series.

@@ -21,7 +21,7 @@ pub use site::site;
 pub const FORMAT: u32 = 1;
 
 /// A history.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Trend {
     /// [`FORMAT`].
     pub format: u32,
@@ -34,7 +34,7 @@ pub struct Trend {
 }
 
 /// A run of a history.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct TrendRun {
     /// Its id.
     pub run: Name,
@@ -45,7 +45,7 @@ pub struct TrendRun {
 }
 
 /// A metric of a point over time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Series {
     /// The point.
     #[serde(flatten)]
@@ -63,7 +63,7 @@ pub struct Series {
 }
 
 /// A metric in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Value {
     /// Which of the history's runs, from 0.
     pub run: usize,
@@ -74,7 +74,7 @@ pub struct Value {
 }
 
 /// An environment of a series.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Environment {
     /// Digest of its properties.
     pub digest: vexp_api::digest::Digest,
@@ -85,7 +85,7 @@ pub struct Environment {
 }
 
 /// A change of a metric.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Change {
     /// The first of the series' values after it.
     pub at: usize,

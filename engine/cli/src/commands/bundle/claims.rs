@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use vexp_report::ClaimVerdict;
 
 /// A claim's verdicts; none where it is not, or where nothing was run.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub(crate) struct ClaimRow {
     pub(crate) claim: String,
     /// In the bundle.

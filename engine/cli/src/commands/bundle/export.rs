@@ -16,8 +16,8 @@ use crate::error::{Failure, OrExit as _};
 use crate::render;
 
 /// What was made.
-#[derive(Serialize)]
-struct Exported {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(in crate::commands) struct Exported {
     run: String,
     bundle: PathBuf,
     /// SHA-256 of the file.

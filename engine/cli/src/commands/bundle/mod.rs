@@ -30,7 +30,7 @@ use super::report;
 use crate::error::{Failure, OrExit as _};
 
 /// `export.json`: what was asked of `vexp export`, so that the same can be asked again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
     /// `1`; a reader refuses any other.

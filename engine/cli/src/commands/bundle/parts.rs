@@ -8,7 +8,7 @@ use vexp_engine::bundle::{BundlePath, Manifest};
 use super::again;
 
 /// Files that belong together.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Part {
     pub(crate) part: &'static str,
     /// `digests`, or `computed again`.

@@ -25,7 +25,7 @@ use crate::error::{Failure, OrExit as _};
 const ENCLOSED: [&str; 2] = ["emulated", "virtual"];
 
 /// What was measured again.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Rerun {
     /// The new run's folder.
     pub(crate) run: PathBuf,

@@ -21,7 +21,7 @@ use crate::error::{Failure, OrExit as _};
 use crate::render;
 
 /// What was found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Verified {
     pub(crate) run: String,
     /// SHA-256 of the file.

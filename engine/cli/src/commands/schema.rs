@@ -1,0 +1,129 @@
+//! `vexp schema`: JSON Schemas of what vexp reads and writes, generated from the types.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, Transform as _};
+use serde::Serialize;
+use serde_json::Value;
+use vexp_api::diagnostic::Diagnostic;
+use vexp_api::environment::Environment;
+use vexp_api::exit::Exit;
+use vexp_api::ids::Name;
+use vexp_api::plan::Plan;
+use vexp_api::plugin::Preflight;
+use vexp_api::record::{BlockRecord, RunRecord, TrialRecord};
+use vexp_api::registry::Registry;
+use vexp_api::sample::Sample;
+use vexp_engine::build::Manifest as ImageManifest;
+use vexp_engine::bundle::Manifest as BundleManifest;
+use vexp_engine::check::json_schema;
+use vexp_engine::run::dispatch::Line;
+use vexp_report::ClaimVerdict;
+use vexp_report::compare::Comparison;
+use vexp_report::judge::{ClaimsFile, MetricsFile, SteadyFile};
+use vexp_report::trend::Trend;
+
+use super::bundle::export::Exported;
+use super::bundle::verify::Verified;
+use super::doctor::Check;
+use super::gc::Collected;
+use super::runs::Listed;
+use crate::error::{Failure, OrExit as _};
+use crate::render;
+
+/// Name, what it is the schema of, and how it is made.
+type Schema = (&'static str, &'static str, fn(&Registry) -> Value);
+
+const SCHEMAS: &[Schema] = &[
+    ("block", "RUN/blocks/BLOCK/block.json", of::<BlockRecord>),
+    ("bundle", "manifest.json of a bundle", of::<BundleManifest>),
+    ("check", "vexp check --format json", of::<Vec<Diagnostic>>),
+    ("claims", "RUN/frames/claims.json", of::<ClaimsFile<'_>>),
+    ("compare", "vexp compare --format json", of::<Comparison>),
+    ("doctor", "vexp doctor --format json", of::<Vec<Check>>),
+    (
+        "environment",
+        "RUN/blocks/BLOCK/environment.json",
+        of::<Environment>,
+    ),
+    ("event", "a line of RUN/events.jsonl", of::<Line<'_>>),
+    ("export", "vexp export --format json", of::<Exported>),
+    ("gc", "vexp gc --format json", of::<Collected>),
+    (
+        "images",
+        "RUN/images.json",
+        of::<BTreeMap<Name, ImageManifest>>,
+    ),
+    ("metrics", "RUN/frames/metrics.json", of::<MetricsFile<'_>>),
+    (
+        "plan",
+        "vexp plan --format json and RUN/plan.json",
+        of::<Plan>,
+    ),
+    (
+        "preflight",
+        "vexp doctor FILE --format json",
+        of::<Vec<Preflight>>,
+    ),
+    (
+        "report",
+        "vexp report --format json",
+        of::<Vec<ClaimVerdict>>,
+    ),
+    ("run", "RUN/run.json", of::<RunRecord>),
+    ("runs", "vexp runs --format json", of::<Vec<Listed>>),
+    ("sample", "a line of vexp parse", of::<SampleLine>),
+    ("steady", "RUN/frames/steady.json", of::<SteadyFile<'_>>),
+    ("study", "a study's value and RUN/study.json", json_schema),
+    ("trend", "vexp trend --format json", of::<Trend>),
+    ("trial", "RUN/trials/TRIAL/trial.json", of::<TrialRecord>),
+    ("verify", "vexp verify --format json", of::<Verified>),
+];
+
+/// A sample that was read from a file.
+#[derive(Serialize, JsonSchema)]
+struct SampleLine {
+    /// The file, as it was given.
+    file: String,
+    #[serde(flatten)]
+    sample: Sample,
+}
+
+pub(super) fn run(name: Option<&str>, registry: &Registry) -> Result<Exit, Failure> {
+    let Some(name) = name else {
+        let lines = SCHEMAS
+            .iter()
+            .map(|(name, of, _)| format!("{name:12} {of}\n"));
+        render::out(&lines.collect::<String>());
+        return Ok(Exit::Fine);
+    };
+    let found = SCHEMAS.iter().find(|(known, _, _)| *known == name);
+    let (_, _, make) = found.ok_or_else(|| {
+        let known: Vec<&str> = SCHEMAS.iter().map(|(known, _, _)| *known).collect();
+        Failure::new(Exit::Usage, format!("there is no schema `{name}`"))
+            .hint(format!("there is: {}", known.join(", ")))
+    })?;
+    let text = serde_json::to_string_pretty(&make(registry)).or_exit(Exit::Usage)?;
+    render::out(&format!("{text}\n"));
+    Ok(Exit::Fine)
+}
+
+/// The schema of what is written of a type.
+fn of<T: JsonSchema>(_: &Registry) -> Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    RecursiveTransform(words).transform(&mut schema);
+    schema.to_value()
+}
+
+/// Descriptions are the types' own, with Rust's links in them.
+fn words(schema: &mut schemars::Schema) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = match text.as_str() {
+            "[`FORMAT`]." => "Version of this format.".to_owned(),
+            other => other.replace("[`", "`").replace("`]", "`"),
+        };
+    }
+}
