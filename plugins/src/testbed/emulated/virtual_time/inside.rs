@@ -23,9 +23,8 @@ use super::super::nodes::Nodes;
 use super::super::run::{LabError, run};
 use super::courier::RUN;
 use super::mailbox::{Inside, Word};
+use super::seed::SEED;
 
-/// Where the seed lies in a machine that is up.
-const SEED: &str = "/run/vexp";
 /// The lab's own folder.
 const LAB: &str = "/run/lab";
 /// Where the guest image is mounted on every host.
