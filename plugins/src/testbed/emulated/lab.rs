@@ -231,8 +231,8 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
         let coming = scope.spawn(|| come_up(&start, qemu, kept));
         let image = peers::mount_image(&request.guest_image.root, lab);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let peers =
-            image.and_then(|root| make_peers(&nodes, &places, &root, &request.logs, processors));
+        let peers = image
+            .and_then(|root| make_peers(&nodes, &places, &root, &request.logs, processors, None));
         let version = coming
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -384,13 +384,15 @@ fn come_up(
     Ok((version, running))
 }
 
-/// Makes the peers, some at once. Those of data network 0 come first.
+/// Makes the peers, some at once. Those of data network 0 come first. All they start is of the control
+/// group `group`.
 pub(super) fn make_peers(
     nodes: &Nodes<'_>,
     places: &[network::Place<'_>],
     root: &Path,
     logs: &Path,
     workers: usize,
+    group: Option<&Path>,
 ) -> Result<Vec<Vec<NodeInfo>>, LabError> {
     nodes.write_keys(u32::try_from(places.len()).unwrap_or(u32::MAX))?;
     network::add_peers(places)?;
@@ -400,6 +402,10 @@ pub(super) fn make_peers(
         network::set_up_peer(place)?;
         let identity = nodes.peer_identity(&info);
         let mut child = peers::start(place.peer, root, nodes.lab, logs, &identity)?;
+        if let Some(group) = group {
+            let joined = std::fs::write(group.join("cgroup.procs"), child.id().to_string());
+            joined.map_err(LabError::io("put a peer into its control group"))?;
+        }
         std::thread::spawn(move || child.wait());
         Ok(info)
     };
