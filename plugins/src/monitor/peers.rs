@@ -105,6 +105,9 @@ mod tests {
         artefact("peers", "stdout", ("host", NodeRole::Host))
     }
 
+    const RECORDED: &str = include_str!("../../testdata/linux-6.12/peers.txt");
+    const TIMES: &str = include_str!("../../testdata/linux-6.12/peers.txt.times");
+
     #[test]
     fn used_time_is_a_share_of_the_time_that_has_passed() {
         let text = "100.00 5000000\n101.00 5060000\n103.00 5060000\n";
@@ -113,6 +116,18 @@ mod tests {
         assert_eq!(cpu.len(), 2);
         assert!((cpu[0].2 - 6.0).abs() < 1e-9 && cpu[1].2 == 0.0);
         assert!((cpu[0].0 - 0.5).abs() < 1e-9 && (cpu[1].1 - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_recording_of_a_machine_that_sends() {
+        let samples = parse(&Peers, &host(), RECORDED.as_bytes(), TIMES).unwrap();
+        let cpu = of(&samples, "cpu_peers");
+        assert_eq!(cpu.len(), RECORDED.lines().count() - 1);
+        assert!(
+            cpu.iter()
+                .all(|(_, dt, used)| *dt > 0.9 && (0.0..=100.0).contains(used))
+        );
+        assert!(cpu.iter().any(|(_, _, used)| *used > 15.0));
     }
 
     #[test]
@@ -128,11 +143,6 @@ mod tests {
             let parsed = parse(&Peers, &host(), bad.as_bytes(), "");
             assert!(parsed.is_err(), "{bad:?}");
         }
-        check_damage(
-            &Peers,
-            &host(),
-            b"100.00 5000000\n101.00 5060000\n",
-            "0.5\n1.5\n",
-        );
+        check_damage(&Peers, &host(), RECORDED.as_bytes(), TIMES);
     }
 }
