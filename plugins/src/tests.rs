@@ -30,6 +30,7 @@ fn the_registry_has_them_all() {
             "iperf3",
             "mpstat",
             "netperf",
+            "peers",
             "pidstat",
             "ping",
             "sar",

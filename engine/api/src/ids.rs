@@ -2,6 +2,39 @@
 
 use std::fmt;
 
+/// What is the same for every kind of text that is parsed once.
+macro_rules! text {
+    ($type:ident, $error:ident) => {
+        impl $type {
+            /// It as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                // `pad` honours a caller's width, which tables use.
+                f.pad(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, $error> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.0
+            }
+        }
+    };
+}
+
 /// A name: 1 to 63 of `a-z`, `0-9`, `.`, `_` and `-`, beginning with a letter or a digit.
 ///
 /// Such a name can't be taken for an option (`-x`), a path (`../x`) or shell syntax, and is a host
@@ -43,31 +76,13 @@ impl Name {
             Err(BadName(text))
         }
     }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `pad` honours a caller's width, which tables use.
-        f.pad(&self.0)
-    }
-}
+text!(Name, BadName);
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl TryFrom<String> for Name {
-    type Error = BadName;
-
-    fn try_from(text: String) -> Result<Self, BadName> {
-        Self::new(text)
     }
 }
 
@@ -76,12 +91,6 @@ impl std::str::FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, BadName> {
         Self::new(text)
-    }
-}
-
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0
     }
 }
 
@@ -144,32 +153,9 @@ impl HostName {
             Err(BadHostName(text))
         }
     }
-
-    /// The host as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl fmt::Display for HostName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl TryFrom<String> for HostName {
-    type Error = BadHostName;
-
-    fn try_from(text: String) -> Result<Self, BadHostName> {
-        Self::new(text)
-    }
-}
-
-impl From<HostName> for String {
-    fn from(host: HostName) -> Self {
-        host.0
-    }
-}
+text!(HostName, BadHostName);
 
 /// An absolute path on another machine, at most 4095 bytes of letters, digits and `/._+:@,=-`: it
 /// means nothing but itself in a shell, a configuration file and a guest's definition.
@@ -212,32 +198,9 @@ impl RemotePath {
             Err(BadRemotePath(text))
         }
     }
-
-    /// The path as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl fmt::Display for RemotePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl TryFrom<String> for RemotePath {
-    type Error = BadRemotePath;
-
-    fn try_from(text: String) -> Result<Self, BadRemotePath> {
-        Self::new(text)
-    }
-}
-
-impl From<RemotePath> for String {
-    fn from(path: RemotePath) -> Self {
-        path.0
-    }
-}
+text!(RemotePath, BadRemotePath);
 
 #[cfg(test)]
 mod tests {

@@ -191,6 +191,14 @@ pub const METRICS: &[Metric] = &[
         "Table I",
     ),
     whole(
+        "cpu_peers",
+        "-",
+        Unit::CpuPercent,
+        Better::Lower,
+        "CPU time of the traffic peers' programs, where they share the machine's processor (virtual time); it is part of C_aggregate",
+        "vexp",
+    ),
+    whole(
         "cpu_per_mbps",
         "C_aggregate / R_aggregate",
         Unit::CpuPercentPerMbPerS,

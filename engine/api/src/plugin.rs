@@ -134,6 +134,10 @@ pub trait Testbed: Plugin {
         None
     }
 
+    /// Removes the snapshots that [`Testbed::acquire`] could start from: what was started from one, or
+    /// kept as one, has failed, and might always. What another process is using stays.
+    fn forget(&self, _request: &MachineRequest) {}
+
     /// Whether its machines are booted from host images. Where they are not, they run what is
     /// installed on them, and a study needs no rule that names an image.
     fn boots_images(&self) -> bool {
@@ -282,13 +286,6 @@ pub trait Lease: Send {
     /// testbed or accelerator can't.
     async fn save(&mut self, _running: u32) -> Result<bool, PluginError> {
         Ok(false)
-    }
-
-    /// Whether what a machine is depends on nothing but what was done with it. Then each guest is booted
-    /// by a worker of its own, so that a machine with so many guests is always the same, whatever else
-    /// a plan asks for.
-    fn one_by_one(&self) -> bool {
-        false
     }
 
     /// Gives everything back. Also called after failures; dropping a lease must do the same.

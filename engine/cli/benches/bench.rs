@@ -1,7 +1,8 @@
 //! `make bench`: what vexp costs beside measuring, as a table on standard output.
 //!
 //! Commands are timed by running the binary. The rest is read from the events of the newest complete
-//! run of effort quick below `runs`; with `VEXP_BENCH_RUN=1`, and as root, one is made for it.
+//! runs of effort quick below `runs`, on `emulated` and on `virtual`; with `VEXP_BENCH_RUN=1`, and as
+//! root, one is made on `emulated`.
 
 #![expect(
     clippy::print_stdout,
@@ -75,6 +76,10 @@ fn main() -> Result<(), Failed> {
     match run_folder(&root, scratch.path()) {
         Ok(run) => costs(&run)?,
         Err(why) => row("a run", &format!("not measured: {why}"), ""),
+    }
+    match newest::complete(&runs(&root), "virtual") {
+        Ok(run) => speeds(&run)?,
+        Err(why) => row("virtual time", &format!("not measured: {why}"), ""),
     }
     Ok(())
 }
@@ -160,10 +165,30 @@ fn run_folder(root: &Path, scratch: &Path) -> Result<PathBuf, Failed> {
             .stdout(Stdio::null())
             .status()?;
         // A trial that failed makes the run incomplete, which has a status of its own.
-        return newest::complete(&runs).map_err(|why| format!("{why} ({status})").into());
+        return newest::complete(&runs, "emulated")
+            .map_err(|why| format!("{why} ({status})").into());
     }
-    let runs = std::env::var_os("VEXP_RUNS").map_or_else(|| root.join("runs"), PathBuf::from);
-    newest::complete(&runs)
+    newest::complete(&runs(root), "emulated")
+}
+
+fn runs(root: &Path) -> PathBuf {
+    std::env::var_os("VEXP_RUNS").map_or_else(|| root.join("runs"), PathBuf::from)
+}
+
+/// Rows about a run in virtual time: how fast its machines were.
+fn speeds(run: &Path) -> Result<(), Failed> {
+    let costs = Costs::read(run)?;
+    let name = run.file_name().unwrap_or_default().to_string_lossy();
+    row(
+        &format!("run {name}"),
+        &format!("{} trials in {:.0} s", costs.measured, costs.wall),
+        "15 min",
+    );
+    for (platform, (own, took)) in &costs.trials {
+        let what = format!("{platform}: virtual seconds in a second of its trials");
+        row(&what, &format!("{:.2}", own / took), "");
+    }
+    Ok(())
 }
 
 /// Rows about a run.

@@ -24,7 +24,7 @@ pub enum Format {
 #[error("cannot make the table of samples")]
 pub struct TableError(#[from] PolarsError);
 
-/// All samples of a run. Columns: run, trial, experiment, platform, vms, repetition, node, role,
+/// All samples of a run, which are the same where the measurements are: it is not named. Columns: trial, experiment, platform, vms, repetition, node, role,
 /// tool, metric, unit, t, value, and dt.
 ///
 /// `t` is the start of the interval that the value covers in seconds since the window's start
@@ -36,7 +36,6 @@ pub fn frames_to(frames: &Frames, format: Format) -> Result<Vec<u8>, TableError>
 
 /// As [`frames_to`], as a Polars table.
 pub fn dataframe(frames: &Frames) -> Result<DataFrame, TableError> {
-    let run = frames.run.record.id.as_str();
     let rows: Vec<_> = frames
         .trials
         .iter()
@@ -51,7 +50,6 @@ pub fn dataframe(frames: &Frames) -> Result<DataFrame, TableError> {
         };
     }
     table(vec![
-        column!("run", |_, _| run),
         column!("trial", |trial, _| trial.id.as_str()),
         column!("experiment", |trial, _| trial.experiment.as_str()),
         column!("platform", |trial, _| trial.platform.as_str()),

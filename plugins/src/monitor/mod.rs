@@ -4,6 +4,7 @@
 
 pub mod counters;
 pub mod mpstat;
+pub mod peers;
 pub mod pidstat;
 mod processors;
 pub mod sar;

@@ -12,7 +12,7 @@ use vexp_api::plugin::{
 use vexp_api::sample::Sample;
 
 use super::sar::CPU;
-use crate::text::{Maker, at, decimal, lines, whole};
+use crate::text::{Line, Maker, at, decimal, lines, whole};
 
 /// Prints the number of processors, and then as often as its second argument says, and as many seconds
 /// apart as the first one says, how long the machine is up, and how long its processors were idle.
@@ -70,49 +70,68 @@ impl Measure for Uptime {
     fn parse(&self, raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
         let maker = Maker::of(raw, raw.artefact.node.clone(), raw.artefact.role);
         let all = lines(raw)?;
-        let nothing = || {
-            let said = raw.artefact.stderr.trim();
-            whole(
-                raw,
-                format!("no complete sample was printed; it said: {said:?}"),
-            )
+        let count: u32 = match all.first() {
+            None => return Err(nothing(raw)),
+            Some(first) => (first.text.parse().ok().filter(|count| *count > 0))
+                .ok_or_else(|| at(raw, first.number, "expected the number of processors"))?,
         };
-        let (first, rest) = all.split_first().ok_or_else(nothing)?;
-        let count: u32 = (first.text.parse().ok().filter(|count| *count > 0))
-            .ok_or_else(|| at(raw, first.number, "expected the number of processors"))?;
-        let mut readings = Vec::new();
-        for line in rest {
-            let mut words = line.text.split(' ');
-            let (Some(up), Some(idle), None) = (words.next(), words.next(), words.next()) else {
-                return Err(at(raw, line.number, "expected two numbers"));
-            };
-            let number =
-                |word| decimal(word).ok_or_else(|| at(raw, line.number, "expected a number"));
-            readings.push((line, number(up)?, number(idle)?));
-        }
-        if readings.len() < 2 {
-            return Err(nothing());
-        }
-        let started = readings[0].1;
         let mut samples = Vec::new();
-        for pair in readings.windows(2) {
-            let [(_, up, idle), (line, up_after, idle_after)] = pair else {
-                continue;
-            };
-            let (took, rested) = (up_after - up, idle_after - idle);
+        for pair in readings(raw, &all[1..])?.windows(2) {
+            let [before, after] = pair else { continue };
+            let (took, rested) = (after.up - before.up, after.other - before.other);
             if took <= 0.0 || rested < 0.0 {
                 let message = "time or idle time did not grow: was the machine restarted?";
-                return Err(at(raw, line.number, message));
+                return Err(at(raw, after.line, message));
             }
             // Both are printed in hundredths of a second, one after the other.
             let busy = 100.0 * (f64::from(count) - rested / took).max(0.0);
-            let end = line
-                .time
-                .unwrap_or(raw.artefact.started_s + up_after - started);
-            samples.push(maker.sample(line.number, CPU, (end - took, took), busy)?);
+            samples.push(maker.sample(after.line, CPU, (after.end - took, took), busy)?);
         }
         Ok(samples)
     }
+}
+
+/// A line of two numbers.
+pub(super) struct Reading {
+    /// Its number.
+    pub(super) line: usize,
+    /// Seconds that the machine was up.
+    pub(super) up: f64,
+    /// The other number.
+    pub(super) other: f64,
+    /// When it was printed, in seconds since the trial's epoch.
+    pub(super) end: f64,
+}
+
+/// Lines with the seconds that the machine is up, and another number: at least two.
+pub(super) fn readings(raw: &Raw<'_>, lines: &[Line<'_>]) -> Result<Vec<Reading>, ParseError> {
+    let mut all: Vec<Reading> = Vec::new();
+    for line in lines {
+        let mut words = line.text.split(' ');
+        let (Some(up), Some(other), None) = (words.next(), words.next(), words.next()) else {
+            return Err(at(raw, line.number, "expected two numbers"));
+        };
+        let number = |word| decimal(word).ok_or_else(|| at(raw, line.number, "expected a number"));
+        let (up, other) = (number(up)?, number(other)?);
+        let started = all.first().map_or(up, |first| first.up);
+        let end = line.time.unwrap_or(raw.artefact.started_s + up - started);
+        all.push(Reading {
+            line: line.number,
+            up,
+            other,
+            end,
+        });
+    }
+    match all.len() {
+        0 | 1 => Err(nothing(raw)),
+        _ => Ok(all),
+    }
+}
+
+fn nothing(raw: &Raw<'_>) -> ParseError {
+    let said = raw.artefact.stderr.trim();
+    let message = format!("no complete sample was printed; it said: {said:?}");
+    whole(raw, message)
 }
 
 #[cfg(test)]

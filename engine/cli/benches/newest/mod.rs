@@ -31,10 +31,12 @@ pub(crate) struct Costs {
     pub(crate) windows: f64,
     /// How many there are.
     pub(crate) measured: usize,
+    /// Of a platform's trials: their own time, and how long this computer took for them.
+    pub(crate) trials: BTreeMap<Name, (f64, f64)>,
 }
 
-/// The newest run of effort quick in a folder that has ended with all of its trials.
-pub(crate) fn complete(runs: &Path) -> Result<PathBuf, Failed> {
+/// The newest run of effort quick on a testbed in a folder that has ended with all of its trials.
+pub(crate) fn complete(runs: &Path, testbed: &str) -> Result<PathBuf, Failed> {
     let mut found: Vec<(String, PathBuf)> = std::fs::read_dir(runs)
         .map_err(|error| format!("{}: {error}", runs.display()))?
         .filter_map(|entry| {
@@ -44,15 +46,17 @@ pub(crate) fn complete(runs: &Path) -> Result<PathBuf, Failed> {
             let plan: Plan = files::read_json(&path.join("plan.json")).ok()?;
             let trial = |id| files::trial_dir(&path, id).join("trial.json").exists();
             let whole = record.ended.is_some() && plan.trials().all(|one| trial(&one.id));
-            (whole && plan.effort.as_str() == "quick").then_some((record.started, path))
+            let asked = plan.effort == *"quick" && plan.testbed == *testbed;
+            (whole && asked).then_some((record.started, path))
         })
         .collect();
     // Times in UTC sort as text.
     found.sort();
     let newest = found.pop();
-    newest
-        .map(|(_, path)| path)
-        .ok_or_else(|| format!("{} has no complete run of effort quick", runs.display()).into())
+    newest.map(|(_, path)| path).ok_or_else(|| {
+        let runs = runs.display();
+        format!("{runs} has no complete run of effort quick on {testbed}").into()
+    })
 }
 
 impl Costs {
@@ -85,12 +89,16 @@ impl Costs {
             wall: end - start,
             windows: 0.0,
             measured: 0,
+            trials: BTreeMap::new(),
         };
-        let mut booting = BTreeMap::new();
+        let (mut booting, mut running) = (BTreeMap::new(), BTreeMap::new());
         for (at, event) in &lines {
             match event {
                 Event::BlockStarted { block } => {
                     booting.insert(block, *at);
+                }
+                Event::TrialStarted { trial } => {
+                    running.insert(trial, *at);
                 }
                 Event::TrialMeasuring { trial } => {
                     costs.first = costs.first.min(at - start);
@@ -109,8 +117,16 @@ impl Costs {
                 Event::TrialEnded {
                     trial,
                     outcome: Outcome::Measured,
+                    seconds,
                     ..
                 } => {
+                    if let (Some(began), Some(block)) = (running.remove(trial), of_trial.get(trial))
+                    {
+                        let platform = block.machine.platform.clone();
+                        let (own, took) = costs.trials.entry(platform).or_default();
+                        *own += seconds;
+                        *took += at - began;
+                    }
                     let path = files::trial_dir(run, trial).join("trial.json");
                     let record: TrialRecord = files::read_json(&path)?;
                     costs.windows += record.window.map_or(0.0, |w| w.end_s - w.start_s);

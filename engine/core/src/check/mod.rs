@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vexp_api::diagnostic::{Diagnostic, Severity};
 use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
-use vexp_api::plugin::{Counting, HypervisorTraits};
+use vexp_api::plugin::{Counting, HypervisorTraits, Testbed};
 use vexp_api::registry::Registry;
 use vexp_api::spec::Study;
 
@@ -159,25 +159,22 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
             ))
         })
         .collect();
-    let installed = registry
-        .testbeds()
-        .iter()
-        .filter(|(_, plugin)| !plugin.boots_images())
-        .filter_map(|(name, _)| Name::new(*name).ok())
-        .collect();
+    let those = |what: fn(&dyn Testbed) -> bool| -> BTreeSet<Name> {
+        let those = (registry.testbeds().iter()).filter(|(_, plugin)| what(&***plugin));
+        those
+            .filter_map(|(name, _)| Name::new(*name).ok())
+            .collect()
+    };
     Ok(CheckedStudy {
         study,
         digest,
         traits,
         tools,
-        virtual_time: (registry.testbeds().iter())
-            .filter(|(_, plugin)| plugin.virtual_time())
-            .filter_map(|(name, _)| Name::new(*name).ok())
-            .collect(),
+        virtual_time: those(|testbed| testbed.virtual_time()),
         counting: (registry.measures().iter())
             .filter_map(|(name, plugin)| Some((Name::new(*name).ok()?, plugin.counting())))
             .collect(),
-        installed,
+        installed: those(|testbed| !testbed.boots_images()),
         warnings: all,
     })
 }

@@ -80,7 +80,7 @@ pub async fn run(request: &RunRequest<'_>) -> Result<RunSummary, RunError> {
     let events: Arc<dyn EventSink> = Arc::new(Log::open(request.run, Arc::clone(&request.events))?);
     let mut cancel = request.cancel.clone();
     for block in &request.plan.blocks {
-        let missing = missing(request.run, block, whole(request));
+        let missing = missing(request.run, block, request.testbed.virtual_time());
         if missing.trials.is_empty() {
             continue;
         }
@@ -110,10 +110,6 @@ fn missing(run: &Path, block: &Block, whole: bool) -> Block {
     left
 }
 
-fn whole(request: &RunRequest<'_>) -> bool {
-    request.testbed.virtual_time()
-}
-
 /// Runs a block. If its machine could not be had, or was lost, what failed is tried once more on a
 /// new machine: an emulated machine that dies is the testbed's failure and no result. Trials that
 /// were measured, whatever they gave, are never run again.
@@ -137,7 +133,8 @@ async fn run_with_another_try(
             break;
         }
         keep_machine(request.run, block, attempt)?;
-        missing = self::missing(request.run, block, whole(request));
+        forget_machine(request, block);
+        missing = self::missing(request.run, block, request.testbed.virtual_time());
         let text = format!(
             "{}: what failed is tried once more on a new machine ({} of {} trials)",
             block.id,
@@ -183,6 +180,21 @@ fn keep_machine(run: &Path, block: &Block, attempt: u32) -> Result<(), FileError
         }
     }
     Ok(())
+}
+
+/// Sees to it that the next try boots its machine: a snapshot may have the fault in it.
+fn forget_machine(request: &RunRequest<'_>, block: &Block) {
+    let options = &request.plan.testbed_options;
+    // If it can't be named, the next try says so.
+    if let Ok(machine) = machine(
+        block,
+        request.images,
+        &*request.testbed,
+        options,
+        request.id,
+    ) {
+        request.testbed.forget(&machine);
+    }
 }
 
 type BlockError = Box<dyn std::error::Error + Send + Sync>;
@@ -301,7 +313,10 @@ impl Work<'_> {
     /// Grows a machine that is to be kept, and keeps it with each number of guests that the plan
     /// needs of it on the way, so that it is booted once for all of them.
     async fn keep(&mut self) -> Result<(), BlockError> {
-        let one_by_one = self.lease.one_by_one();
+        // In virtual time what a machine is depends on nothing but what was done with it. Each guest is
+        // booted by a worker of its own, so that a machine with so many guests is always the same,
+        // whatever else a plan asks for.
+        let one_by_one = self.request.testbed.virtual_time();
         if self.block.boot.is_none() && !one_by_one {
             return Ok(());
         }
@@ -495,6 +510,8 @@ pub fn now_rfc3339() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vexp_api::digest::Digest;
+    use vexp_api::plugin::Plugin;
     use vexp_api::record;
 
     fn put(run: &Path, trial: &Name, outcome: Outcome) {
@@ -524,6 +541,74 @@ mod tests {
             },
         }))
         .unwrap()
+    }
+
+    fn plan(blocks: &[Block]) -> Plan {
+        serde_json::from_value(serde_json::json!({
+            "format": 1, "study": "s", "study_digest": Digest::of(b""),
+            "testbed": "t", "effort": "e", "seed": 1, "calibration": null, "images": [],
+            "blocks": blocks, "deviations": [], "excluded": [],
+            "estimate": {"run": "1s", "build": "1s", "disk": "1B"},
+        }))
+        .unwrap()
+    }
+
+    /// A testbed without machines; writes down what is asked of it.
+    #[derive(Debug, Default)]
+    struct Empty(std::sync::Mutex<Vec<&'static str>>);
+
+    impl Plugin for Empty {
+        fn name(&self) -> &'static str {
+            "empty"
+        }
+
+        fn contract(&self) -> &'static str {
+            "{}"
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl Testbed for Empty {
+        fn forget(&self, _: &MachineRequest) {
+            self.0.lock().unwrap().push("forget");
+        }
+
+        async fn acquire(
+            &self,
+            _: &MachineRequest,
+            _: &Context,
+        ) -> Result<Box<dyn Lease>, PluginError> {
+            self.0.lock().unwrap().push("acquire");
+            Err(PluginError::new("acquire", "controller", "nothing here"))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_machine_was_restored_from_is_forgotten_before_the_next_try() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = plan(&[block(&[&Name::new("lost").unwrap()])]);
+        let files = ImageFiles {
+            root: PathBuf::from("/root"),
+            digest: Digest::of(b""),
+            boot: None,
+        };
+        let images = ["linux", "guest"].map(|name| (Name::new(name).unwrap(), files.clone()));
+        let testbed = Arc::new(Empty::default());
+        let (_stop, cancel) = watch::channel(false);
+        let request = RunRequest {
+            plan: &plan,
+            images: &images.into(),
+            run: folder.path(),
+            id: &Name::new("r").unwrap(),
+            testbed: Arc::clone(&testbed) as Arc<dyn Testbed>,
+            executable: PathBuf::from("/none"),
+            events: Arc::new(vexp_api::event::NoEvents),
+            cancel,
+        };
+        let summary = run(&request).await.unwrap();
+        assert_eq!((summary.measured, summary.not_measured), (0, 1));
+        let asked = testbed.0.lock().unwrap().clone();
+        assert_eq!(asked, ["acquire", "forget", "acquire"]);
     }
 
     fn trial(id: &Name) -> serde_json::Value {
@@ -563,14 +648,13 @@ mod tests {
             block.machine.platform = Name::new(platform).unwrap();
             block
         };
-        let plan: Plan = serde_json::from_value(serde_json::json!({
-            "format": 1, "study": "s", "study_digest": vexp_api::digest::Digest::of(b""),
-            "testbed": "t", "effort": "e", "seed": 1, "calibration": null, "images": [],
-            "blocks": [at(8, "p"), at(1, "p"), at(2, "other"), at(4, "p"), at(1, "p")],
-            "deviations": [], "excluded": [],
-            "estimate": {"run": "1s", "build": "1s", "disk": "1B"},
-        }))
-        .unwrap();
+        let plan = plan(&[
+            at(8, "p"),
+            at(1, "p"),
+            at(2, "other"),
+            at(4, "p"),
+            at(1, "p"),
+        ]);
         let steps = |vms, have| {
             let steps = steps(&plan, &at(vms, "p"), have);
             steps.into_iter().collect::<Vec<_>>()

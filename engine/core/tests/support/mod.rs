@@ -102,7 +102,7 @@ impl Measure for Fake {
     fn counting(&self) -> Counting {
         match self.name {
             "sar" | "pidstat" => Counting::RealTime,
-            "uptime" => Counting::VirtualTime,
+            "peers" | "uptime" => Counting::VirtualTime,
             _ => Counting::Everywhere,
         }
     }
@@ -194,6 +194,7 @@ pub(crate) fn registry() -> Registry {
         .measure(monitor("xentop"))
         .measure(monitor("sar"))
         .measure(monitor("uptime"))
+        .measure(monitor("peers"))
         .measure(monitor("pidstat"))
         .measure(monitor("counters"))
 }

@@ -38,6 +38,8 @@ pub struct Observed {
     /// Differences between one round-trip time and the next.
     jitter: Nodes,
     cpu: Cpu,
+    /// The traffic peers' processor time, where they share the machine's processor.
+    cpu_peers: Nodes,
     counters: Counters,
 }
 
@@ -81,6 +83,12 @@ impl Observed {
             jitter: rtt.iter().map(differences).collect(),
             rtt,
             cpu: Cpu::new(&frame.rows, frame.trial.vms),
+            cpu_peers: by_node(
+                frame
+                    .rows
+                    .iter()
+                    .filter(|row| row.part == Part::Monitor && row.sample.metric == *"cpu_peers"),
+            ),
             counters: Counters::new(&frame.rows),
         }
     }
@@ -94,6 +102,7 @@ impl Observed {
             &self.loss,
             &self.rtt,
             &self.jitter,
+            &self.cpu_peers,
         ];
         let traffic = traffic.into_iter().flat_map(BTreeMap::values);
         traffic.chain(self.cpu.series()).map(Vec::len)
@@ -232,6 +241,7 @@ impl Observed {
         let aggregate = self.aggregate(&self.throughput, draw);
         found.put("cpu_host", None, host);
         found.put("cpu_total", None, total);
+        found.put("cpu_peers", None, self.aggregate(&self.cpu_peers, draw));
         found.put("cpu_per_mbps", None, ratio(total, aggregate));
         found.put("cpu_relative", None, ratio(total, classical.cpu));
         if self.vms > 0 {

@@ -53,17 +53,18 @@ impl Emulator {
     /// A command that is it, once arguments are added. It goes before the traffic peers, which run on
     /// the same processors: a machine that is starved by them would look like one that is slow.
     pub(super) fn command(&self) -> Command {
-        let mut command = Command::new("nice");
-        command.args(["-n", PRIORITY, "chroot"]);
-        command.arg(&self.root).arg(PROGRAM);
-        command
+        self.under("nice", &["-n", PRIORITY])
     }
 
     /// The same for a machine in virtual time, which needs no priority: all its threads on one of this
     /// computer's processors. See [`main_loop_first`].
     pub(super) fn command_on(&self, processor: usize) -> Command {
-        let mut command = Command::new("taskset");
-        command.args(["--cpu-list", &processor.to_string(), "chroot"]);
+        self.under("taskset", &["--cpu-list", &processor.to_string()])
+    }
+
+    fn under(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).arg("chroot");
         command.arg(&self.root).arg(PROGRAM);
         command
     }

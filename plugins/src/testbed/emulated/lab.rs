@@ -6,7 +6,7 @@ use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vexp_api::digest::Digest;
@@ -81,6 +81,8 @@ pub enum LabAnswer {
     },
 }
 
+/// How long a machine may take to say that it is ready, under full emulation.
+const BOOT_DEADLINE: Duration = Duration::from_secs(120);
 /// Of the lab among the sessions of this computer, as nice(2) has it.
 const SESSION_PRIORITY: &str = "-10";
 
@@ -199,19 +201,9 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
     let emulator = mount_emulator(request, lab, shelf.as_ref())?;
     let accelerator = (request.accelerator.clone())
         .unwrap_or_else(|| probe::probe(&emulator, &request.guest_image, lab));
-    let boot = (request.image.boot.as_ref())
-        .ok_or_else(|| LabError::new("start QEMU", "the machine's image has no kernel"))?;
-    let mut start = qemu::Start {
-        machine,
-        image: &request.image,
-        boot,
-        guest_image: &request.guest_image,
-        seed: &[],
-        lab,
-        logs: &request.logs,
-        accelerator: &accelerator.name,
-        clock: None,
-    };
+    let images = [&request.image, &request.guest_image];
+    let name = &accelerator.name;
+    let mut start = qemu::Start::new(machine, images, &request.logs, name, None)?;
     let digests = [&request.image, &request.guest_image, &request.emulator].map(|i| &i.digest);
     let origin = request.boot.and_then(|boot| origin(&start, boot, digests));
     let keeping = shelf.zip(origin);
@@ -232,16 +224,15 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
     };
     let (_, seed) = nodes.host()?;
     start.seed = &seed;
-    let began = Instant::now();
     let qemu = start.spawn(&emulator, kept.is_some())?;
     // The machine comes up while its peers are made.
     let (version, peers) = std::thread::scope(|scope| {
         let kept = kept.take();
-        let coming = scope.spawn(|| come_up(&start, qemu, kept, began));
+        let coming = scope.spawn(|| come_up(&start, qemu, kept));
         let image = peers::mount_image(&request.guest_image.root, lab);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let peers =
-            image.and_then(|root| make_peers(&nodes, &places, &root, &request.logs, processors));
+        let peers = image
+            .and_then(|root| make_peers(&nodes, &places, &root, &request.logs, processors, None));
         let version = coming
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -339,38 +330,31 @@ fn origin(start: &qemu::Start<'_>, boot: u32, images: [&Digest; 3]) -> Option<Or
     if start.accelerator != "tcg" {
         return None;
     }
-    let everywhere = qemu::Start {
-        logs: Path::new("/"),
-        ..*start
-    };
     let (machine, accelerator) = (start.machine, start.accelerator);
-    Some(Origin::new(
-        machine,
-        boot,
-        images,
-        accelerator,
-        everywhere.args(),
-    ))
+    Some(Origin::new(machine, boot, images, accelerator, start.key()))
 }
 
-/// With how many guests the machine is kept from which a lab would start, under TCG.
-pub(super) fn kept(request: &MachineRequest, folder: &Path) -> Option<u32> {
+/// Where the machines are kept from which a lab would start under TCG, and by what.
+pub(super) fn keeping(request: &MachineRequest, folder: &Path) -> Option<(Shelf, Origin)> {
+    keeping_by(request, folder, None, |start, digests| {
+        origin(start, request.boot?, digests)
+    })
+}
+
+/// The same with the `origin` of what would be started.
+pub(super) fn keeping_by(
+    request: &MachineRequest,
+    folder: &Path,
+    clock: Option<&qemu::Clock>,
+    origin: impl FnOnce(&qemu::Start<'_>, [&Digest; 3]) -> Option<Origin>,
+) -> Option<(Shelf, Origin)> {
     let emulator = request.tools.get(emulator::IMAGE)?;
     let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
-    let start = qemu::Start {
-        machine: &request.machine,
-        image,
-        boot: image.boot.as_ref()?,
-        guest_image,
-        seed: &[],
-        lab: Path::new(LAB),
-        logs: Path::new("/"),
-        accelerator: "tcg",
-        clock: None,
-    };
+    let images = [image, guest_image];
+    let start = qemu::Start::new(&request.machine, images, folder, "tcg", clock).ok()?;
     let digests = [image, guest_image, emulator].map(|image| &image.digest);
-    let origin = origin(&start, request.boot?, digests)?;
-    Shelf::open(folder).ok()?.has(&origin, request.vms)
+    let origin = origin(&start, digests)?;
+    Some((Shelf::open(folder).ok()?, origin))
 }
 
 /// Waits until the machine is up. Gives the emulator's version, and how many guests run if it was
@@ -379,28 +363,19 @@ fn come_up(
     start: &qemu::Start<'_>,
     mut qemu: Child,
     kept: Option<Kept<Keys>>,
-    began: Instant,
 ) -> Result<(String, Option<u32>), LabError> {
-    let connected = Qmp::connect(&start.socket(), || matches!(qemu.try_wait(), Ok(None)));
-    let mut qmp = match connected {
-        Ok(qmp) => qmp,
-        Err(error) => return Err(start::ended(start, &mut qemu).unwrap_or(error)),
-    };
+    let mut qmp = start::connect(start, &mut qemu)?;
     let version = qmp.version()?;
     let running = match kept {
         Some(kept) => {
-            if let Err(error) = qmp.restore(&kept.ram()).and_then(|()| qmp.go_on()) {
-                kept.discard();
-                let message = format!(
-                    "the machine that was kept can't be restored and is removed: {}",
-                    start::ended(start, &mut qemu).unwrap_or(error)
-                );
-                return Err(LabError::new("restore the machine", message));
-            }
-            Some(kept.running)
+            let restore = |ram: &Path| qmp.restore(ram).and_then(|()| qmp.go_on());
+            let (running, _) = start::restore(start, &mut qemu, kept, restore)?;
+            Some(running)
         }
         None => {
-            start::await_ready(start, &mut qemu, began)?;
+            start::await_up(start, &mut qemu, BOOT_DEADLINE, |said| {
+                said.contains("vexp: ready host")
+            })?;
             None
         }
     };
@@ -409,13 +384,15 @@ fn come_up(
     Ok((version, running))
 }
 
-/// Makes the peers, some at once. Those of data network 0 come first.
+/// Makes the peers, some at once. Those of data network 0 come first. All they start is of the control
+/// group `group`.
 pub(super) fn make_peers(
     nodes: &Nodes<'_>,
     places: &[network::Place<'_>],
     root: &Path,
     logs: &Path,
     workers: usize,
+    group: Option<&Path>,
 ) -> Result<Vec<Vec<NodeInfo>>, LabError> {
     nodes.write_keys(u32::try_from(places.len()).unwrap_or(u32::MAX))?;
     network::add_peers(places)?;
@@ -425,6 +402,10 @@ pub(super) fn make_peers(
         network::set_up_peer(place)?;
         let identity = nodes.peer_identity(&info);
         let mut child = peers::start(place.peer, root, nodes.lab, logs, &identity)?;
+        if let Some(group) = group {
+            let joined = std::fs::write(group.join("cgroup.procs"), child.id().to_string());
+            joined.map_err(LabError::io("put a peer into its control group"))?;
+        }
         std::thread::spawn(move || child.wait());
         Ok(info)
     };

@@ -201,10 +201,6 @@ impl Lease for LabLease {
         command
     }
 
-    fn one_by_one(&self) -> bool {
-        self.courier.is_some()
-    }
-
     async fn save(&mut self, running: u32) -> Result<bool, PluginError> {
         self.site.running = running;
         let command = LabCommand::Save(running);

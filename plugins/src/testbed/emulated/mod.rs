@@ -41,6 +41,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use lease::LabLease;
 pub use probe::Accelerator;
+use snapshot::{Origin, Shelf};
 pub use snapshot::{discard, unused};
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
@@ -84,6 +85,16 @@ impl Emulated {
         let known = self.accelerator.lock();
         known.unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Where machines are kept from which this one could start, and by what.
+    fn keeping(&self, request: &MachineRequest) -> Option<(Shelf, Origin)> {
+        let folder = self.snapshots.as_deref()?;
+        if self.virtual_time {
+            virtual_time::lab::keeping(request, folder)
+        } else {
+            lab::keeping(request, folder)
+        }
+    }
 }
 
 impl Plugin for Emulated {
@@ -119,11 +130,13 @@ impl Testbed for Emulated {
     }
 
     fn kept(&self, request: &MachineRequest) -> Option<u32> {
-        let folder = self.snapshots.as_deref()?;
-        if self.virtual_time {
-            virtual_time::lab::kept(request, folder)
-        } else {
-            lab::kept(request, folder)
+        let (shelf, origin) = self.keeping(request)?;
+        shelf.has(&origin, request.vms)
+    }
+
+    fn forget(&self, request: &MachineRequest) {
+        if let Some((shelf, origin)) = self.keeping(request) {
+            shelf.forget(&origin, request.vms);
         }
     }
 

@@ -18,6 +18,8 @@ use super::run::LabError;
 const CPU: &str = "Opteron_G3";
 /// Most memory for dom0: what eight guests' back ends and toolstack were seen to need.
 const DOM0_MIB: u64 = 1536;
+/// In the lab's folder: where QEMU takes commands.
+pub(super) const SOCKET: &str = "qmp.sock";
 /// Xen's own heap, page tables and frame table.
 const XEN_MIB: u64 = 192;
 
@@ -95,7 +97,36 @@ fn wire(id: &str, hub: usize, macs: [String; 2]) -> Vec<(&'static str, String)> 
     .collect()
 }
 
-impl Start<'_> {
+impl<'a> Start<'a> {
+    /// A machine in the lab of this process, without a seed.
+    pub(super) fn new(
+        machine: &'a Machine,
+        [image, guest_image]: [&'a ImageFiles; 2],
+        logs: &'a Path,
+        accelerator: &'a str,
+        clock: Option<&'a Clock>,
+    ) -> Result<Self, LabError> {
+        let boot = (image.boot.as_ref())
+            .ok_or_else(|| LabError::new("start QEMU", "the machine's image has no kernel"))?;
+        Ok(Self {
+            machine,
+            image,
+            boot,
+            guest_image,
+            seed: &[],
+            lab: Path::new(super::lab::LAB),
+            logs,
+            accelerator,
+            clock,
+        })
+    }
+
+    /// QEMU's arguments, the same wherever its logs are kept: what a kept machine is found by.
+    pub(super) fn key(&self) -> Vec<String> {
+        let logs = Path::new("/");
+        Self { logs, ..*self }.args()
+    }
+
     /// Where the serial console goes.
     pub(super) fn console(&self) -> PathBuf {
         self.logs.join("console.log")
@@ -108,7 +139,7 @@ impl Start<'_> {
 
     /// Where QEMU takes commands.
     pub(super) fn socket(&self) -> PathBuf {
-        self.lab.join("qmp.sock")
+        self.lab.join(SOCKET)
     }
 
     /// Starts QEMU: the machine boots, or waits for what it is to be restored from.
@@ -147,7 +178,7 @@ impl Start<'_> {
     }
 
     /// QEMU's arguments. Those of a machine that is restored must be those that it was booted with.
-    pub(super) fn args(&self) -> Vec<String> {
+    fn args(&self) -> Vec<String> {
         let machine = self.machine;
         let mut args: Vec<String> = [
             "-nodefaults",

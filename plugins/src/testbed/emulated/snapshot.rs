@@ -178,6 +178,15 @@ impl Shelf {
         (0..=most).rev().find(known)
     }
 
+    /// Removes the machine with any number of guests up to `most`, unless somebody uses it.
+    pub(super) fn forget(&self, origin: &Origin, most: u32) {
+        // What can't be removed now goes when it is the oldest.
+        let Ok(_lock) = self.lock() else { return };
+        for key in (0..=most).filter_map(|running| origin.key(running).ok()) {
+            let _ = remove_unused(&self.folder.join(key.hex()));
+        }
+    }
+
     /// Keeps a machine, whose memory `write` puts into the file that it is given. Others wait.
     pub(super) fn keep<T: Serialize + DeserializeOwned>(
         &self,
@@ -251,9 +260,7 @@ impl Shelf {
             if bytes <= self.most.bytes() {
                 break;
             }
-            let file = File::open(path.join("snapshot.json"))?;
-            if path != newest && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                std::fs::remove_dir_all(&path)?;
+            if path != newest && remove_unused(&path)? {
                 bytes -= size;
             }
         }
@@ -295,12 +302,19 @@ pub fn discard(folder: &Path, machines: &[PathBuf]) -> std::io::Result<()> {
     };
     let _lock = shelf.lock()?;
     for path in machines {
-        let file = File::open(path.join("snapshot.json"))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            std::fs::remove_dir_all(path)?;
-        }
+        remove_unused(path)?;
     }
     Ok(())
+}
+
+/// Removes a kept machine; false if somebody uses it.
+fn remove_unused(folder: &Path) -> std::io::Result<bool> {
+    let file = File::open(folder.join("snapshot.json"))?;
+    let unused = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if unused {
+        std::fs::remove_dir_all(folder)?;
+    }
+    Ok(unused)
 }
 
 /// A kept machine, if it is there and whole.
@@ -461,6 +475,16 @@ mod tests {
         shelf.keep(&origin, 4, &keys(), again).unwrap();
         find(&shelf, &origin, 8).unwrap().unwrap().discard();
         assert_eq!(find(&shelf, &origin, 8).unwrap().unwrap().running, 1);
+
+        let used = find(&shelf, &origin, 8).unwrap().unwrap();
+        shelf.keep(&origin, 2, &keys(), put("ram 2")).unwrap();
+        shelf.keep(&origin, 8, &keys(), put("ram 8")).unwrap();
+        shelf.forget(&origin, 4);
+        assert_eq!(shelf.has(&origin, 7), Some(1), "it is in use");
+        drop(used);
+        shelf.forget(&origin, 4);
+        assert_eq!(shelf.has(&origin, 7), None);
+        assert_eq!(shelf.has(&origin, 8), Some(8));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::lab::LAB;
+use super::super::qemu::SOCKET;
 use super::super::qmp::Qmp;
 use super::super::run::LabError;
 use super::lab;
@@ -34,7 +36,7 @@ impl Errand {
     pub fn new(manifest: PathBuf) -> Self {
         Self {
             mailbox: lab::mailbox(),
-            socket: lab::socket(),
+            socket: Path::new(LAB).join(SOCKET),
             manifest,
         }
     }

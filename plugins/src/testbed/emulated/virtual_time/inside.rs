@@ -23,9 +23,8 @@ use super::super::nodes::Nodes;
 use super::super::run::{LabError, run};
 use super::courier::RUN;
 use super::mailbox::{Inside, Word};
+use super::seed::SEED;
 
-/// Where the seed lies in a machine that is up.
-const SEED: &str = "/run/vexp";
 /// The lab's own folder.
 const LAB: &str = "/run/lab";
 /// Where the guest image is mounted on every host.
@@ -36,6 +35,12 @@ const NETNS: &str = "lab";
 /// frames for a second after its mode was changed (`flush_queue_timer`, hw/net/e1000.c), Linux changes
 /// it up to two seconds after a link has come up, and a snapshot does not have that timer.
 const REST: Duration = Duration::from_secs(4);
+/// Where control groups are mounted.
+const CGROUPS: &str = "/run/lab/cgroup";
+/// That of the traffic peers.
+const PEERS_GROUP: &str = "/run/lab/cgroup/peers";
+/// How much processor time it has had: cgroup-v2's `cpu.stat`.
+pub const PEERS_CPU: &str = "/run/lab/cgroup/peers/cpu.stat";
 /// What its networks are made of.
 const MODULES: [&str; 3] = ["bridge", "veth", "sch_tbf"];
 /// The port of QEMU's `pvpanic`, and what stops the machine (docs/specs/pvpanic).
@@ -193,8 +198,18 @@ fn set_up(request: &InsideRequest) -> std::result::Result<Site, LabError> {
     };
     let logs = lab.join("logs");
     std::fs::create_dir_all(&logs).map_err(LabError::io("make the lab's folder"))?;
-    let peers = lab::make_peers(&nodes, &places, Path::new(GUEST_ROOT), &logs, 1)?;
+    make_peers_group()?;
+    let group = Some(Path::new(PEERS_GROUP));
+    let peers = lab::make_peers(&nodes, &places, Path::new(GUEST_ROOT), &logs, 1, group)?;
     lab::site(&nodes, peers, None, request.facts.clone())
+}
+
+/// Makes the control group of the traffic peers.
+fn make_peers_group() -> std::result::Result<(), LabError> {
+    const STEP: &str = "make the peers' control group";
+    std::fs::create_dir(CGROUPS).map_err(LabError::io(STEP))?;
+    run(STEP, "mount", &["-t", "cgroup2", "none", CGROUPS], "")?;
+    std::fs::create_dir(PEERS_GROUP).map_err(LabError::io(STEP))
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> std::result::Result<T, LabError> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use vexp_api::digest::Digest;
 use vexp_api::plan::Machine;
@@ -24,18 +25,12 @@ use super::seed::{self, Program};
 /// How long a machine may take until its lab is up. Its time runs several times slower than this
 /// computer's, which may have other things to do.
 const DEADLINE: Duration = Duration::from_secs(900);
-/// How often it is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 /// An instruction in a nanosecond: a processor of 2 GHz that does one in two cycles.
 const SHIFT: u8 = 0;
 const STEP: &str = "boot the machine";
 
 pub(in super::super) fn mailbox() -> PathBuf {
     Path::new(lab::LAB).join("mailbox")
-}
-
-pub(in super::super) fn socket() -> PathBuf {
-    Path::new(lab::LAB).join("qmp.sock")
 }
 
 fn clock() -> Clock {
@@ -62,44 +57,27 @@ fn processor() -> usize {
     all.get(nth % all.len().max(1)).copied().unwrap_or(0)
 }
 
-/// What the machine is kept by.
-fn origin(start: &Start<'_>, images: [&Digest; 3], program: &Program) -> Result<Origin, LabError> {
-    let everywhere = Start {
-        logs: Path::new("/"),
-        ..*start
-    };
-    let digest = program
-        .digest()
-        .map_err(LabError::io("read this program"))?;
-    let arguments = everywhere.args();
-    Ok(Origin::whole(start.machine, images, digest, arguments))
-}
-
 fn program() -> Result<Program, LabError> {
     const STEP: &str = "find this program's files";
     let executable = std::env::current_exe().map_err(LabError::io(STEP))?;
     Program::own(&executable).map_err(LabError::io(STEP))
 }
 
-/// With how many guests the machine is kept from which a lab would start.
-pub(in super::super) fn kept(request: &MachineRequest, folder: &Path) -> Option<u32> {
-    let emulator = request.tools.get(emulator::IMAGE)?;
-    let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
-    let clock = clock();
-    let start = Start {
-        machine: &request.machine,
-        image,
-        boot: image.boot.as_ref()?,
-        guest_image,
-        seed: &[],
-        lab: Path::new(lab::LAB),
-        logs: Path::new("/"),
-        accelerator: "tcg",
-        clock: Some(&clock),
-    };
-    let digests = [image, guest_image, emulator].map(|image| &image.digest);
-    let origin = origin(&start, digests, &program().ok()?).ok()?;
-    Shelf::open(folder).ok()?.has(&origin, request.vms)
+/// The digest of this program, read once: it is large, and asked for as often as a machine is planned.
+fn own_digest() -> Option<Digest> {
+    static OWN: OnceLock<Option<Digest>> = OnceLock::new();
+    OWN.get_or_init(|| program().ok()?.digest().ok()).clone()
+}
+
+/// Where the machines are kept from which a lab would start, and by what.
+pub(in super::super) fn keeping(
+    request: &MachineRequest,
+    folder: &Path,
+) -> Option<(Shelf, Origin)> {
+    lab::keeping_by(request, folder, Some(&clock()), |start, digests| {
+        let own = own_digest()?;
+        Some(Origin::whole(start.machine, digests, own, start.key()))
+    })
 }
 
 pub(in super::super) fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
@@ -110,23 +88,13 @@ pub(in super::super) fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabE
     Outside::create(&mailbox()).map_err(LabError::io("make the mailbox"))?;
     let shelf = request.snapshots.as_deref().map(Shelf::open).transpose()?;
     let emulator = lab::mount_emulator(request, folder, shelf.as_ref())?;
-    let boot = (request.image.boot.as_ref())
-        .ok_or_else(|| LabError::new("start QEMU", "the machine's image has no kernel"))?;
     let clock = clock();
-    let mut start = Start {
-        machine,
-        image: &request.image,
-        boot,
-        guest_image: &request.guest_image,
-        seed: &[],
-        lab: folder,
-        logs: &request.logs,
-        accelerator: "tcg",
-        clock: Some(&clock),
-    };
+    let images = [&request.image, &request.guest_image];
+    let mut start = Start::new(machine, images, &request.logs, "tcg", Some(&clock))?;
     let digests = [&request.image, &request.guest_image, &request.emulator].map(|i| &i.digest);
     let program = program()?;
-    let origin = origin(&start, digests, &program)?;
+    let digest = (program.digest()).map_err(LabError::io("read this program"))?;
+    let origin = Origin::whole(machine, digests, digest, start.key());
     let kept = match &shelf {
         Some(shelf) => shelf.find::<Site>(&origin, request.vms)?,
         None => None,
@@ -160,27 +128,17 @@ pub(in super::super) fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabE
 
 /// Waits until the machine has stopped itself, or restores it.
 fn come_up(start: &Start<'_>, mut qemu: Child, kept: Option<Kept<Site>>) -> Result<Site, LabError> {
-    let connected = Qmp::connect(&start.socket(), || matches!(qemu.try_wait(), Ok(None)));
-    let mut qmp = match connected.and_then(Qmp::patient) {
-        Ok(qmp) => qmp,
-        Err(error) => return Err(start::ended(start, &mut qemu).unwrap_or(error)),
-    };
+    let mut qmp = start::connect(start, &mut qemu)?.patient()?;
     let site = match kept {
         Some(kept) => {
-            if let Err(error) = qmp.restore(&kept.ram()) {
-                kept.discard();
-                let message = format!(
-                    "the machine that was kept can't be restored and is removed: {}",
-                    start::ended(start, &mut qemu).unwrap_or(error)
-                );
-                return Err(LabError::new("restore the machine", message));
-            }
+            let restore = |ram: &Path| qmp.restore(ram);
+            let (running, known) = start::restore(start, &mut qemu, kept, restore)?;
             // Not before: it waits for other threads then.
             emulator::main_loop_first(qemu.id())?;
             Site {
-                running: kept.running,
+                running,
                 restored: true,
-                ..kept.known
+                ..known
             }
         }
         None => {
@@ -196,37 +154,19 @@ fn come_up(start: &Start<'_>, mut qemu: Child, kept: Option<Kept<Site>>) -> Resu
 
 fn await_stop(start: &Start<'_>, mut qmp: Qmp, qemu: &mut Child) -> Result<Site, LabError> {
     let stop = std::thread::spawn(move || qmp.await_stop());
-    let began = Instant::now();
-    let said = || {
-        let text = std::fs::read(start.console()).unwrap_or_default();
-        tail(&text, 2000)
-    };
-    loop {
-        if let Some(error) = start::ended(start, qemu) {
-            return Err(error);
-        }
-        if stop.is_finished() {
-            break;
-        }
-        if let Some(reason) = start::failed(start) {
-            return Err(LabError::new(STEP, format!("its set-up failed: {reason}")));
-        }
-        if began.elapsed() > DEADLINE {
-            let seconds = DEADLINE.as_secs();
-            let message = format!(
-                "it was not ready within {seconds} s; last lines of its console:\n{}",
-                said()
-            );
-            return Err(LabError::new(STEP, message));
-        }
-        std::thread::sleep(LOOK);
-    }
+    start::await_up(start, qemu, DEADLINE, |_| stop.is_finished())?;
+    let stopped = stop
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    // The socket's end may be that of QEMU.
+    stopped.map_err(|error| start::ended(start, qemu).unwrap_or(error))?;
     let words = Outside::open(&mailbox()).and_then(|mut outside| outside.hear());
     match words.map_err(LabError::io(STEP))?.into_iter().next() {
         Some(Word::Ready(site)) => Ok(*site),
         Some(Word::Failed { step, message }) => Err(LabError::new(step, message)),
         other => {
-            let message = format!("it stopped and said {other:?}; its console:\n{}", said());
+            let console = tail(&start::console(start), 2000);
+            let message = format!("it stopped and said {other:?}; its console:\n{console}");
             Err(LabError::new(STEP, message))
         }
     }

@@ -14,7 +14,7 @@ const WORKER: &str = "worker";
 /// Name of the dynamic loader in the seed, where the program needs one.
 const LOADER: &str = "ld.so";
 /// Where the seed lies in a machine that is up.
-const SEED: &str = "/run/vexp";
+pub(super) const SEED: &str = "/run/vexp";
 
 /// What the machine does before it is set up, and once it is ready; see `images/common`.
 fn script(verb: &str) -> String {
