@@ -87,6 +87,7 @@ fn the_same_run_is_the_same_bundle_wherever_it_lies() {
     std::fs::remove_dir_all(elsewhere.join("report")).unwrap();
     std::fs::write(elsewhere.join("frames/claims.json"), "{}").unwrap();
     std::fs::write(elsewhere.join(".tmpAbCdEf"), "half").unwrap();
+    std::fs::write(elsewhere.join("keep"), "").unwrap();
     let two = folder.path().join("two");
     let said = export(&elsewhere, &two, &["--license", "MIT"]);
     assert!(

@@ -33,6 +33,28 @@ fn keys(run: &Path) -> Vec<Digest> {
         .collect()
 }
 
+/// A package that an image of a run is built of, and one that none is.
+fn packages(store: &Store, run: &Path) -> [PathBuf; 2] {
+    let file = run.join("images.json");
+    let mut manifests: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let digest = Digest::of(b"a package");
+    let (_, image) = manifests
+        .as_object_mut()
+        .unwrap()
+        .iter_mut()
+        .next()
+        .unwrap();
+    image["lock"] = serde_json::json!({ "packages": [{ "digest": digest }] });
+    std::fs::write(&file, manifests.to_string()).unwrap();
+    [digest, Digest::of(b"another")].map(|digest| {
+        let path = store.path(Bucket::Debs, &digest);
+        std::fs::write(&path, "deb").unwrap();
+        let opened = std::fs::File::options().write(true).open(&path).unwrap();
+        opened.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        path
+    })
+}
+
 fn gc(runs: &Path, store: &Path, args: &[&str]) -> Said {
     let (runs, store) = (runs.to_str().unwrap(), store.to_str().unwrap());
     vexp(&[&["gc", "--runs", runs, "--store", store], args].concat())
@@ -57,11 +79,12 @@ fn what_no_rule_keeps_goes_and_what_a_kept_run_needs_stays() {
     let store = Store::open(folder.path().join("store")).unwrap();
     let needed: Vec<PathBuf> = keys(&third).iter().map(|key| image(&store, key)).collect();
     let unneeded = image(&store, &Digest::of(b"nobody's"));
+    let [package, no_ones] = packages(&store, &third);
 
     let said = gc(&runs, store.root(), &["--keep-last", "1", "--dry-run"]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(
-        said.err.contains("3 would be removed"),
+        said.err.contains("4 would be removed"),
         "{}\n{}",
         said.out,
         said.err
@@ -80,6 +103,7 @@ fn what_no_rule_keeps_goes_and_what_a_kept_run_needs_stays() {
     assert!(first.exists() && !second.exists() && third.exists());
     assert!(!unneeded.exists());
     assert!(needed.iter().all(|image| image.exists()));
+    assert!(package.exists() && !no_ones.exists());
     for mine in ["notes.txt", "figures", "latest", "copy-of-d"] {
         assert!(runs.join(mine).symlink_metadata().is_ok(), "{mine}");
     }

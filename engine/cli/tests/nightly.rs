@@ -128,6 +128,10 @@ fn shim(folder: &Path) {
 }
 
 fn night(folder: &Path, next: &str, code: &str) -> Said {
+    night_with(folder, next, code, &[])
+}
+
+fn night_with(folder: &Path, next: &str, code: &str, more: &[(&str, &str)]) -> Said {
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:{path}", folder.join("bin").display());
     let mut script = Command::new("sh");
@@ -138,7 +142,10 @@ fn night(folder: &Path, next: &str, code: &str) -> Said {
         .env("PATH", path)
         .env("NEXT", next)
         .env("CODE", code)
-        .env("COLUMNS", "100");
+        .env("COLUMNS", "100")
+        .env("VEXP_STORE", folder.join("store"))
+        .env_remove("VEXP_KEEP")
+        .envs(more.iter().copied());
     said(&mut script)
 }
 
@@ -201,4 +208,47 @@ fn nights_are_compared_with_good_ones_only() {
         page.contains("href=\"../runs/n6/report/report.html\""),
         "{page}"
     );
+}
+
+#[test]
+fn what_the_next_night_is_compared_with_stays_however_old() {
+    let folder = tempfile::tempdir().unwrap();
+    shim(folder.path());
+    for day in 1..=9 {
+        Recorded {
+            day,
+            ..recorded(&format!("n{day:02}"), &[1.0])
+        }
+        .write(&folder.path().join("next"));
+        night(folder.path(), &format!("n{day:02}"), "0");
+    }
+    let night_of = |day: u32| folder.path().join(format!("night/runs/n{day:02}"));
+    std::fs::write(night_of(1).join("keep"), "the paper's").unwrap();
+    // The bad one is old as well, but none that the next one is compared with.
+    Recorded {
+        day: 10,
+        ..recorded("n10", &[0.8])
+    }
+    .write(&folder.path().join("next"));
+    let told = night_with(folder.path(), "n10", "0", &[("VEXP_KEEP", "1h")]);
+    assert_eq!(told.code, 1, "{}", told.err);
+    let left: Vec<u32> = (1..=10).filter(|day| night_of(*day).exists()).collect();
+    assert_eq!(left, [1, 3, 4, 5, 6, 7, 8, 9], "{}", told.err);
+    let good = std::fs::read_dir(folder.path().join("night/good")).unwrap();
+    assert_eq!(good.count(), 8);
+    let words = |day| std::fs::read_to_string(night_of(day).join("keep")).unwrap_or_default();
+    assert_eq!(
+        (words(1), words(9)),
+        ("the paper's".to_owned(), "nightly\n".to_owned())
+    );
+    // The next good one takes the place of the oldest of the seven.
+    Recorded {
+        day: 11,
+        ..recorded("n11", &[1.0])
+    }
+    .write(&folder.path().join("next"));
+    let told = night_with(folder.path(), "n11", "0", &[("VEXP_KEEP", "1h")]);
+    assert_eq!(told.code, 0, "{}{}", told.out, told.err);
+    let left: Vec<u32> = (1..=11).filter(|day| night_of(*day).exists()).collect();
+    assert_eq!(left, [1, 4, 5, 6, 7, 8, 9, 11], "{}", told.err);
 }

@@ -323,3 +323,44 @@ fn reference(study: &Study, plan: &Plan) -> Option<(BitRate, u32)> {
     let slowest = nics.iter().map(|nic| nic.rate).min()?;
     Some((slowest, machine.cpus))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn a_calibration_stays_as_long_as_a_kept_run_has_it_or_it_is_young() {
+        let store = tempfile::tempdir().unwrap();
+        let day = |day: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(day * 24 * 3600);
+        let keep = |name: &str, factor: f64, measured: u64| {
+            let folder = store.path().join(FOLDER).join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            let calibration = serde_json::json!({
+                "factor": factor, "interval": [0.1, 0.3], "cpu_per_mbps": 0.5, "cpu": 0.32,
+                "points": [[10.0, 5.0]], "note": null,
+            });
+            let kept = serde_json::json!({
+                "measured": "", "images": {}, "calibration": &calibration,
+            });
+            std::fs::write(folder.join("found.json"), kept.to_string()).unwrap();
+            std::fs::write(folder.join("run.json"), "{}").unwrap();
+            let record = std::fs::File::options()
+                .write(true)
+                .open(folder.join("run.json"))
+                .unwrap();
+            record.set_modified(day(measured)).unwrap();
+            serde_json::from_value::<Calibration>(calibration).unwrap()
+        };
+        let used = keep("used", 0.1, 1);
+        keep("unused", 0.2, 1);
+        keep("young", 0.3, 9);
+        let found = unneeded(store.path(), &[&used], day(5));
+        assert_eq!(found, [store.path().join(FOLDER).join("unused")]);
+        assert_eq!(
+            unneeded(store.path(), &[&used], day(1)),
+            [PathBuf::new(); 0]
+        );
+    }
+}

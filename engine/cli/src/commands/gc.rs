@@ -376,4 +376,28 @@ mod tests {
         assert_eq!(kept(Some(6), Some(1)), [o, i, o, i, i, i, i]);
         assert_eq!(kept(Some(0), None), [o, i, o, o, o, o, i]);
     }
+
+    #[test]
+    fn machines_that_an_unfinished_run_began_with_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("machines");
+        let machine = |name: &str, day| {
+            std::fs::create_dir_all(store.join(name)).unwrap();
+            let path = store.join(name).join("snapshot.json");
+            std::fs::write(&path, "{}").unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(moment(day)).unwrap();
+        };
+        machine("before", 3);
+        machine("since", 5);
+        let names = |runs: &[&Found]| -> Vec<String> {
+            let found = machines(&store, runs, moment(9)).unwrap();
+            let name = |one: &Surplus| one.path.file_name().unwrap().to_string_lossy().into_owned();
+            found.iter().map(name).collect()
+        };
+        let ended = run(folder.path(), 4, "a", true);
+        let open = run(folder.path(), 4, "b", false);
+        assert_eq!(names(&[&ended]), ["before", "since"]);
+        assert_eq!(names(&[&ended, &open]), ["before"]);
+    }
 }

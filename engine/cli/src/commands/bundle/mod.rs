@@ -114,15 +114,17 @@ impl Ingredients<'_> {
         Ok(Made { contents, derived })
     }
 
-    /// The run as it is, but for what follows from it and what a crash left half written.
+    /// The run as it is, but for what follows from it, what a crash left half written, and the mark
+    /// that `vexp gc` is to keep it.
     fn copy_run(&self, contents: &mut Contents) -> Result<(), Failure> {
         let wanted = |path: &str| {
             let derived = ["frames", "report"].contains(&path);
+            let mark = path == "keep";
             let partial = path
                 .rsplit('/')
                 .next()
                 .is_some_and(|name| name.starts_with(".tmp"));
-            !(derived || partial)
+            !(derived || mark || partial)
         };
         copy_tree(self.run, RUN, contents, &wanted)
     }
