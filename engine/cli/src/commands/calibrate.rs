@@ -358,9 +358,6 @@ mod tests {
         keep("young", 0.3, 9);
         let found = unneeded(store.path(), &[&used], day(5));
         assert_eq!(found, [store.path().join(FOLDER).join("unused")]);
-        assert_eq!(
-            unneeded(store.path(), &[&used], day(1)),
-            [PathBuf::new(); 0]
-        );
+        assert!(unneeded(store.path(), &[&used], day(1)).is_empty());
     }
 }
