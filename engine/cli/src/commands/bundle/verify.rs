@@ -6,7 +6,7 @@ use serde::Serialize;
 use vexp_api::digest::Digest;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
-use vexp_engine::bundle::{Limits, Manifest, list, unpack};
+use vexp_engine::bundle::{BundleError, Limits, Manifest, list, unpack};
 use vexp_engine::run::files;
 use vexp_engine::store::digest_file;
 use vexp_report::run::Run;
@@ -48,10 +48,7 @@ pub(in crate::commands) fn run(args: &VerifyArgs, registry: &Registry) -> Result
         bytes: args.max_size.bytes(),
         ..Limits::default()
     };
-    let unpacked = unpack(&args.bundle, &target, &limits).map_err(|error| {
-        failure(&error)
-            .hint("it is not as `vexp export` made it: get it again from where it comes from")
-    })?;
+    let unpacked = unpack(&args.bundle, &target, &limits).map_err(|error| refused(&error))?;
     let (mut verified, run) = compare(&unpacked.root, &unpacked.manifest, digest, registry)?;
     if args.rerun {
         let (made, mut verdicts) = rerun(args, &run, registry)?;
@@ -68,6 +65,16 @@ pub(in crate::commands) fn run(args: &VerifyArgs, registry: &Registry) -> Result
         Format::Text => render::out(&render::verified::text(&verified)),
     }
     Ok(exit(&verified))
+}
+
+/// What the user can do where a bundle can't be unpacked.
+fn refused(error: &BundleError) -> Failure {
+    let failure = failure(error);
+    let hint = match failure.exit {
+        Exit::Infrastructure => "it is unpacked into TMPDIR; --into names another folder",
+        _ => "it is not as `vexp export` made it: get it again from where it comes from",
+    };
+    failure.hint(hint)
 }
 
 /// What is not as it was, or was measured to be otherwise, is 1; what can't be told is 5.
@@ -165,4 +172,26 @@ fn options(root: &Path) -> Result<Options, Failure> {
         return Err(Failure::new(Exit::Usage, message));
     }
     Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_fault_of_the_bundle() {
+        let full = |source: std::io::Error| {
+            refused(&BundleError::Io {
+                action: "write",
+                path: "file".into(),
+                source,
+            })
+        };
+        let said = full(std::io::ErrorKind::StorageFull.into());
+        assert_eq!(said.exit, Exit::Infrastructure);
+        assert!(said.hint.unwrap().contains("--into"));
+        let said = full(std::io::ErrorKind::NotFound.into());
+        assert_eq!(said.exit, Exit::Usage);
+        assert!(said.hint.unwrap().contains("get it again"));
+    }
 }
