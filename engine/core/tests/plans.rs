@@ -99,7 +99,7 @@ fn every_point_is_run_in_every_repetition() {
     // End hosts: two experiments; Linux has one point, each of five platforms with guests has four.
     // Routers: four experiments with two such platforms, and one that needs a guest to load.
     assert_eq!(points.len(), 2 * (1 + 5 * 4) + 4 * (1 + 2 * 4) + 2 * 3);
-    assert!(points.values().all(|n| *n == 3), "{points:?}");
+    assert!(points.values().all(|n| *n == 6), "{points:?}");
     let repetitions: Vec<_> = plan.blocks.iter().map(|block| block.repetition).collect();
     assert!(repetitions.is_sorted());
 }

@@ -139,7 +139,7 @@ impl Judged {
                 };
                 let is_ratio = self.right.of.is_some();
                 let outcome = found.outcome(share, self.left.of.as_ref());
-                let compared = found.compared(1.0 - share, is_ratio, self.right.times);
+                let compared = found.compared(share, is_ratio, self.right.times);
                 (Some(compared), outcome)
             }
         };
@@ -170,8 +170,11 @@ impl Found {
         }
     }
 
-    fn compared(&self, level: f64, is_ratio: bool, claimed: f64) -> Compared {
+    fn compared(&self, alpha: f64, is_ratio: bool, claimed: f64) -> Compared {
         let contrast = &self.inference.contrast;
+        let level = 1.0 - alpha;
+        let is_of_units = matches!(self.inference.basis, Basis::Boots | Basis::Repetitions);
+        let open = is_of_units && self.decision.p > alpha;
         Compared {
             what: if is_ratio { "ratio" } else { "value" },
             value: contrast.ratio(),
@@ -184,6 +187,11 @@ impl Found {
             p: self.decision.p,
             basis: self.inference.basis,
             units: self.inference.units,
+            inside: self.decision.inside,
+            enough: match open {
+                true => contrast.units_for(self.region, alpha, super::MOST_UNITS),
+                false => None,
+            },
         }
     }
 }

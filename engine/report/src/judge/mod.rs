@@ -35,6 +35,9 @@ pub const FORMAT: u32 = 1;
 /// The probability of any wrong verdict in a run that is accepted.
 pub const ALPHA: f64 = 1.0 - crate::stats::LEVEL;
 
+/// Past this number of units nobody is told how many would be enough.
+pub const MOST_UNITS: u32 = 1000;
+
 /// What became of a claim.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, schemars::JsonSchema,
@@ -127,6 +130,13 @@ pub struct Compared {
     pub basis: Basis,
     /// How many units of that.
     pub units: usize,
+    /// Whether the value lies inside.
+    #[serde(skip)]
+    pub inside: bool,
+    /// How many units would decide it, if they varied as these do: where these don't, and no more than
+    /// [`MOST_UNITS`] would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enough: Option<u32>,
 }
 
 /// One assertion, judged.

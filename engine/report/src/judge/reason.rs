@@ -2,7 +2,7 @@
 
 use vexp_api::spec::{MetricRef, Relation};
 
-use super::{Compared, Test, TestOutcome, Verdict};
+use super::{Compared, MOST_UNITS, Test, TestOutcome, Verdict};
 use crate::metrics::Basis;
 
 /// A metric at a point in words: `efficiency of xen-3.1 with 2 VMs in send-tcp`.
@@ -51,10 +51,42 @@ pub(super) fn of(verdict: Verdict, tests: &[Test], note: Option<&str>) -> String
             among(fails).count()
         ),
         Verdict::Inconclusive => format!(
-            "{}; {parts}, too wide an interval to tell: {}",
+            "{}; {parts}, too wide an interval to tell: {}{}",
             said(among(open).max_by(by_p)),
-            among(open).count()
+            among(open).count(),
+            remedy(among(open).map(|(_, compared)| compared))
         ),
+    }
+}
+
+/// How many units would tell. One that is outside is enough to contradict the claim; for it to be
+/// reproduced, all must be inside.
+fn remedy<'c>(open: impl Iterator<Item = &'c Compared>) -> String {
+    let (inside, outside): (Vec<_>, Vec<_>) = open.partition(|compared| compared.inside);
+    let enough = match outside.is_empty() {
+        false => outside.iter().filter_map(|compared| compared.enough).min(),
+        true => (inside.iter().map(|compared| compared.enough))
+            .collect::<Option<Vec<u32>>>()
+            .and_then(|all| all.into_iter().max()),
+    };
+    let all = inside.iter().chain(&outside);
+    let of_units = |basis| matches!(basis, Basis::Boots | Basis::Repetitions);
+    match (
+        enough,
+        all.map(|compared| compared.basis)
+            .find(|basis| of_units(*basis)),
+    ) {
+        (Some(n), Some(basis)) => {
+            format!(
+                "; about {n} {} would tell, if they vary as these do",
+                basis.as_str()
+            )
+        }
+        (None, Some(basis)) => format!(
+            "; more than {MOST_UNITS} {} would not tell: it is too close to the border",
+            basis.as_str()
+        ),
+        (_, None) => String::new(),
     }
 }
 

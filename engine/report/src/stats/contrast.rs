@@ -202,6 +202,24 @@ impl Contrast {
         }
     }
 
+    /// The least number of independent units, but no more than `most`, with which [`Contrast::decide`]
+    /// would be sure at α, if they varied as these do around the same estimates: what a second run would
+    /// need. For contrasts of units.
+    pub fn units_for(&self, region: Region, alpha: f64, most: u32) -> Option<u32> {
+        let units = self.freedom + 1.0;
+        let (left, right, both) = self.variance;
+        let sure = |n: &u32| {
+            let by = units / f64::from(*n);
+            let more = Self {
+                variance: (left * by, right * by, both * by),
+                freedom: f64::from(*n) - 1.0,
+                ..*self
+            };
+            more.decide(region).p <= alpha
+        };
+        (2..=most).filter(|n| f64::from(*n) >= units).find(sure)
+    }
+
     /// Whether the ratio lies in a region, and how sure that is. The right side is not negative.
     pub fn decide(&self, region: Region) -> Decision {
         let mut violated: Option<f64> = None;

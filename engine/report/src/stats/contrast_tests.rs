@@ -1,6 +1,41 @@
 use proptest::prelude::*;
 
 use super::*;
+
+#[test]
+fn what_would_be_enough_is_enough_and_one_less_is_not() {
+    // A mean of 10 whose units vary by 2.
+    let of = |n: usize| {
+        let spread = (2.0 * (n as f64 - 1.0) / n as f64).sqrt();
+        let values: Vec<f64> = (0..n)
+            .map(|i| {
+                if i % 2 == 0 {
+                    10.0 + spread
+                } else {
+                    10.0 - spread
+                }
+            })
+            .collect();
+        Contrast::of_units(&values, None).unwrap()
+    };
+    let above = |low| Region {
+        low: Some(low),
+        high: None,
+        closed: false,
+    };
+    let few = of(4);
+    assert!(few.decide(above(8.5)).p > 0.001);
+    let n = few.units_for(above(8.5), 0.001, 1000).unwrap();
+    let n = n as usize + n as usize % 2;
+    assert!(of(n).decide(above(8.5)).p <= 0.001);
+    assert!(of(n - 2).decide(above(8.5)).p > 0.001);
+    assert_eq!(
+        few.units_for(above(1.0), 0.05, 1000),
+        Some(4),
+        "there are enough"
+    );
+    assert_eq!(few.units_for(above(10.0), 0.05, 1000), None);
+}
 use crate::stats::t_interval;
 
 fn close(a: f64, b: f64) -> bool {
