@@ -20,6 +20,9 @@ const CPU: &str = "Opteron_G3";
 const DOM0_MIB: u64 = 1536;
 /// In the lab's folder: where QEMU takes commands.
 pub(super) const SOCKET: &str = "qmp.sock";
+/// In the lab's folder: links to what is booted.
+const HYPERVISOR: &str = "hypervisor";
+const KERNEL: &str = "vmlinuz";
 /// Xen's own heap, page tables and frame table.
 const XEN_MIB: u64 = 192;
 
@@ -146,6 +149,7 @@ impl<'a> Start<'a> {
     pub(super) fn spawn(&self, emulator: &Emulator, restored: bool) -> Result<Child, LabError> {
         const STEP: &str = "start QEMU";
         self.seed_initramfs().map_err(LabError::io(STEP))?;
+        self.link_boot_files().map_err(LabError::io(STEP))?;
         let log = File::create(self.log()).map_err(LabError::io(STEP))?;
         let wait: &[&str] = match (restored, self.clock) {
             (true, _) => &["-incoming", "defer"],
@@ -165,6 +169,16 @@ impl<'a> Start<'a> {
             .stderr(log)
             .spawn()
             .map_err(LabError::io(STEP))
+    }
+
+    /// Links to what is booted, in the lab's folder. QEMU tells a multiboot kernel its own file's name and
+    /// those of its modules: by links, a machine is the same wherever the images are stored.
+    fn link_boot_files(&self) -> std::io::Result<()> {
+        let hypervisor = self.boot.hypervisor.iter().map(|xen| (xen, HYPERVISOR));
+        for (file, link) in hypervisor.chain([(&self.boot.kernel, KERNEL)]) {
+            std::os::unix::fs::symlink(file, self.lab.join(link))?;
+        }
+        Ok(())
     }
 
     fn initramfs(&self) -> PathBuf {
@@ -274,18 +288,20 @@ impl<'a> Start<'a> {
         let machine = self.machine;
         let initramfs = self.initramfs();
         let initramfs = initramfs.display();
+        let kernel = self.lab.join(KERNEL);
         match &self.boot.hypervisor {
-            Some(xen) => {
+            Some(_) => {
+                let xen = self.lab.join(HYPERVISOR);
                 add("-kernel", xen.display().to_string());
                 // A multiboot module and its command line; commas in either are doubled.
-                let kernel = option(&self.boot.kernel);
+                let kernel = option(&kernel);
                 let line = kernel_line(machine, self.accelerator);
                 let line = format!("console=hvc0 {line}").replace(',', ",,");
                 add("-initrd", format!("{kernel} {line},{initramfs}"));
                 add("-append", self.xen_line());
             }
             None => {
-                add("-kernel", self.boot.kernel.display().to_string());
+                add("-kernel", kernel.display().to_string());
                 add("-initrd", initramfs.to_string());
                 let line = kernel_line(machine, self.accelerator);
                 add("-append", format!("console=ttyS0 {line}"));
@@ -359,6 +375,10 @@ mod tests {
     }
 
     fn args(hypervisor: &str, xen: Option<PathBuf>) -> String {
+        args_by(hypervisor, xen, None)
+    }
+
+    fn args_by(hypervisor: &str, xen: Option<PathBuf>, clock: Option<&Clock>) -> String {
         let files = |name: &str, hypervisor| ImageFiles {
             root: format!("/store/{name}/a,b/root.squashfs").into(),
             digest: vexp_api::digest::Digest::of(name.as_bytes()),
@@ -378,15 +398,30 @@ mod tests {
             lab: Path::new("/run/vexp"),
             logs: Path::new("/logs"),
             accelerator: "tcg",
-            clock: None,
+            clock,
         };
         start.args().join(" ")
     }
 
     #[test]
+    fn a_machine_in_virtual_time_does_not_know_where_images_are_stored() {
+        let clock = Clock {
+            shift: 0,
+            mailbox: "/run/vexp/mailbox".into(),
+            processor: 0,
+        };
+        for (hypervisor, xen) in [("xen", Some("/store/host/xen".into())), ("linux", None)] {
+            let args = args_by(hypervisor, xen, Some(&clock));
+            assert!(!args.contains("/store"), "{args}");
+        }
+    }
+
+    #[test]
     fn xen_is_a_multiboot_kernel_with_dom0_as_its_module() {
         let args = args("xen", Some("/store/host/xen".into()));
-        assert!(args.contains("-kernel /store/host/xen -initrd /store/host/vmlinuz console=hvc0"));
+        assert!(
+            args.contains("-kernel /run/vexp/hypervisor -initrd /run/vexp/vmlinuz console=hvc0")
+        );
         assert!(args.contains(",/run/vexp/initramfs.img -append console=com1"));
         assert!(args.contains("dom0_mem=1344M,max:1344M sched=credit"));
         assert!(args.contains("-cpu Opteron_G3 "));
