@@ -1,6 +1,6 @@
 //! What `vexp` says with its exit code.
 
-/// Exit codes of every verb.
+/// Exit codes of every verb. [`Exit::NotWritten`] is between vexp and its workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -16,6 +16,8 @@ pub enum Exit {
     Infrastructure = 4,
     /// Inconclusive or incomplete.
     Incomplete = 5,
+    /// A worker can't write its results (`EX_IOERR` of sysexits(3)).
+    NotWritten = 74,
     /// Interrupted by a signal.
     Interrupted = 130,
 }

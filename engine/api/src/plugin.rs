@@ -171,6 +171,15 @@ pub trait Testbed: Plugin {
         Ok(())
     }
 
+    /// What processes that died have left on this computer, and nothing that somebody may still use;
+    /// with `remove` it goes.
+    ///
+    /// # Errors
+    /// Something can't be removed.
+    fn left_here(&self, _remove: bool) -> Result<Vec<PathBuf>, PluginError> {
+        Ok(Vec::new())
+    }
+
     /// Boots a machine and its peers from built images, or restores the nearest snapshot: see
     /// [`MachineRequest::boot`].
     async fn acquire(

@@ -133,7 +133,7 @@ pub(crate) enum Verb {
     Compare(CompareArgs),
     /// Find where metrics changed in a history of runs, and make a site that shows it
     Trend(TrendArgs),
-    /// Remove runs, images and machines that the rules don't keep
+    /// Remove what died processes have left; with rules, also runs, images and machines that none keeps
     #[command(after_long_help = bundle::RULES)]
     Gc(GcArgs),
     /// List the runs in a folder

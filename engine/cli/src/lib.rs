@@ -14,10 +14,13 @@ mod error;
 mod render;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_api::shell::Connect;
+use vexp_engine::run::ssh::Ssh;
 use vexp_plugins::testbed::emulated::Emulated;
 
 /// The version, and the commit where it is known: `0.1.0+g0123456789ab`.
@@ -31,8 +34,8 @@ pub fn registry() -> Registry {
     let emulated = Emulated::new(executable(), snapshots.clone());
     let in_virtual_time = Emulated::in_virtual_time(executable(), snapshots);
     let registry = vexp_plugins::registry();
-    let ssh = std::sync::Arc::new(vexp_engine::run::ssh::Ssh);
-    let hosts = vexp_plugins::testbed::hosts::Hosts::new(ssh, registry.hypervisors().clone());
+    let hypervisors = registry.hypervisors().clone();
+    let hosts = vexp_plugins::testbed::hosts::Hosts::new(Arc::new(Ssh), hypervisors);
     registry
         .testbed(emulated)
         .testbed(in_virtual_time)
@@ -53,6 +56,11 @@ pub fn main() -> ExitCode {
 /// Runs with these plugins: parses the command line, carries the verb out, prints what it has to
 /// say.
 pub fn run(registry: Registry) -> ExitCode {
+    run_by_way_of(registry, Arc::new(Ssh))
+}
+
+/// The same, with another way to the nodes than the system's ssh.
+pub fn run_by_way_of(registry: Registry, connect: Arc<dyn Connect>) -> ExitCode {
     let args = match args::Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -66,7 +74,7 @@ pub fn run(registry: Registry) -> ExitCode {
             .into();
         }
     };
-    match commands::run(args, &registry) {
+    match commands::run(args, &registry, connect) {
         Ok(exit) => exit.into(),
         Err(error) => {
             render::failure(&error);

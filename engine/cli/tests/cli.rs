@@ -29,6 +29,7 @@ fn help_of_every_verb() {
         "compare",
         "trend",
         "runs",
+        "gc",
         "doctor",
         "release",
         "completions",

@@ -5,6 +5,7 @@ pub mod run;
 pub mod build;
 pub mod bundle;
 pub mod check;
+mod hold;
 pub mod load;
 pub mod plan;
 pub mod store;

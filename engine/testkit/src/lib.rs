@@ -1,7 +1,9 @@
 //! Fakes and contexts for tests.
 
+mod pretend;
 mod shell;
 
+pub use pretend::Pretend;
 pub use shell::{FakeShell, ok, status};
 
 use std::sync::Arc;

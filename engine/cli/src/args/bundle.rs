@@ -79,7 +79,10 @@ fn digest(text: &str) -> Result<Digest, String> {
 
 /// What `vexp gc --help` teaches.
 pub(crate) const RULES: &str = "\
-At least one of --keep and --keep-last must be given. A run is kept if ANY of these is true:
+Half-written files and scratch folders of processes that died always go: what is in use is locked,
+and stays. Machines of an inventory have `vexp release`; labs leave nothing, the kernel ends them.
+
+With --keep or --keep-last, runs go too. A run is kept if ANY of these is true:
   - it was started within --keep TIME;
   - it is among the --keep-last N that were started last, of those of its study, testbed and
     effort that have ended;
@@ -99,7 +102,7 @@ For a nightly run: vexp gc --keep 30d --keep-last 10";
 #[derive(Debug, clap::Args)]
 pub(crate) struct GcArgs {
     /// Keep what was started or used within this time: 12h, 30d, 8w
-    #[arg(long, value_name = "TIME", required_unless_present = "keep_last")]
+    #[arg(long, value_name = "TIME")]
     pub(crate) keep: Option<Age>,
     /// Keep the last N runs of each study, testbed and effort
     #[arg(long, value_name = "N")]

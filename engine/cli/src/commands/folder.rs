@@ -17,7 +17,8 @@ use vexp_engine::build::BuiltImage;
 use vexp_engine::load::Loaded;
 use vexp_engine::plan::estimate::BlockCost;
 use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, now_rfc3339};
-use vexp_engine::run::files;
+use vexp_engine::run::lock::RunLock;
+use vexp_engine::run::{files, leftovers};
 
 use crate::error::{Failure, OrExit as _};
 use crate::render::progress::Progress;
@@ -27,10 +28,12 @@ pub(super) struct Run {
     id: Name,
     pub(super) path: PathBuf,
     record: RunRecord,
+    _lock: RunLock,
 }
 
 impl Run {
-    /// A folder of its own below `runs`, for a plan and the pattern that selected its trials.
+    /// A folder of its own below `runs`, for a plan and the pattern that selected its trials. It is a run
+    /// once it has its record: see [`Run::deviate`].
     pub(super) fn new(
         runs: &Path,
         study: &Study,
@@ -43,6 +46,7 @@ impl Run {
         files::create_dir(&path).or_exit(Exit::Infrastructure)?;
         // Workers get this path and may stand elsewhere.
         let path = path.canonicalize().or_exit(Exit::Infrastructure)?;
+        let lock = RunLock::take(&path).or_exit(Exit::Infrastructure)?;
         let record = RunRecord {
             format: record::FORMAT,
             id: id.clone(),
@@ -55,7 +59,12 @@ impl Run {
             controller: controller(),
             deviations: built.iter().filter_map(image_deviation).collect(),
         };
-        let run = Self { id, path, record };
+        let run = Self {
+            id,
+            path,
+            record,
+            _lock: lock,
+        };
         run.write("study.json", study)?;
         run.write("plan.json", plan)?;
         let manifests: BTreeMap<_, _> = built
@@ -69,7 +78,6 @@ impl Run {
                 .or_exit(Exit::Infrastructure)?;
             files::write_atomic(&target, text.as_bytes()).or_exit(Exit::Infrastructure)?;
         }
-        run.write("run.json", &run.record)?;
         Ok(run)
     }
 
@@ -80,7 +88,9 @@ impl Run {
 
     /// A run that was cut short. Its plan must be the one that would be run now.
     pub(super) fn again(path: &Path, plan: &Plan) -> Result<Self, Failure> {
-        let path = path.canonicalize().or_exit(Exit::Usage)?;
+        let path = resumable(path)?;
+        let lock = RunLock::take(&path).or_exit(Exit::Infrastructure)?;
+        leftovers::remove(&path, &lock).or_exit(Exit::Infrastructure)?;
         let record: RunRecord = files::read_json(&path.join("run.json")).or_exit(Exit::Usage)?;
         let stored: Plan = files::read_json(&path.join("plan.json")).or_exit(Exit::Usage)?;
         if stored != *plan {
@@ -101,10 +111,11 @@ impl Run {
             id: record.id.clone(),
             path,
             record,
+            _lock: lock,
         })
     }
 
-    /// Adds deviations that were seen on the machines, each once.
+    /// Adds deviations that were seen on the machines, each once, and writes the run's record.
     pub(super) fn deviate(&mut self, deviations: Vec<Deviation>) -> Result<(), Failure> {
         for deviation in deviations {
             if !self.record.deviations.contains(&deviation) {
@@ -188,13 +199,34 @@ impl Run {
                 "interrupted; what was measured is kept",
             )
             .hint(format!("finish it with --resume {}", self.path.display()))),
+            Err(error @ (RunError::File(_) | RunError::NotWritten { .. })) => {
+                let again = self.path.display();
+                Err(Failure::of(Exit::Infrastructure, &error).hint(format!(
+                    "what was written is kept: make room, and finish it with --resume {again}"
+                )))
+            }
             Err(error) => Err(Failure::of(Exit::Infrastructure, &error)),
         }
     }
 }
 
+/// The folder of a run that can be taken up again.
+pub(super) fn resumable(path: &Path) -> Result<PathBuf, Failure> {
+    let path = path
+        .canonicalize()
+        .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))?;
+    // It is written last, when all is there that a run needs.
+    if path.join("run.json").exists() {
+        return Ok(path);
+    }
+    let message = format!("{} has no run.json: no run was begun there", path.display());
+    Err(Failure::new(Exit::Usage, message)
+        .hint("`vexp runs` lists runs; one that died before its first trial is started anew"))
+}
+
 /// The first SIGINT or SIGTERM asks for an orderly end, the second ends this process at once; labs
-/// end with it either way.
+/// and workers end with it either way.
+#[expect(clippy::exit, reason = "cleaning is what the user does not wait for")]
 async fn stop_on_signals(stop: watch::Sender<bool>) {
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),
@@ -211,11 +243,7 @@ async fn stop_on_signals(stop: watch::Sender<bool>) {
             // Nobody waits for it any more: then the run is over.
             let _ = stop.send(true);
         } else {
-            // Cannot fail: the process exists.
-            let _ = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
+            std::process::exit(Exit::Interrupted as i32);
         }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod bundle;
 mod calibrate;
 mod check;
 mod compare;
+mod dead;
 mod doctor;
 mod folder;
 mod gc;
@@ -24,14 +25,21 @@ mod study;
 mod trend;
 mod worker;
 
+use std::sync::Arc;
+
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_api::shell::Connect;
 
 use crate::args::{Args, StudyArgs, Verb};
 use crate::error::{Failure, OrExit as _};
 
 /// Carries a verb out.
-pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
+pub(crate) fn run(
+    args: Args,
+    registry: &Registry,
+    connect: Arc<dyn Connect>,
+) -> Result<Exit, Failure> {
     match args.verb {
         Verb::Check { file, format } => check::run(&file, format, registry),
         Verb::Plan {
@@ -70,7 +78,7 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
         Verb::Verify(args) => bundle::verify::run(&args, registry),
         Verb::Compare(args) => compare::run(&args, registry),
         Verb::Trend(args) => trend::run(&args, registry),
-        Verb::Gc(args) => gc::run(&args),
+        Verb::Gc(args) => gc::run(&args, registry),
         Verb::Init { folder } => init::run(&folder),
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Library { folder } => generate::library(&folder, registry),
@@ -124,6 +132,6 @@ pub(crate) fn run(args: Args, registry: &Registry) -> Result<Exit, Failure> {
             done.or_exit(Exit::Infrastructure)?;
             Ok(Exit::Fine)
         }
-        Verb::Worker { manifest } => worker::run(&manifest, registry),
+        Verb::Worker { manifest } => worker::run(&manifest, registry, connect),
     }
 }

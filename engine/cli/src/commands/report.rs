@@ -70,7 +70,10 @@ pub(super) fn is_run(run: &Path) -> Result<(), Failure> {
 
 /// No report could be made.
 pub(super) fn unreadable(error: &ReportError) -> Failure {
-    let failure = Failure::of(Exit::Incomplete, error);
+    let mut failure = Failure::of(Exit::Incomplete, error);
+    if (failure.messages.iter()).any(|text| text.starts_with("cannot write")) {
+        failure.exit = Exit::Infrastructure;
+    }
     let denied = (failure.messages.iter()).any(|text| text.contains("Permission denied"));
     if denied {
         failure.hint("a run under sudo belongs to root: use sudo, or give a copy of its folder")

@@ -11,7 +11,7 @@ use vexp_engine::run::dispatch::RunSummary;
 use vexp_engine::run::files;
 
 use super::calibrate::{self, Found};
-use super::folder::Run;
+use super::folder::{Run, resumable};
 use super::{build, identity, preflight, report, study};
 use crate::args::{Expected, ImageArgs, RunsArgs, StudyArgs};
 use crate::error::{Failure, OrExit as _};
@@ -129,10 +129,10 @@ pub(super) fn measure(
             Run::new(&runs.runs, checked.study(), (&plan, only), &loaded, &built)?
         }
     };
-    run.deviate(deviations)?;
     if let Some(found) = &found {
         found.copy_to(&run.path)?;
     }
+    run.deviate(deviations)?;
     let store = build::store(image_args)?;
     store
         .register(run.id(), &run.path)
@@ -164,6 +164,7 @@ pub(super) fn testbed(plan: &Plan, registry: &Registry) -> Result<Arc<dyn Testbe
 
 /// The calibration of a run that was begun: what is left of it must have the same links.
 fn resumed(path: &Path) -> Result<Option<Found>, Failure> {
+    let path = resumable(path)?;
     let plan: Plan = files::read_json(&path.join("plan.json")).or_exit(Exit::Usage)?;
     Ok(plan.calibration.map(Found::of_plan))
 }

@@ -19,7 +19,7 @@ use vexp_api::sample::Sample;
 use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::bundle::Manifest as BundleManifest;
 use vexp_engine::check::json_schema;
-use vexp_engine::run::dispatch::Line;
+use vexp_engine::run::log::Line;
 use vexp_report::ClaimVerdict;
 use vexp_report::compare::Comparison;
 use vexp_report::judge::{ClaimsFile, MetricsFile, SteadyFile};

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use vexp_api::event::{Event, EventSink};
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_api::shell::Connect;
+use vexp_engine::run::files;
 use vexp_engine::run::manifest::Manifest;
-use vexp_engine::run::{files, worker};
+use vexp_engine::run::worker::{self, WorkError};
 
 use crate::error::{Failure, OrExit as _};
 
@@ -25,28 +27,32 @@ impl EventSink for Lines {
     }
 }
 
-/// How often a worker looks whether it is still wanted.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
-
-/// Ends this process when the one that has started it has ended, however that came: its machines may
-/// be somebody else's by now. Where a lab has its own processes, the kernel does the same at once.
-fn end_with_parent() {
-    let parent = rustix::process::getppid();
-    std::thread::spawn(move || {
-        while rustix::process::getppid() == parent {
-            std::thread::sleep(LOOK);
-        }
+/// Ends this process when the one that has started it has ended, however that came: standard input is
+/// a pipe that only that one holds open. The machines may be somebody else's by now.
+fn end_with_dispatcher() {
+    std::thread::spawn(|| {
+        // Nothing is ever written to it. One that can't be read says as much as its end.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         // Cannot fail: the process exists.
         let _ =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     });
 }
 
-pub(super) fn run(manifest: &Path, registry: &Registry) -> Result<Exit, Failure> {
-    end_with_parent();
+pub(super) fn run(
+    manifest: &Path,
+    registry: &Registry,
+    connect: Arc<dyn Connect>,
+) -> Result<Exit, Failure> {
+    end_with_dispatcher();
     let manifest: Manifest = files::read_json(manifest).or_exit(Exit::Usage)?;
     let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
-    let worked = runtime.block_on(worker::work(&manifest, registry, Arc::new(Lines)));
-    worked.or_exit(Exit::Infrastructure)?;
+    let work = worker::work(&manifest, registry, connect, Arc::new(Lines));
+    let worked = runtime.block_on(work);
+    let exit = match &worked {
+        Err(WorkError::File(_)) => Exit::NotWritten,
+        _ => Exit::Infrastructure,
+    };
+    worked.or_exit(exit)?;
     Ok(Exit::Fine)
 }

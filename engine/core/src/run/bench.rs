@@ -13,14 +13,14 @@ use vexp_api::plugin::{Context, Guest, Hypervisor, Node, PluginError};
 use vexp_api::record::{self, BlockRecord, GuestBoot};
 use vexp_api::registry::Registry;
 use vexp_api::sample::NodeRole;
-use vexp_api::shell::ShellError;
+use vexp_api::shell::{Connect, ShellError};
 use vexp_api::site::{GuestSlot, NodeInfo, Site, SshTarget};
 use vexp_api::units::BitRate;
 
 use super::files::{self, FileError};
 use super::local::LocalShell;
 use super::manifest::Manifest;
-use super::ssh::{SshShell, chain};
+use super::ssh::chain;
 use super::together::each;
 use super::worker::WorkError;
 use super::{environment, restored, trial, urgent};
@@ -40,6 +40,7 @@ struct Up {
 pub(super) struct Bench<'a> {
     manifest: &'a Manifest,
     pub(super) cx: Context,
+    connect: Arc<dyn Connect>,
     hypervisor: Arc<dyn Hypervisor>,
     host: Node,
     /// By data network.
@@ -55,6 +56,7 @@ impl<'a> Bench<'a> {
     pub(super) async fn set_up(
         manifest: &'a Manifest,
         registry: &Registry,
+        connect: Arc<dyn Connect>,
         events: Arc<dyn EventSink>,
     ) -> Result<Self, WorkError> {
         let (machine, site) = (&manifest.block.machine, &manifest.site);
@@ -84,7 +86,7 @@ impl<'a> Bench<'a> {
             .chain(slots)
             .chain(ends)
             .collect();
-        let mut nodes = connect(&infos, site).await?.into_iter();
+        let mut nodes = connect_all(&connect, &infos, site).await?.into_iter();
         let host = nodes.next().ok_or(WorkError::Site {
             what: "hosts",
             have: 0,
@@ -117,6 +119,7 @@ impl<'a> Bench<'a> {
             .collect::<Result<_, PluginError>>()?;
         Ok(Self {
             cx,
+            connect,
             hypervisor: Arc::clone(hypervisor),
             host,
             peers,
@@ -230,7 +233,7 @@ impl<'a> Bench<'a> {
             .boot(&self.host, slot, machine, &self.cx)
             .await?;
         let site = &self.manifest.site;
-        match connect_to(&slot.node, guest.ssh(), site, GUEST_DEADLINE).await {
+        match connect_to(&self.connect, &slot.node, guest.ssh(), site, GUEST_DEADLINE).await {
             Ok(node) => Ok(Up { node, guest }),
             Err(error) => {
                 let console = guest.console().await;
@@ -303,28 +306,35 @@ fn slowest(machine: &Machine) -> BitRate {
 }
 
 /// Connects to all nodes at the same time.
-async fn connect(infos: &[&NodeInfo], site: &Site) -> Result<Vec<Node>, ShellError> {
+async fn connect_all(
+    connect: &Arc<dyn Connect>,
+    infos: &[&NodeInfo],
+    site: &Site,
+) -> Result<Vec<Node>, ShellError> {
     let items: Vec<_> = infos
         .iter()
-        .map(|info| ((*info).clone(), site.clone()))
+        .map(|info| (Arc::clone(connect), (*info).clone(), site.clone()))
         .collect();
-    let done = each(items, |(info, site)| async move {
-        connect_to(&info, &info.ssh, &site, HOST_DEADLINE).await
+    let done = each(items, |(connect, info, site)| async move {
+        connect_to(&connect, &info, &info.ssh, &site, HOST_DEADLINE).await
     });
     done.await.into_iter().collect()
 }
 
 async fn connect_to(
+    connect: &Arc<dyn Connect>,
     info: &NodeInfo,
     target: &SshTarget,
     site: &Site,
     deadline: Duration,
 ) -> Result<Node, ShellError> {
-    let shell = SshShell::connect_when_up(&info.name, target, &site.scratch, deadline).await?;
+    let shell = connect
+        .connect(&info.name, target, &site.scratch, deadline)
+        .await?;
     Ok(Node {
         name: info.name.clone(),
         role: info.role,
-        shell: Arc::new(shell),
+        shell,
         data: info.data.clone(),
     })
 }

@@ -1,15 +1,15 @@
 //! The dispatcher: takes machines from a testbed, block by block, and starts a worker for each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::watch;
 use vexp_api::event::{Event, EventSink};
+use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::plan::{Block, Plan};
 use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, PluginError, Testbed};
@@ -21,6 +21,7 @@ use vexp_api::spec::Options;
 use crate::plan::estimate::{self, BlockCost};
 
 use super::files::{self, FileError};
+use super::log::{Log, LogError};
 use super::manifest::{self, Manifest};
 use super::ssh::chain;
 use super::worker;
@@ -34,6 +35,17 @@ pub enum RunError {
     /// A result can't be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The event log can't be gone on with.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A worker can't write what it measured.
+    #[error("results of block {block} can't be written: {said}")]
+    NotWritten {
+        /// Block.
+        block: Name,
+        /// What the worker said.
+        said: String,
+    },
     /// An image that the plan needs was not built.
     #[error("image `{0}` was not built")]
     NoImage(Name),
@@ -80,12 +92,8 @@ pub async fn run(request: &RunRequest<'_>) -> Result<RunSummary, RunError> {
     let events: Arc<dyn EventSink> = Arc::new(Log::open(request.run, Arc::clone(&request.events))?);
     let mut cancel = request.cancel.clone();
     for block in &request.plan.blocks {
-        let missing = missing(request.run, block, request.testbed.virtual_time());
-        if missing.trials.is_empty() {
-            continue;
-        }
         tokio::select! {
-            done = run_with_another_try(request, block, missing, &events) => done?,
+            done = run_to_the_end(request, block, &events) => done?,
             _ = cancel.wait_for(|stop| *stop) => return Err(RunError::Interrupted),
         }
     }
@@ -110,54 +118,68 @@ fn missing(run: &Path, block: &Block, whole: bool) -> Block {
     left
 }
 
-/// Runs a block. If its machine could not be had, or was lost, what failed is tried once more on a
-/// new machine: an emulated machine that dies is the testbed's failure and no result. Trials that
-/// were measured, whatever they gave, are never run again.
-async fn run_with_another_try(
+/// Runs a block until all of its trials have a record. If its machine could not be had, or was lost,
+/// what failed is tried once more on a new machine: an emulated machine that dies is the testbed's
+/// failure and no result. Trials that were measured, whatever they gave, are never run again.
+async fn run_to_the_end(
     request: &RunRequest<'_>,
     block: &Block,
-    mut missing: Block,
     events: &Arc<dyn EventSink>,
 ) -> Result<(), RunError> {
-    for attempt in 1..=ATTEMPTS {
+    loop {
+        let again = set_failed_aside(request.run, block)?;
+        let missing = missing(request.run, block, request.testbed.virtual_time());
+        if missing.trials.is_empty() {
+            return Ok(());
+        }
+        if again {
+            forget_machine(request, block);
+            let text = format!(
+                "{}: what failed is tried once more on a new machine ({} of {} trials)",
+                block.id,
+                missing.trials.len(),
+                block.trials.len()
+            );
+            events.event(&Event::Note { text });
+        }
         let done = run_block(request, &missing, events).await;
-        if let Err(error) = done {
-            let error = chain(&*error);
-            worker::fail_rest(request.run, &missing, &error)?;
+        let error = match done {
+            Ok(()) => "the worker has ended without a record of this trial".to_owned(),
+            // No trial has failed where there is no place for results: it is run when there is some.
+            Err(error) => match error.downcast::<RunError>() {
+                Ok(error) => return Err(*error),
+                Err(error) => chain(&*error),
+            },
+        };
+        // Whatever came of it, each trial then has a record: the next round has fewer to try.
+        if worker::fail_rest(request.run, &missing, &error)? > 0 {
             events.event(&Event::BlockFailed {
                 block: block.id.clone(),
                 error,
             });
         }
-        if attempt == ATTEMPTS || !set_failed_aside(request.run, &missing, attempt)? {
-            break;
-        }
-        keep_machine(request.run, block, attempt)?;
-        forget_machine(request, block);
-        missing = self::missing(request.run, block, request.testbed.virtual_time());
-        let text = format!(
-            "{}: what failed is tried once more on a new machine ({} of {} trials)",
-            block.id,
-            missing.trials.len(),
-            block.trials.len()
-        );
-        events.event(&Event::Note { text });
     }
-    Ok(())
 }
 
-/// Moves the records of failed trials to `failed/ATTEMPT/`, where they are kept. Says whether there
-/// were any.
-fn set_failed_aside(run: &Path, block: &Block, attempt: u32) -> Result<bool, FileError> {
+/// Moves the records of trials that failed, and may be tried again, to `failed/ATTEMPT/`, where they are
+/// kept with what is known of their machine. How often a trial was tried is seen there, so that a run
+/// that is resumed goes on in the middle. Says whether there were any.
+fn set_failed_aside(run: &Path, block: &Block) -> Result<bool, FileError> {
     let mut any = false;
     for trial in &block.trials {
         let path = files::trial_record(run, &trial.id);
+        let Some(attempt) = next_attempt(run, &trial.id) else {
+            continue;
+        };
         if !path.exists() {
             continue;
         }
         let record: TrialRecord = files::read_json(&path)?;
         if matches!(record.outcome, Outcome::Failed { .. }) {
-            let folder = run.join("failed").join(attempt.to_string());
+            if !any {
+                keep_machine(run, block, attempt)?;
+            }
+            let folder = failed(run, attempt);
             files::create_dir(&folder)?;
             let from = files::trial_dir(run, &trial.id);
             files::rename(&from, &folder.join(trial.id.as_str()))?;
@@ -167,11 +189,19 @@ fn set_failed_aside(run: &Path, block: &Block, attempt: u32) -> Result<bool, Fil
     Ok(any)
 }
 
+/// Which attempt it is whose failure would be set aside now; `None` after the last but one.
+fn next_attempt(run: &Path, trial: &Name) -> Option<u32> {
+    (1..ATTEMPTS).find(|attempt| !failed(run, *attempt).join(trial.as_str()).exists())
+}
+
+fn failed(run: &Path, attempt: u32) -> PathBuf {
+    run.join("failed").join(attempt.to_string())
+}
+
 /// Keeps what is known of a machine on which trials have failed: the next one writes in its place.
 fn keep_machine(run: &Path, block: &Block, attempt: u32) -> Result<(), FileError> {
     let from = files::block_dir(run, &block.id);
-    let to = run.join("failed").join(attempt.to_string()).join("blocks");
-    let to = to.join(block.id.as_str());
+    let to = failed(run, attempt).join("blocks").join(block.id.as_str());
     files::create_dir(&to)?;
     for name in ["block.json", "console.log", "qemu.log"] {
         // It may have died before it left anything.
@@ -209,7 +239,7 @@ async fn run_block(
         block: block.id.clone(),
     });
     let folder = files::block_dir(request.run, &block.id);
-    files::create_dir(&folder)?;
+    files::create_dir(&folder).map_err(RunError::from)?;
     let options = &request.plan.testbed_options;
     let machine = machine(
         block,
@@ -382,7 +412,7 @@ async fn run_worker(work: &Work<'_>, site: Site, grow: Option<u32>) -> Result<()
         boot_s: work.boot_s,
     };
     let path = folder.join("manifest.json");
-    files::write_json(&path, &manifest)?;
+    files::write_json(&path, &manifest).map_err(RunError::from)?;
     let argv = [
         request.executable.display().to_string(),
         "worker".to_owned(),
@@ -390,7 +420,7 @@ async fn run_worker(work: &Work<'_>, site: Site, grow: Option<u32>) -> Result<()
     ];
     let mut command = tokio::process::Command::from(lease.enter(&argv));
     command
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
@@ -399,6 +429,8 @@ async fn run_worker(work: &Work<'_>, site: Site, grow: Option<u32>) -> Result<()
     let mut child = command
         .spawn()
         .map_err(|e| failed(format!("cannot start it: {e}")))?;
+    // While this is open, the worker lives: it ends when we do, however that comes.
+    let lifeline = child.stdin.take();
     let stderr = child.stderr.take();
     let complaints = tokio::spawn(async move {
         let mut bytes = Vec::new();
@@ -417,10 +449,15 @@ async fn run_worker(work: &Work<'_>, site: Site, grow: Option<u32>) -> Result<()
         }
     }
     let status = child.wait().await?;
+    drop(lifeline);
     if status.success() {
         return Ok(());
     }
     let said = tail(&complaints.await.unwrap_or_default(), 4000);
+    if status.code() == Some(Exit::NotWritten as i32) {
+        let block = block.id.clone();
+        return Err(RunError::NotWritten { block, said }.into());
+    }
     let error = failed(if said.is_empty() {
         format!("it ended with {status}")
     } else {
@@ -446,60 +483,6 @@ fn count(run: &Path, plan: &Plan) -> Result<RunSummary, FileError> {
         }
     }
     Ok(summary)
-}
-
-/// Writes events to `events.jsonl` and hands them on.
-struct Log {
-    file: Mutex<std::fs::File>,
-    next: Arc<dyn EventSink>,
-}
-
-/// An event with its time, as it stands in `events.jsonl`.
-#[derive(serde::Serialize, schemars::JsonSchema)]
-pub struct Line<'a> {
-    /// When it was, RFC 3339 in UTC.
-    at: String,
-    /// What it was.
-    #[serde(flatten)]
-    event: &'a Event,
-}
-
-impl Log {
-    fn open(run: &Path, next: Arc<dyn EventSink>) -> Result<Self, FileError> {
-        let path = run.join("events.jsonl");
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path);
-        let file = file.map_err(|source| FileError::Io {
-            action: "open",
-            path,
-            source,
-        })?;
-        Ok(Self {
-            file: Mutex::new(file),
-            next,
-        })
-    }
-}
-
-impl EventSink for Log {
-    fn event(&self, event: &Event) {
-        if let Ok(mut text) = serde_json::to_string(&Line {
-            at: now_rfc3339(),
-            event,
-        }) {
-            text.push('\n');
-            let mut file = self
-                .file
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            // The log tells the story of a run; results do not depend on it, and a full disk
-            // shows at the next result that is written.
-            let _ = file.write_all(text.as_bytes());
-        }
-        self.next.event(event);
-    }
 }
 
 /// The present time as RFC 3339 in UTC with milliseconds.
@@ -627,17 +610,22 @@ mod tests {
         let reason = "unreadable".to_owned();
         put(run.path(), &odd, Outcome::Invalid { reason });
         let block = block(&[&good, &odd, &lost]);
-        assert!(!set_failed_aside(run.path(), &block, 1).unwrap());
+        assert!(!set_failed_aside(run.path(), &block).unwrap());
         let failed = worker::fail_rest(run.path(), &block, "the machine died").unwrap();
         assert_eq!(failed, 1);
         assert!(missing(run.path(), &block, false).trials.is_empty());
 
-        assert!(set_failed_aside(run.path(), &block, 1).unwrap());
+        assert!(set_failed_aside(run.path(), &block).unwrap());
         let again = missing(run.path(), &block, false);
         assert_eq!(again.trials.len(), 1);
         assert_eq!(again.trials[0].id, lost);
         assert_eq!(missing(run.path(), &block, true), block);
         assert!(run.path().join("failed/1/lost/trial.json").exists());
+
+        // Its second failure stays, also when the run is resumed.
+        worker::fail_rest(run.path(), &block, "again").unwrap();
+        assert!(!set_failed_aside(run.path(), &block).unwrap());
+        assert!(missing(run.path(), &block, false).trials.is_empty());
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub enum FileError {
     },
 }
 
-fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FileError {
+pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FileError {
     let path = path.to_owned();
     move |source| FileError::Io {
         action,
@@ -42,9 +42,23 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FileE
     }
 }
 
-/// Creates a folder and its parents.
+/// Creates a folder and its parents, for good: what is written into it later is found again after a
+/// power loss.
 pub fn create_dir(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(io("create folder", path))
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    create_dir(parent)?;
+    match fs::create_dir(path) {
+        // Somebody else was faster.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(io("create folder", path)(error)),
+        Ok(()) => sync_dir(parent),
+    }
 }
 
 /// Writes a file so that a reader sees all of it or nothing, also after a power loss.
@@ -88,7 +102,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
     fs::copy(from, to).map(drop).map_err(io("copy to", to))
 }
 
-fn sync_dir(folder: &Path) -> Result<(), FileError> {
+pub(super) fn sync_dir(folder: &Path) -> Result<(), FileError> {
     File::open(folder)
         .and_then(|dir| dir.sync_all())
         .map_err(io("sync", folder))

@@ -17,6 +17,7 @@ use vexp_api::sample::Sample;
 use vexp_api::spec::{MeasureUse, Role};
 use vexp_api::units::BitRate;
 
+use super::pause::Watch;
 use super::ssh::chain;
 
 /// The machines, as a trial needs them.
@@ -72,12 +73,14 @@ pub(super) async fn run(
     cx: &Context,
 ) -> Seen {
     let mut captured = Vec::new();
+    let watch = Watch::start();
     let outcome = match measure(trial, bench, registry, epoch, cx, &mut captured).await {
         Ok(()) => Outcome::Measured,
         Err(error) => Outcome::Failed {
             error: chain(&error),
         },
     };
+    let stopped = watch.end();
     let mut seen = Seen {
         captured,
         ..Seen::nothing(outcome)
@@ -90,6 +93,14 @@ pub(super) async fn run(
             }
             Err(reason) => seen.outcome = Outcome::Invalid { reason },
         }
+    }
+    if let (Some(time), Outcome::Measured) = (stopped, &seen.outcome) {
+        let seconds = time.as_secs_f64();
+        let reason = format!(
+            "vexp's worker was stopped for {seconds:.1} s during the trial (SIGSTOP, Ctrl-Z or a \
+             suspended computer), so that what it saw then has no time"
+        );
+        seen.outcome = Outcome::Invalid { reason };
     }
     seen
 }

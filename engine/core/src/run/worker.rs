@@ -11,7 +11,7 @@ use vexp_api::plan::{Block, Trial};
 use vexp_api::plugin::PluginError;
 use vexp_api::record::{self, Outcome, TrialRecord};
 use vexp_api::registry::Registry;
-use vexp_api::shell::ShellError;
+use vexp_api::shell::{Connect, ShellError};
 use vexp_api::spec::Role;
 
 use super::bench::Bench;
@@ -57,7 +57,8 @@ pub enum WorkError {
 }
 
 /// Does what the manifest says: grows the machine, or has all guests of the block and runs its
-/// trials, writing each as soon as it has ended. Events go to `events`.
+/// trials, writing each as soon as it has ended. Nodes are reached by way of `connect`; events go to
+/// `events`.
 ///
 /// # Errors
 /// Whatever keeps the remaining trials from being run; trials that failed by themselves are
@@ -65,12 +66,13 @@ pub enum WorkError {
 pub async fn work(
     manifest: &Manifest,
     registry: &Registry,
+    connect: Arc<dyn Connect>,
     events: Arc<dyn EventSink>,
 ) -> Result<(), WorkError> {
     if manifest.format != manifest::FORMAT {
         return Err(WorkError::Format(manifest.format));
     }
-    let mut bench = Bench::set_up(manifest, registry, events).await?;
+    let mut bench = Bench::set_up(manifest, registry, connect, events).await?;
     let grown = bench.grow(manifest.guests() as usize).await;
     // Also where it failed: what did come up is part of the story.
     bench.write_record()?;

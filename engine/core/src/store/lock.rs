@@ -1,13 +1,13 @@
 //! The lock that is held while anything is added to a store.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use vexp_api::event::{Event, EventSink};
 
 use super::{Store, StoreError};
+use crate::hold::{Hold, hold};
 
 /// The exclusive right to add to a store. Given back when it is dropped, or when the process ends
 /// in whatever way.
@@ -21,55 +21,58 @@ impl Store {
     /// if that takes more than a moment. Then removes what crashed builds left in `tmp/`.
     pub fn lock(&self, events: &dyn EventSink) -> Result<StoreLock, StoreError> {
         let path = self.root.join("lock");
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))?;
         let mut said = false;
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
-            }
-            if !said {
-                let mut holder = String::new();
-                // Only for the message: the holder may not have written its number yet.
-                let _ = file.read_to_string(&mut holder);
-                let text = format!(
-                    "another vexp{} is building images in {}: waiting until it is done",
-                    process(holder.trim()),
-                    self.root.display()
-                );
-                events.event(&Event::Note { text });
-                said = true;
+        let file = loop {
+            match hold(&path).map_err(StoreError::io("lock", &path))? {
+                Hold::Ours(file) => break file,
+                Hold::Theirs(_) if said => {}
+                Hold::Theirs(holder) => {
+                    let text = format!(
+                        "another vexp{holder} is building images in {}: waiting until it is done",
+                        self.root.display()
+                    );
+                    events.event(&Event::Note { text });
+                    said = true;
+                }
             }
             std::thread::sleep(Duration::from_millis(100));
-        }
-        let write = |file: &mut File| {
-            file.set_len(0)?;
-            file.rewind()?;
-            write!(file, "{}", std::process::id())
         };
-        write(&mut file).map_err(StoreError::io("write", &path))?;
         let lock = StoreLock { _file: file };
         self.collect()?;
         Ok(lock)
     }
 
-    /// Removes everything in `tmp/`; only called by the holder of the lock.
-    fn collect(&self) -> Result<(), StoreError> {
+    /// What crashed builds have left in `tmp/`; with `remove` it goes. `None` if somebody adds to the
+    /// store just now.
+    pub fn left(&self, remove: bool) -> Result<Option<Vec<PathBuf>>, StoreError> {
+        let path = self.root.join("lock");
+        let Hold::Ours(_file) = hold(&path).map_err(StoreError::io("lock", &path))? else {
+            return Ok(None);
+        };
+        let found = self.half_made()?;
+        if remove {
+            self.collect()?;
+        }
+        Ok(Some(found))
+    }
+
+    /// Everything in `tmp/`.
+    fn half_made(&self) -> Result<Vec<PathBuf>, StoreError> {
         let tmp = self.root.join("tmp");
         let entries = std::fs::read_dir(&tmp).map_err(StoreError::io("list", &tmp))?;
-        for entry in entries {
-            let path = entry.map_err(StoreError::io("list", &tmp))?.path();
-            let removed = if path.is_dir() {
-                std::fs::remove_dir_all(&path)
-            } else {
-                std::fs::remove_file(&path)
+        let path = |entry: std::io::Result<std::fs::DirEntry>| Ok(entry?.path());
+        entries
+            .map(path)
+            .collect::<std::io::Result<_>>()
+            .map_err(StoreError::io("list", &tmp))
+    }
+
+    /// Removes everything in `tmp/`; only called by the holder of the lock.
+    fn collect(&self) -> Result<(), StoreError> {
+        for path in self.half_made()? {
+            let removed = match path.symlink_metadata() {
+                Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(&path),
+                _ => std::fs::remove_file(&path),
             };
             removed.map_err(StoreError::io("remove", &path))?;
         }
@@ -77,16 +80,10 @@ impl Store {
     }
 }
 
-fn process(holder: &str) -> String {
-    match holder.parse::<u32>() {
-        Ok(id) => format!(" (process {id})"),
-        Err(_) => String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
     use std::process::{Command, Stdio};
     use std::sync::Mutex;
     use vexp_api::event::NoEvents;

@@ -140,6 +140,15 @@ impl Testbed for Emulated {
         }
     }
 
+    fn left_here(&self, remove: bool) -> Result<Vec<PathBuf>, PluginError> {
+        let folder = self.snapshots.as_deref();
+        folder
+            .map_or(Ok(Vec::new()), |folder| snapshot::left(folder, remove))
+            .map_err(|error| {
+                PluginError::new("remove half-kept machines", "controller", error.to_string())
+            })
+    }
+
     async fn acquire(
         &self,
         request: &MachineRequest,

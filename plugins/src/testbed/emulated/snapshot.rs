@@ -337,6 +337,22 @@ fn open<T: DeserializeOwned>(folder: PathBuf, running: u32) -> Option<Kept<T>> {
     })
 }
 
+/// What was half-made when somebody died, unless a machine is being kept just now; with `remove` it goes.
+pub(super) fn left(folder: &Path, remove: bool) -> std::io::Result<Vec<PathBuf>> {
+    let saving = folder.join("saving");
+    let Ok(lock) = File::open(folder.join("lock")) else {
+        return Ok(Vec::new());
+    };
+    let unused = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if !unused || !saving.exists() {
+        return Ok(Vec::new());
+    }
+    if remove {
+        std::fs::remove_dir_all(&saving)?;
+    }
+    Ok(vec![saving])
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::keys::{KeyPair, Keys};
@@ -535,5 +551,25 @@ mod tests {
         assert!(used.ram().exists());
         assert!(!there(2));
         assert!(there(3));
+    }
+
+    #[test]
+    fn what_was_half_kept_goes_unless_somebody_is_at_it() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(left(root.path(), true).unwrap().is_empty());
+        let saving = root.path().join("saving");
+        std::fs::create_dir(&saving).unwrap();
+        std::fs::write(saving.join("ram"), "half").unwrap();
+        std::fs::create_dir(root.path().join("kept")).unwrap();
+        let lock = File::create(root.path().join("lock")).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        assert!(left(root.path(), true).unwrap().is_empty());
+        drop(lock);
+        assert_eq!(left(root.path(), false).unwrap().len(), 1);
+        assert_eq!(
+            left(root.path(), true).unwrap(),
+            std::slice::from_ref(&saving)
+        );
+        assert!(!saving.exists() && root.path().join("kept").exists());
     }
 }

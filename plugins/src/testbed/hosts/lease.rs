@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use tempfile::TempDir;
 use vexp_api::event::Event;
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
@@ -16,6 +15,7 @@ use vexp_api::spec::Options;
 
 use super::config;
 use super::far::{Rack, Taken};
+use super::folder::PrivateFolder;
 use super::guests::{self, Making};
 use super::inventory::{Entry, Inventory, wrong};
 use super::state;
@@ -29,7 +29,7 @@ pub(super) struct Held {
     /// Addresses that a run sets routes to.
     peers: Vec<String>,
     /// Keys, configuration and sockets.
-    folder: TempDir,
+    folder: PrivateFolder,
 }
 
 /// A machine whose lock we have.
@@ -53,7 +53,7 @@ impl HostsLease {
     ) -> Result<Self, PluginError> {
         let inventory = Inventory::read(&request.options)?;
         let machine = &request.machine;
-        let folder = super::private_folder()?;
+        let folder = PrivateFolder::new()?;
         let config = config::write(&inventory, &[], folder.path())?;
         let (host_name, host) = inventory.host_for(machine)?;
         let peers = inventory.peers_for(machine)?;
@@ -85,7 +85,7 @@ pub(super) async fn collect(
     cx: &Context,
 ) -> Result<(), PluginError> {
     let inventory = Inventory::read(options)?;
-    let folder = super::private_folder()?;
+    let folder = PrivateFolder::new()?;
     let config = config::write(&inventory, &[], folder.path())?;
     let mut held = Held {
         hosts: hosts.clone(),

@@ -13,6 +13,7 @@
 
 mod config;
 mod far;
+mod folder;
 mod guests;
 mod images;
 mod inventory;
@@ -22,6 +23,7 @@ mod probe;
 mod state;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +86,12 @@ impl Testbed for Hosts {
         preflight::run(self, plan).await
     }
 
+    fn left_here(&self, remove: bool) -> Result<Vec<PathBuf>, PluginError> {
+        folder::left(&std::env::temp_dir(), remove).map_err(|error| {
+            PluginError::new("remove private folders", "controller", error.to_string())
+        })
+    }
+
     async fn collect(&self, options: &Options, cx: &Context) -> Result<(), PluginError> {
         lease::collect(self, options, cx).await
     }
@@ -95,18 +103,6 @@ impl Testbed for Hosts {
     ) -> Result<Box<dyn Lease>, PluginError> {
         Ok(Box::new(HostsLease::acquire(self, request, cx).await?))
     }
-}
-
-/// A folder of this user alone, with a short path: sockets' paths have at most 107 bytes (unix(7)).
-fn private_folder() -> Result<tempfile::TempDir, PluginError> {
-    const STEP: &str = "make a private folder";
-    let failed = |e: std::io::Error| PluginError::new(STEP, "controller", e.to_string());
-    let folder = tempfile::Builder::new()
-        .prefix("vexp-")
-        .tempdir()
-        .map_err(failed)?;
-    std::fs::create_dir(folder.path().join("ssh")).map_err(failed)?;
-    Ok(folder)
 }
 
 /// This computer, for people.

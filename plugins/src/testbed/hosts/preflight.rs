@@ -57,7 +57,7 @@ struct Wanted {
 /// Looks at all machines at the same time.
 pub(super) async fn run(hosts: &Hosts, plan: &Plan) -> Result<Vec<Preflight>, PluginError> {
     let inventory = Arc::new(Inventory::read(&plan.testbed_options)?);
-    let folder = super::private_folder()?;
+    let folder = super::folder::PrivateFolder::new()?;
     let config = config::write(&inventory, &[], folder.path())?;
     let mut looks = JoinSet::new();
     for (index, wanted) in wanted(&inventory, plan)?.into_iter().enumerate() {

@@ -49,6 +49,8 @@ struct Options {
 const FORMAT: u32 = 1;
 /// Its name, and those of the folders beside it.
 const OPTIONS: &str = "export.json";
+/// Names in a run's folder that are not of the run: half-written, or held while it is run.
+const PARTIAL: [&str; 3] = [".tmp", ".writing-", ".lock"];
 const RUN: &str = "run";
 const TEMPLATES: &str = "templates";
 const IMAGES: &str = "images";
@@ -123,7 +125,7 @@ impl Ingredients<'_> {
             let partial = path
                 .rsplit('/')
                 .next()
-                .is_some_and(|name| name.starts_with(".tmp"));
+                .is_some_and(|name| PARTIAL.iter().any(|start| name.starts_with(start)));
             !(derived || mark || partial)
         };
         copy_tree(self.run, RUN, contents, &wanted)

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use vexp_api::digest::Digest;
 use vexp_api::event::NoEvents;
 use vexp_api::exit::Exit;
+use vexp_api::registry::Registry;
 use vexp_engine::run::files;
 use vexp_engine::store::Store;
 use vexp_engine::store::gc::{Needed, Surplus, bytes};
 use vexp_plugins::testbed::emulated;
 
-use super::calibrate;
+use super::{calibrate, dead};
 use crate::args::{Format, GcArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -38,12 +39,18 @@ pub(super) struct Collected {
     bytes: u64,
 }
 
-pub(super) fn run(args: &GcArgs) -> Result<Exit, Failure> {
+pub(super) fn run(args: &GcArgs, registry: &Registry) -> Result<Exit, Failure> {
     let store = match &args.store {
         Some(root) => Store::open(root),
         None => Store::open_default(),
     }
     .or_exit(Exit::Usage)?;
+    let dead = dead::collect(&args.runs, &store, registry, !args.dry_run)?;
+    let dead = dead.into_iter().map(|path| surplus("leftover", path));
+    let dead: Vec<Surplus> = dead.collect();
+    if args.keep.is_none() && args.keep_last.is_none() {
+        return show(&Collected::of(args, Vec::new(), dead), args.format);
+    }
     let now = SystemTime::now();
     let (found, unknown) = found(&args.runs)?;
     let keep = kept(&found, args, now);
@@ -90,17 +97,20 @@ pub(super) fn run(args: &GcArgs) -> Result<Exit, Failure> {
             emulated::discard(&folder, &paths).or_exit(Exit::Infrastructure)?;
         }
     }
-    let removed = [runs, in_store, calibrations, machines].concat();
-    let collected = Collected {
-        dry_run: args.dry_run,
-        bytes: removed.iter().map(|going| going.bytes).sum(),
-        kept: kept
-            .iter()
-            .map(|found| found.record.id.to_string())
-            .collect(),
-        removed,
-    };
-    show(&collected, args.format)
+    let removed = [dead, runs, in_store, calibrations, machines].concat();
+    let kept = kept.iter().map(|found| found.record.id.to_string());
+    show(&Collected::of(args, kept.collect(), removed), args.format)
+}
+
+impl Collected {
+    fn of(args: &GcArgs, kept: Vec<String>, removed: Vec<Surplus>) -> Self {
+        Self {
+            dry_run: args.dry_run,
+            bytes: removed.iter().map(|going| going.bytes).sum(),
+            kept,
+            removed,
+        }
+    }
 }
 
 fn surplus(kind: &'static str, path: PathBuf) -> Surplus {

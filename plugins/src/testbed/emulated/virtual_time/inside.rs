@@ -155,10 +155,12 @@ fn work(mailbox: &mut Inside) -> Result<i32> {
         .args(args)
         .arg("worker")
         .arg(&manifest)
-        .stdin(Stdio::null())
+        // A worker lives as long as this is open.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
+    let _lifeline = child.stdin.take();
     let stderr = child.stderr.take();
     let complaints = std::thread::spawn(move || {
         let mut text = String::new();

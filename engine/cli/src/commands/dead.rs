@@ -1,0 +1,81 @@
+//! What processes that died have left on this computer: the part of `vexp gc` that needs no rule.
+//!
+//! Everything that vexp has in use is held by a lock that ends with the process. What nobody holds, and
+//! only vexp makes, is a leftover.
+
+use std::path::{Path, PathBuf};
+
+use vexp_api::exit::Exit;
+use vexp_api::registry::Registry;
+use vexp_engine::run::leftovers;
+use vexp_engine::run::lock::{LockError, RunLock};
+use vexp_engine::store::Store;
+
+use crate::error::{Failure, OrExit as _};
+use crate::render;
+
+/// Finds what is left below `runs`, in the store and where testbeds know it may be; with `remove` it
+/// goes. What is in use is said and left alone.
+pub(super) fn collect(
+    runs: &Path,
+    store: &Store,
+    registry: &Registry,
+    remove: bool,
+) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    match store.left(remove).or_exit(Exit::Infrastructure)? {
+        Some(left) => found.extend(left),
+        None => in_use(store.root()),
+    }
+    for run in folders(runs) {
+        found.extend(in_run(&run, remove)?);
+    }
+    for testbed in registry.testbeds().values() {
+        found.extend(testbed.left_here(remove).or_exit(Exit::Infrastructure)?);
+    }
+    Ok(found)
+}
+
+fn in_use(path: &Path) {
+    render::say(&format!("left alone, for it is in use: {}", path.display()));
+}
+
+/// Folders below `runs`, sorted.
+fn folders(runs: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut folders: Vec<_> = folders.map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
+}
+
+/// What is left in a run's folder. One that died before it was a run has nothing that anybody measured.
+fn in_run(run: &Path, remove: bool) -> Result<Vec<PathBuf>, Failure> {
+    let stillborn = || {
+        let ours = run.join(RunLock::FILE).exists() && run.join("study.json").exists();
+        ours && !run.join("run.json").exists() && !run.join("trials").exists()
+    };
+    let find = || leftovers::find(run).or_exit(Exit::Infrastructure);
+    if !stillborn() && (!run.join("run.json").exists() || find()?.is_empty()) {
+        return Ok(Vec::new());
+    }
+    let lock = match RunLock::take(run) {
+        Ok(lock) => lock,
+        Err(LockError::Held { run, .. }) => {
+            in_use(&run);
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(Failure::of(Exit::Infrastructure, &error)),
+    };
+    // It may have become a run before it was held.
+    if !stillborn() {
+        return match remove {
+            true => leftovers::remove(run, &lock).or_exit(Exit::Infrastructure),
+            false => find(),
+        };
+    }
+    if remove {
+        std::fs::remove_dir_all(run).or_exit(Exit::Infrastructure)?;
+    }
+    Ok(vec![run.to_owned()])
+}

@@ -1,0 +1,101 @@
+//! A private folder for keys, configuration and sockets, and finding those whose process has died.
+
+use std::fs::File;
+use std::io::Result;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
+use vexp_api::plugin::PluginError;
+
+const PREFIX: &str = "vexp-";
+/// Locked as long as the folder is used.
+const LOCK: &str = "in-use";
+
+/// The folder; removed when it is dropped.
+pub(super) struct PrivateFolder {
+    folder: TempDir,
+    _lock: File,
+}
+
+impl PrivateFolder {
+    /// A folder of this user alone, with a short path: sockets' paths have at most 107 bytes (unix(7)).
+    pub(super) fn new() -> std::result::Result<Self, PluginError> {
+        make(&std::env::temp_dir()).map_err(|error| {
+            PluginError::new("make a private folder", "controller", error.to_string())
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+fn make(parent: &Path) -> Result<PrivateFolder> {
+    let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+    // Nobody sees it before it is locked.
+    let new = folder.path().join("new");
+    let lock = File::create(&new)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    std::fs::rename(new, folder.path().join(LOCK))?;
+    std::fs::create_dir(folder.path().join("ssh"))?;
+    Ok(PrivateFolder {
+        folder,
+        _lock: lock,
+    })
+}
+
+/// This user's private folders that nobody uses any more; with `remove` they go.
+pub(super) fn left(parent: &Path, remove: bool) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(parent)? {
+        let entry = entry?;
+        if is_left(&entry) {
+            if remove {
+                std::fs::remove_dir_all(entry.path())?;
+            }
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether it is ours by name, owner, mode and content, and held by nobody.
+fn is_left(entry: &std::fs::DirEntry) -> bool {
+    let ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
+        && entry.metadata().is_ok_and(|data| {
+            data.is_dir()
+                && data.uid() == rustix::process::geteuid().as_raw()
+                && data.mode() & 0o777 == 0o700
+        });
+    let lock = entry.path().join(LOCK);
+    ours && lock.symlink_metadata().is_ok_and(|data| data.is_file())
+        && File::open(lock)
+            .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_goes_and_others_files_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        let used = make(parent.path()).unwrap();
+        // As a process leaves it that was killed.
+        let PrivateFolder { folder, _lock } = make(parent.path()).unwrap();
+        let dead = folder.keep();
+        drop(_lock);
+        let others = ["vexp-notes", "vexp-other", "something"];
+        for name in others {
+            std::fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        std::fs::write(parent.path().join("vexp-other/in-use"), "").unwrap();
+        std::os::unix::fs::symlink(used.path(), parent.path().join("vexp-link")).unwrap();
+        assert_eq!(left(parent.path(), true).unwrap(), [dead]);
+        assert!(used.path().join("ssh").exists());
+        assert!(others.iter().all(|name| parent.path().join(name).exists()));
+    }
+}
