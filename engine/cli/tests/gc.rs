@@ -156,10 +156,13 @@ fn where_it_can_not_be_told_what_a_run_needs_nothing_goes() {
 }
 
 #[test]
-fn a_rule_must_be_given_and_the_help_teaches_them() {
-    let said = vexp(&["gc"]);
-    assert_eq!(said.code, 2);
-    assert!(said.err.contains("--keep <TIME>"), "{}", said.err);
+fn without_a_rule_no_run_goes_and_the_help_teaches_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    let run = recorded("a", &[1.0]).write(&runs);
+    let said = gc(&runs, &folder.path().join("store"), &[]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(run.join("run.json").exists());
     let said = vexp(&["gc", "--keep", "30"]);
     assert!(said.err.contains("12h, 30d, 8w"), "{}", said.err);
     let help = vexp(&["gc", "--help"]).out;

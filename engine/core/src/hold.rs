@@ -11,8 +11,30 @@ use rustix::io::{Errno, retry_on_intr};
 pub(crate) enum Hold {
     /// It is ours until it is dropped, and has our process's number in it.
     Ours(File),
-    /// Somebody else has it: for messages, e.g. ` (process 12)`, or nothing if that is not known.
-    Theirs(String),
+    /// Somebody else has it.
+    Theirs(Holder),
+}
+
+/// Who holds a file, if that is known.
+pub(crate) struct Holder(Option<u32>);
+
+impl Holder {
+    /// Whether that process has ended. What it had begun to start may still hold the file, for a moment:
+    /// until it is a program of its own.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0
+            .is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists())
+    }
+}
+
+impl std::fmt::Display for Holder {
+    /// For messages: ` (process 12)`, or nothing.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, " (process {id})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Tries to hold a file, which is created if it is missing.
@@ -29,7 +51,7 @@ pub(crate) fn hold(path: &Path) -> Result<Hold> {
             let mut holder = String::new();
             // Only for the message: the holder may not have written its number yet.
             let _ = file.read_to_string(&mut holder);
-            return Ok(Hold::Theirs(process(holder.trim())));
+            return Ok(Hold::Theirs(Holder(holder.trim().parse().ok())));
         }
         Err(error) => return Err(error.into()),
     }
@@ -39,11 +61,4 @@ pub(crate) fn hold(path: &Path) -> Result<Hold> {
         .and_then(|()| file.rewind())
         .and_then(|()| write!(file, "{}", std::process::id()));
     Ok(Hold::Ours(file))
-}
-
-fn process(holder: &str) -> String {
-    match holder.parse::<u32>() {
-        Ok(id) => format!(" (process {id})"),
-        Err(_) => String::new(),
-    }
 }

@@ -79,8 +79,8 @@ fn digest(text: &str) -> Result<Digest, String> {
 
 /// What `vexp gc --help` teaches.
 pub(crate) const RULES: &str = "\
-Half-written files and scratch folders of processes that died always go: what is in use is locked,
-and stays. Machines of an inventory have `vexp release`; labs leave nothing, the kernel ends them.
+What processes that died have left half-written always goes; what is in use is locked, and stays.
+Machines of an inventory have `vexp release`; labs leave nothing, for the kernel ends them.
 
 With --keep or --keep-last, runs go too. A run is kept if ANY of these is true:
   - it was started within --keep TIME;

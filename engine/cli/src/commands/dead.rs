@@ -14,8 +14,8 @@ use vexp_engine::store::Store;
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 
-/// Finds what is left below `runs`, in the store and where testbeds know it may be; with `remove` it
-/// goes. What is in use is said and left alone.
+/// Finds what is left below `runs`, in the store and where testbeds know it may be, and says what is in
+/// use; with `remove` it goes, without a word.
 pub(super) fn collect(
     runs: &Path,
     store: &Store,
@@ -25,6 +25,7 @@ pub(super) fn collect(
     let mut found = Vec::new();
     match store.left(remove).or_exit(Exit::Infrastructure)? {
         Some(left) => found.extend(left),
+        None if remove => {}
         None => in_use(store.root()),
     }
     for run in folders(runs) {
@@ -62,7 +63,9 @@ fn in_run(run: &Path, remove: bool) -> Result<Vec<PathBuf>, Failure> {
     let lock = match RunLock::take(run) {
         Ok(lock) => lock,
         Err(LockError::Held { run, .. }) => {
-            in_use(&run);
+            if !remove {
+                in_use(&run);
+            }
             return Ok(Vec::new());
         }
         Err(error) => return Err(Failure::of(Exit::Infrastructure, &error)),

@@ -99,8 +99,7 @@ fn binary() -> PathBuf {
 }
 
 pub(crate) fn json(path: &Path) -> Value {
-    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_slice(&bytes).unwrap()
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// Records of a run's trials, by id.

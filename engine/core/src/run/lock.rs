@@ -2,9 +2,13 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::files;
 use crate::hold::{Hold, hold};
+
+/// How long something that a dead vexp had begun to start may hold a run's folder.
+const MOMENT: Duration = Duration::from_secs(5);
 
 /// Somebody else runs this run, or its folder can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +46,20 @@ impl RunLock {
     /// Another process has it, or the operating system refuses.
     pub fn take(run: &Path) -> Result<Self, LockError> {
         let path = run.join(Self::FILE);
-        match hold(&path).map_err(files::io("lock", &path))? {
-            Hold::Ours(file) => Ok(Self { _file: file }),
-            Hold::Theirs(holder) => Err(LockError::Held {
-                run: run.to_owned(),
-                holder,
-            }),
+        let end = Instant::now() + MOMENT;
+        loop {
+            match hold(&path).map_err(files::io("lock", &path))? {
+                Hold::Ours(file) => return Ok(Self { _file: file }),
+                Hold::Theirs(holder) if holder.has_ended() && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Hold::Theirs(holder) => {
+                    return Err(LockError::Held {
+                        run: run.to_owned(),
+                        holder: holder.to_string(),
+                    });
+                }
+            }
         }
     }
 }
@@ -64,6 +76,7 @@ mod tests {
         let holder = format!("another vexp (process {}) is running", std::process::id());
         assert!(second.starts_with(&holder), "{second}");
         drop(first);
-        RunLock::take(run.path()).unwrap();
+        // Another test may just be starting a program, which has our files until it is one.
+        while RunLock::take(run.path()).is_err() {}
     }
 }

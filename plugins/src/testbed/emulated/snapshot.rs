@@ -565,7 +565,8 @@ mod tests {
         flock(&lock, FlockOperation::LockExclusive).unwrap();
         assert!(left(root.path(), true).unwrap().is_empty());
         drop(lock);
-        assert_eq!(left(root.path(), false).unwrap().len(), 1);
+        // Another test may just be starting a program, which has our files until it is one.
+        while left(root.path(), false).unwrap().is_empty() {}
         assert_eq!(
             left(root.path(), true).unwrap(),
             std::slice::from_ref(&saving)

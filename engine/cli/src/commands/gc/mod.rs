@@ -45,9 +45,12 @@ pub(super) fn run(args: &GcArgs, registry: &Registry) -> Result<Exit, Failure> {
         None => Store::open_default(),
     }
     .or_exit(Exit::Usage)?;
-    let dead = dead::collect(&args.runs, &store, registry, !args.dry_run)?;
+    let dead = dead::collect(&args.runs, &store, registry, false)?;
     let dead = dead.into_iter().map(|path| surplus("leftover", path));
     let dead: Vec<Surplus> = dead.collect();
+    if !args.dry_run {
+        dead::collect(&args.runs, &store, registry, true)?;
+    }
     if args.keep.is_none() && args.keep_last.is_none() {
         return show(&Collected::of(args, Vec::new(), dead), args.format);
     }
