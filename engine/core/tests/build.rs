@@ -250,6 +250,89 @@ fn packages_that_are_gone_are_an_error_or_a_deviation() {
 }
 
 #[test]
+fn a_mirror_that_is_down_is_an_error_unless_all_is_built() {
+    with_archive(
+        "a_mirror_that_is_down_is_an_error_unless_all_is_built",
+        |world| {
+            relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+            let archive = world.folder.path().join("archive");
+            let down = world.folder.path().join("down");
+            std::fs::rename(&archive, &down).unwrap();
+            for policy in [Locked::Strict, Locked::Refresh] {
+                let error = world.build(policy).unwrap_err();
+                let mut text = error.to_string();
+                let mut source = std::error::Error::source(&error);
+                while let Some(cause) = source {
+                    text += &format!(": {cause}");
+                    source = cause.source();
+                }
+                assert!(text.contains("linux-image-6-amd64"), "{policy:?}: {text}");
+            }
+            let left = std::fs::read_dir(world.store.root().join("images-v1"));
+            assert_eq!(left.unwrap().count(), 0);
+            std::fs::rename(&down, &archive).unwrap();
+            let built = world.build(Locked::Strict).unwrap();
+            std::fs::rename(&archive, &down).unwrap();
+            assert_eq!(world.build(Locked::Strict).unwrap(), built);
+        },
+    );
+}
+
+/// Needs more than the disk has.
+const GREEDY: &str = "#!/bin/sh
+set -eu
+head -c 4194304 /dev/zero > \"$5/root.squashfs\"
+";
+
+#[test]
+fn a_full_disk_fails_a_build_and_leaves_nothing() {
+    const NAME: &str = "a_full_disk_fails_a_build_and_leaves_nothing";
+    if std::env::var_os("VEXP_DEBIAN_MIRROR").is_some() {
+        with_archive(NAME, |world| {
+            world.put("images/common/build.sh", GREEDY.as_bytes());
+            relock(&[tiny()], &world.images(), &world.store, &NoEvents).unwrap();
+            let error = world.build(Locked::Strict).unwrap_err().to_string();
+            for part in ["build image tiny", "No space left on device", "build.log"] {
+                assert!(error.contains(part), "{part}: {error}");
+            }
+            for folder in ["images-v1", "tmp"] {
+                let left = std::fs::read_dir(world.store.root().join(folder)).unwrap();
+                assert_eq!(left.count(), 0, "{folder}");
+            }
+            world.put("images/common/build.sh", BUILD.as_bytes());
+            world.build(Locked::Strict).unwrap();
+        });
+        return;
+    }
+    if !root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = "mount -t tmpfs -o size=2m tmpfs \"$TMPDIR\" && exec \"$@\"";
+    let status = Command::new("unshare")
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            disk,
+            "sh",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env("VEXP_TEST_WORLD", "1")
+        .env("TMPDIR", folder.path())
+        .env(
+            "VEXP_DEBIAN_MIRROR",
+            format!("file:{}/a", folder.path().display()),
+        )
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
 fn a_changed_definition_makes_a_lock_stale_and_a_comment_does_not() {
     with_archive(
         "a_changed_definition_makes_a_lock_stale_and_a_comment_does_not",

@@ -10,18 +10,18 @@
 #[expect(dead_code, reason = "other tests use the rest")]
 mod sshd;
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sshd::Sshd;
-use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use vexp_api::ids::{HostName, Name, RemotePath};
-use vexp_api::shell::{Cmd, Shell, ShellError};
+use vexp_api::shell::{Cmd, Output, Shell, ShellError};
 use vexp_api::site::ConfiguredTarget;
 use vexp_engine::run::ssh::SshShell;
 
@@ -211,19 +211,51 @@ async fn a_host_that_says_nothing_is_given_up() {
     assert!(began.elapsed() < SOON / 2, "{:?}", began.elapsed());
 }
 
-/// Passes connections on to `to` until it is told to reset them all.
-async fn fragile(to: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
+/// What a control path does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    Open,
+    /// Nothing comes through, either way, and nobody says so.
+    Dark,
+    Reset,
+}
+
+/// Passes bytes on while the path is open.
+async fn pass(from: &TcpStream, to: &TcpStream, mut path: watch::Receiver<Path>) {
+    let mut buffer = vec![0; 1 << 16];
+    while from.readable().await.is_ok() {
+        let mut left = match from.try_read(&mut buffer) {
+            Ok(0) => return,
+            Ok(n) => &buffer[..n],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+            Err(_) => return,
+        };
+        path.wait_for(|path| *path == Path::Open).await.unwrap();
+        while !left.is_empty() {
+            to.writable().await.unwrap();
+            match to.try_write(left) {
+                Ok(n) => left = &left[n..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// A way to `to` that can be made dark, open again, and reset.
+async fn fragile(to: SocketAddr) -> (SocketAddr, watch::Sender<Path>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (reset, asked) = watch::channel(false);
+    let (set, path) = watch::channel(Path::Open);
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let mut asked = asked.clone();
+        while let Ok((near, _)) = listener.accept().await {
+            let mut path = path.clone();
             tokio::spawn(async move {
-                let mut far = TcpStream::connect(to).await.unwrap();
+                let far = TcpStream::connect(to).await.unwrap();
                 tokio::select! {
-                    _ = copy_bidirectional(&mut near, &mut far) => {}
-                    _ = asked.wait_for(|reset| *reset) => {
+                    () = pass(&near, &far, path.clone()) => {}
+                    () = pass(&far, &near, path.clone()) => {}
+                    _ = path.wait_for(|path| *path == Path::Reset) => {
                         // Closing with data unsent is a reset (socket(7), SO_LINGER).
                         near.set_zero_linger().unwrap();
                     }
@@ -231,7 +263,7 @@ async fn fragile(to: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
             });
         }
     });
-    (address, reset)
+    (address, set)
 }
 
 #[tokio::test]
@@ -239,13 +271,13 @@ async fn a_reset_control_path_is_a_lost_connection_with_the_command() {
     let Some(sshd) = Sshd::start() else { return };
     sshd.wait_until_up();
     let key = sshd.host_key();
-    let (proxy, reset) = fragile(sshd.socket()).await;
+    let (proxy, path) = fragile(sshd.socket()).await;
     let config = strict(&sshd, &[("rack", &key)]) + &block(&sshd, "rack", proxy, "");
     let shell = connect(&sshd, target(&sshd, "rack", &config))
         .await
         .unwrap();
     let process = shell.start(Cmd::new("sleep").arg("30")).await.unwrap();
-    reset.send(true).unwrap();
+    path.send(Path::Reset).unwrap();
     let error = tokio::time::timeout(SOON, process.wait())
         .await
         .unwrap()
@@ -256,4 +288,59 @@ async fn a_reset_control_path_is_a_lost_connection_with_the_command() {
         }
         other => unreachable!("{other:?}"),
     }
+}
+
+/// A program that runs for a while over a control path, which then goes dark for so long; how it ended.
+async fn in_the_dark(dark: Duration) -> Option<(Duration, Result<Output, ShellError>)> {
+    let sshd = Sshd::start()?;
+    sshd.wait_until_up();
+    let key = sshd.host_key();
+    let (proxy, path) = fragile(sshd.socket()).await;
+    let config = strict(&sshd, &[("rack", &key)]) + &block(&sshd, "rack", proxy, "");
+    let shell = connect(&sshd, target(&sshd, "rack", &config))
+        .await
+        .unwrap();
+    let process = shell
+        .start(Cmd::new("sleep").arg("12").deadline(SOON * 2))
+        .await
+        .unwrap();
+    let began = Instant::now();
+    path.send(Path::Dark).unwrap();
+    let open = tokio::spawn(async move {
+        tokio::time::sleep(dark).await;
+        path.send(Path::Open).unwrap();
+        // Until the end of the test.
+        path.closed().await;
+    });
+    let ended = process.wait().await;
+    open.abort();
+    Some((began.elapsed(), ended))
+}
+
+#[tokio::test]
+async fn a_black_hole_is_a_lost_connection_after_a_while() {
+    let Some((took, ended)) = in_the_dark(SOON * 5).await else {
+        return;
+    };
+    let error = ended.unwrap_err();
+    let what = matches!(&error, ShellError::Lost { command, .. } if command == "sleep 12");
+    assert!(what, "{error:?}");
+    assert!(took < SOON, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_stall_of_half_a_minute_is_a_lost_connection_and_no_output() {
+    let Some((took, ended)) = in_the_dark(Duration::from_secs(30)).await else {
+        return;
+    };
+    assert!(matches!(ended, Err(ShellError::Lost { .. })), "{ended:?}");
+    assert!(took < SOON, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_stall_of_some_seconds_is_nothing() {
+    let Some((_, ended)) = in_the_dark(Duration::from_secs(6)).await else {
+        return;
+    };
+    assert_eq!(ended.unwrap().status, Some(0));
 }

@@ -152,6 +152,33 @@ async fn what_is_past_the_cap_is_dropped_and_said() {
     assert_eq!(output.text(), "end\n");
 }
 
+/// Most memory that this process has had, bytes.
+fn most_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse::<u64>().unwrap() << 10
+}
+
+#[tokio::test]
+async fn output_without_end_takes_bounded_memory() {
+    let Some((_sshd, shell)) = connected().await else {
+        return;
+    };
+    // Until its deadline, as fast as it can: in bytes without a line, and in lines without a byte.
+    for script in ["exec cat /dev/zero", "exec yes ''"] {
+        let before = most_memory();
+        let endless = sh(script).deadline(Duration::from_secs(3));
+        let output = shell.run(endless).await.unwrap();
+        assert!(output.timed_out && output.truncated, "{script}");
+        assert!(output.stdout.len() >= 1 << 20 && output.stdout.len() <= 64 << 20);
+        assert!(output.line_times.len() <= 1 << 20);
+        // The cap, and as much again where a buffer grows.
+        let more = most_memory() - before;
+        assert!(more < 256 << 20, "{script}: {more} bytes");
+    }
+}
+
 #[tokio::test]
 async fn output_that_a_child_holds_open_is_given_up_and_that_is_said() {
     let Some((_sshd, shell)) = connected().await else {

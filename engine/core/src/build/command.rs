@@ -161,7 +161,7 @@ pub(super) fn failed(
         step: step.to_owned(),
         command: shown(command),
         end: format!("ended with {status}"),
-        stderr_tail: tail(log),
+        stderr_tail: [tail(log), full_disk(log)].concat(),
         log: log.to_owned(),
         source: None,
     })
@@ -184,6 +184,21 @@ fn shown(command: &Command) -> String {
         text.push('…');
     }
     text
+}
+
+/// Bytes below which a disk is as good as full: logs are no larger.
+const NO_ROOM: u64 = 1 << 20;
+
+/// Says that the disk of a log is full, if it is: then the program's own words about it are not in the log.
+fn full_disk(log: &Path) -> String {
+    let free = rustix::fs::statvfs(log).map(|disk| disk.f_bavail * disk.f_frsize);
+    match free {
+        Ok(free) if free < NO_ROOM => {
+            let folder = log.parent().unwrap_or(log).display();
+            format!("\nNo space left on device: {free} bytes below {folder}")
+        }
+        _ => String::new(),
+    }
 }
 
 /// The last lines of a file, at most 4 KiB.

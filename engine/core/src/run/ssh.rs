@@ -20,6 +20,8 @@ use super::connection::{self, Connections};
 
 /// Most bytes of standard output that are kept of one command.
 pub const STDOUT_CAP: usize = 64 << 20;
+/// Most lines of standard output whose times are kept: a line may be a single byte, and its time is 16.
+const LINES_CAP: usize = 1 << 20;
 /// Most bytes of standard error that are kept of one command.
 const STDERR_CAP: usize = 64 << 10;
 /// How long the far side's `timeout` waits between SIGTERM and SIGKILL.
@@ -270,7 +272,20 @@ struct Stream {
     truncated: bool,
 }
 
+/// Places of line ends.
+fn newlines(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let all = bytes.iter().enumerate();
+    all.filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at)
+}
+
 impl Stream {
+    /// How many of these bytes are kept: those up to the cap, in bytes and in lines.
+    fn room(&self, bytes: &[u8], cap: usize) -> usize {
+        let room = bytes.len().min(cap.saturating_sub(self.bytes.len()));
+        let lines = LINES_CAP.saturating_sub(self.line_times.len());
+        newlines(&bytes[..room]).nth(lines).unwrap_or(room)
+    }
+
     /// Takes `line` out, where it stands as a line of its own; false if it does not.
     fn cut(&mut self, line: &[u8]) -> bool {
         let places = self.bytes.windows(line.len());
@@ -305,9 +320,9 @@ async fn read(
             }
         };
         let now = Instant::now();
-        let keep = n.min(cap.saturating_sub(stream.bytes.len()));
+        let keep = stream.room(&buffer[..n], cap);
         stream.truncated |= keep < n;
-        let lines = buffer[..keep].iter().filter(|b| **b == b'\n').count();
+        let lines = newlines(&buffer[..keep]).count();
         stream.line_times.extend(std::iter::repeat_n(now, lines));
         stream.bytes.extend_from_slice(&buffer[..keep]);
         look(stream);

@@ -11,7 +11,7 @@ use vexp_api::plan::Trial;
 use vexp_api::plugin::{
     Captured, Context, Flow, Measure, MeasureRequest, Node, PluginError, Raw, Running,
 };
-use vexp_api::record::{Outcome, Part, Window};
+use vexp_api::record::{Artefact, Outcome, Part, Window};
 use vexp_api::registry::Registry;
 use vexp_api::sample::Sample;
 use vexp_api::spec::{MeasureUse, Role};
@@ -233,6 +233,7 @@ fn first_address(node: &Node) -> Result<IpAddr, TrialError> {
 fn look(registry: &Registry, captured: &[Captured]) -> Result<(Window, String), String> {
     let mut traffic: Vec<Sample> = Vec::new();
     for item in captured {
+        ended_early(&item.artefact)?;
         let Some(plugin) = registry.measures().get(item.artefact.tool.as_str()) else {
             continue;
         };
@@ -267,6 +268,23 @@ fn look(registry: &Registry, captured: &[Captured]) -> Result<(Window, String), 
         return Err("the flows have no time in common in which all were measured".to_owned());
     }
     Ok((window, summary(&traffic)))
+}
+
+/// Monitors and load go on until they are stopped, and end with status 0 then. One that ended before,
+/// of itself, may not have seen or loaded all of the window, however good what it left looks.
+fn ended_early(artefact: &Artefact) -> Result<(), String> {
+    if artefact.part == Part::Traffic || artefact.status == Some(0) {
+        return Ok(());
+    }
+    let (file, node) = (&artefact.path, &artefact.node);
+    let how = match artefact.status {
+        Some(status) => format!("with status {status}"),
+        None => "by a signal or its deadline".to_owned(),
+    };
+    let (command, said) = (&artefact.command, artefact.stderr.trim());
+    Err(format!(
+        "{file}: `{command}` on {node} ended early, {how}: {said}"
+    ))
 }
 
 /// The main number of a trial, for people who watch.

@@ -1,6 +1,7 @@
 //! Machines, hypervisors and traffic that pretend, for tests of what a run does when something fails.
 
 mod machines;
+mod monitor;
 mod nodes;
 mod traffic;
 
@@ -11,7 +12,7 @@ use vexp_api::registry::Registry;
 use vexp_api::shell::Connect;
 
 /// A world that pretends: testbed `fake`, hypervisors `linux` and `fakevisor` (which has guests), traffic
-/// `steady`.
+/// `steady`, monitor `glance`.
 #[derive(Clone, Debug, Default)]
 pub struct Pretend {
     /// What is to fail, with its argument after a colon, separated by spaces:
@@ -20,6 +21,7 @@ pub struct Pretend {
     /// - `lost:NODE`: the connection is lost while traffic flows
     /// - `cleanup:GUEST` can't be stopped, `slow-cleanup:SECONDS`
     /// - `slow:MS`: traffic flows so long
+    /// - `early:STATUS`: the monitor ends early
     /// - `say:TEXT`: what the traffic generator prints instead of its values
     pub faults: String,
     /// A file to which is written what was done, a line each.
@@ -38,6 +40,7 @@ impl Pretend {
             .hypervisor(visor(false))
             .hypervisor(visor(true))
             .measure(traffic::Steady(self.clone()))
+            .measure(monitor::Glance(self.clone()))
     }
 
     /// The way to the nodes.

@@ -6,7 +6,7 @@
 //! need, none uses KVM.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use vexp_api::plugin::ImageFiles;
@@ -61,8 +61,8 @@ pub(super) fn probe(emulator: &Emulator, guest: &ImageFiles, lab: &Path) -> Acce
         "id=root,if=none,format=raw,readonly=on,file={}",
         option(&guest.root)
     );
-    let child = emulator
-        .command()
+    let mut command = emulator.command();
+    command
         .args(["-nodefaults", "-no-user-config", "-display", "none"])
         .args(["-no-reboot", "-accel", "kvm", "-cpu", "host", "-m", "512"])
         .args(["-monitor", "none", "-drive", &drive])
@@ -73,19 +73,8 @@ pub(super) fn probe(emulator: &Emulator, guest: &ImageFiles, lab: &Path) -> Acce
         .arg("-kernel")
         .arg(&boot.kernel)
         .arg("-initrd")
-        .arg(&boot.initramfs)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut child) = child else {
-        return Accelerator::tcg("the emulator can't be started");
-    };
-    let booted = watch(&console, || matches!(child.try_wait(), Ok(None)));
-    // It has ended already, or is not needed any more.
-    let _ = child.kill();
-    let _ = child.wait();
-    match booted {
+        .arg(&boot.initramfs);
+    match try_boot(&mut command, &console, DEADLINE) {
         Ok(seconds) => Accelerator {
             name: "kvm".to_owned(),
             why: format!("a probe guest booted under KVM in {seconds:.1} s"),
@@ -94,7 +83,25 @@ pub(super) fn probe(emulator: &Emulator, guest: &ImageFiles, lab: &Path) -> Acce
     }
 }
 
-fn watch(console: &Path, mut runs: impl FnMut() -> bool) -> Result<f64, String> {
+/// Starts a program that is to boot a guest, and ends it when that is known: the seconds that it took.
+fn try_boot(command: &mut Command, console: &Path, deadline: Duration) -> Result<f64, String> {
+    let quiet = || Stdio::null();
+    let child = command.stdin(quiet()).stdout(quiet()).stderr(quiet());
+    let mut child = child
+        .spawn()
+        .map_err(|error| format!("the emulator can't be started: {error}"))?;
+    let booted = watch(console, deadline, || matches!(child.try_wait(), Ok(None)));
+    // It has ended already, or is not needed any more.
+    let _ = child.kill();
+    let _ = child.wait();
+    booted
+}
+
+fn watch(
+    console: &Path,
+    deadline: Duration,
+    mut runs: impl FnMut() -> bool,
+) -> Result<f64, String> {
     let began = Instant::now();
     loop {
         let running = runs();
@@ -105,8 +112,8 @@ fn watch(console: &Path, mut runs: impl FnMut() -> bool) -> Result<f64, String> 
         if !running {
             return Err("a probe guest under it ended early".to_owned());
         }
-        if began.elapsed() > DEADLINE {
-            let limit = DEADLINE.as_secs();
+        if began.elapsed() > deadline {
+            let limit = deadline.as_secs();
             return Err(format!(
                 "a probe guest under it did not boot within {limit} s"
             ));
@@ -124,13 +131,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let console = folder.path().join("probe.log");
         assert_eq!(
-            watch(&console, || false).unwrap_err(),
+            watch(&console, DEADLINE, || false).unwrap_err(),
             "a probe guest under it ended early"
         );
         std::fs::write(&console, "Linux version 6.12\r\n").unwrap();
-        assert!(watch(&console, || false).is_err());
+        assert!(watch(&console, DEADLINE, || false).is_err());
         std::fs::write(&console, format!("{LINE}: nothing was appended\r\n")).unwrap();
         // The line counts even if the guest has ended since.
-        assert!(watch(&console, || false).is_ok());
+        assert!(watch(&console, DEADLINE, || false).is_ok());
+    }
+
+    #[test]
+    fn a_guest_that_hangs_is_given_up_and_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (console, pid) = (folder.path().join("probe.log"), folder.path().join("pid"));
+        // As QEMU does where /dev/kvm opens and its first guest never comes to an instruction.
+        let mut hangs = Command::new("sh");
+        hangs
+            .args(["-c", "echo $$ > \"$0\"; exec sleep 1000"])
+            .arg(&pid);
+        let deadline = Duration::from_secs(1);
+        let began = Instant::now();
+        let why = try_boot(&mut hangs, &console, deadline).unwrap_err();
+        assert_eq!(why, "a probe guest under it did not boot within 1 s");
+        assert!(began.elapsed() < deadline * 20);
+        let pid = std::fs::read_to_string(pid).unwrap();
+        assert!(!Path::new("/proc").join(pid.trim()).exists());
     }
 }

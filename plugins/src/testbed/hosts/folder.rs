@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use vexp_api::plugin::PluginError;
 
 const PREFIX: &str = "vexp-";
+/// For nobody else: keys are in it.
+const MODE: u32 = 0o700;
 /// Locked as long as the folder is used.
 const LOCK: &str = "in-use";
 
@@ -33,7 +35,10 @@ impl PrivateFolder {
 }
 
 fn make(parent: &Path) -> Result<PrivateFolder> {
-    let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+    let folder = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(MODE))
+        .tempdir_in(parent)?;
     // Nobody sees it before it is locked.
     let new = folder.path().join("new");
     let lock = File::create(&new)?;
@@ -68,7 +73,7 @@ fn is_left(entry: &std::fs::DirEntry) -> bool {
         && entry.metadata().is_ok_and(|data| {
             data.is_dir()
                 && data.uid() == rustix::process::geteuid().as_raw()
-                && data.mode() & 0o777 == 0o700
+                && data.mode() & 0o777 == MODE
         });
     let lock = entry.path().join(LOCK);
     ours && lock.symlink_metadata().is_ok_and(|data| data.is_file())
@@ -84,6 +89,7 @@ mod tests {
     fn what_nobody_holds_goes_and_others_files_stay() {
         let parent = tempfile::tempdir().unwrap();
         let used = make(parent.path()).unwrap();
+        assert_eq!(used.path().metadata().unwrap().mode() & 0o777, 0o700);
         // As a process leaves it that was killed.
         let PrivateFolder { folder, _lock } = make(parent.path()).unwrap();
         let dead = folder.keep();

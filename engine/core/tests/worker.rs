@@ -1,0 +1,154 @@
+//! What a worker does when something fails, with machines that pretend.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use vexp_api::event::{Event, EventSink};
+use vexp_engine::run::manifest::Manifest;
+use vexp_engine::run::worker::{self, WorkError};
+use vexp_testkit::Pretend;
+
+fn node(name: &str, role: &str) -> Value {
+    json!({
+        "name": name, "role": role,
+        "ssh": {"keyed": {
+            "address": "198.18.0.1", "port": 22, "user": "root", "identity": "", "known_hosts": "",
+        }},
+        "data": [{"address": "198.18.0.1", "prefix": 24}],
+    })
+}
+
+/// One trial with two guests.
+fn manifest(run: &Path) -> Manifest {
+    let slot = |name: &str| json!({"node": node(name, "guest"), "nics": [], "seed": ""});
+    serde_json::from_value(json!({
+        "format": 1, "grow": null, "run": run, "boot_s": 0.0,
+        "block": {
+            "id": "b", "repetition": 1, "vms": 2, "boot": null,
+            "machine": {
+                "platform": "p", "hardware": "h", "cpus": 1, "memory": "2GiB", "nics": [],
+                "image": null, "guest_image": null, "hypervisor": "fakevisor", "version": "1",
+                "toolstack": null, "scheduler": null, "dom0_weight": null, "nic": null,
+                "guest": {"vcpus": 1, "memory": "64MiB"}, "max_vms": 2, "peers": 2, "options": {},
+            },
+            "trials": [{
+                "id": "e.p.v2.r1", "experiment": "e", "platform": "p", "role": "sender", "vms": 2,
+                "repetition": 1, "boot": 1, "traffic": {"tool": "steady", "options": {"rate": 5}},
+                "load": null, "monitors": [{"tool": "glance"}], "warm_up": "1s", "window": "3s",
+            }],
+        },
+        "site": {
+            "host": node("host", "host"), "host_nics": ["eth1"], "guests": [slot("vm1"), slot("vm2")],
+            "peers": [[node("peer1", "peer"), node("peer2", "peer")]], "scratch": "/tmp", "facts": {},
+        },
+    }))
+    .unwrap()
+}
+
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl EventSink for Notes {
+    fn event(&self, event: &Event) {
+        if let Event::Note { text } = event {
+            self.0.lock().unwrap().push(text.clone());
+        }
+    }
+}
+
+struct Worked {
+    result: Result<(), WorkError>,
+    notes: Vec<String>,
+    journal: String,
+    outcome: Option<String>,
+    why: String,
+}
+
+async fn work(faults: &str) -> Worked {
+    let run = tempfile::tempdir().unwrap();
+    let journal = run.path().join("journal");
+    let world = Pretend {
+        faults: faults.to_owned(),
+        journal: Some(journal.clone()),
+    };
+    let notes = Arc::new(Notes::default());
+    let manifest = manifest(run.path());
+    let events = Arc::clone(&notes) as _;
+    let result = worker::work(&manifest, &world.registry(), world.connect(), events).await;
+    let record = std::fs::read(run.path().join("trials/e.p.v2.r1/trial.json"));
+    let record = record.map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap());
+    let text = |name: &str| record[name].as_str().map(str::to_owned);
+    let notes = notes.0.lock().unwrap().clone();
+    Worked {
+        result,
+        notes,
+        journal: std::fs::read_to_string(journal).unwrap(),
+        outcome: text("outcome"),
+        why: text("reason").or(text("error")).unwrap_or_default(),
+    }
+}
+
+#[tokio::test]
+async fn guests_are_booted_measured_and_stopped_the_last_first() {
+    let worked = work("").await;
+    worked.result.unwrap();
+    assert_eq!(worked.outcome.unwrap(), "measured");
+    assert_eq!(
+        worked.journal,
+        "booted vm1\nbooted vm2\nmeasuring\nstopped vm2\nstopped vm1\n"
+    );
+}
+
+#[tokio::test]
+async fn a_guest_that_never_answers_is_an_error_with_the_end_of_its_console() {
+    let worked = work("silent:vm2").await;
+    let error = worked.result.unwrap_err().to_string();
+    for words in [
+        "boot guest vm2 on host",
+        "did not answer within 150 s",
+        "connection timed out",
+        "last lines of its console:\nVFS: Unable to mount root fs",
+    ] {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    assert_eq!(worked.outcome, None);
+    assert!(worked.journal.contains("stopped vm1"), "{}", worked.journal);
+}
+
+#[tokio::test]
+async fn a_cleanup_step_that_fails_is_said_and_the_rest_still_runs() {
+    let worked = work("cleanup:vm2").await;
+    worked.result.unwrap();
+    assert_eq!(worked.outcome.unwrap(), "measured");
+    assert_eq!(worked.notes.len(), 1, "{:?}", worked.notes);
+    assert!(worked.notes[0].contains("vm2: stop guest vm2 on host"));
+    assert!(
+        worked.journal.ends_with("measuring\nstopped vm1\n"),
+        "{}",
+        worked.journal
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_in_a_trial_fails_it_and_guests_are_stopped() {
+    let worked = work("lost:vm1").await;
+    worked.result.unwrap();
+    assert_eq!(worked.outcome.unwrap(), "failed");
+    assert!(worked.why.contains("steady --client"), "{}", worked.why);
+    assert!(worked.journal.ends_with("stopped vm2\nstopped vm1\n"));
+}
+
+#[tokio::test]
+async fn a_monitor_that_ends_early_makes_its_trial_invalid() {
+    for (status, how) in [("137", "with status 137"), ("signal", "by a signal")] {
+        let worked = work(&format!("early:{status}")).await;
+        worked.result.unwrap();
+        assert_eq!(worked.outcome.unwrap(), "invalid");
+        for words in ["`glance --all` on host ended early", how, "Killed"] {
+            assert!(worked.why.contains(words), "{words}: {}", worked.why);
+        }
+    }
+}
