@@ -5,7 +5,10 @@ use std::path::Path;
 use nickel_lang_core::eval::cache::CacheImpl;
 use nickel_lang_core::program::{Program, ProgramBuilder};
 
+use vexp_api::sample::NodeRole;
+
 use super::registry;
+use crate::testing::{artefact, name, parse};
 
 fn accepts(contract: &str, options: &str) -> bool {
     let text = format!("{options} | (\n{contract}\n)");
@@ -204,6 +207,69 @@ fn commands(folder: &Path, out: &mut Vec<String>) {
                     ),
                 }
             }
+        }
+    }
+}
+
+/// Folders of recordings by the tools that read them.
+const RECORDED: [(&str, &[&str]); 12] = [
+    ("command-netperf-2.7.1", &["command"]),
+    ("command-procps-4.0.4", &["command-monitor"]),
+    ("counters-iproute2-6.15.0", &["counters"]),
+    ("iperf-2.2.1", &["iperf"]),
+    ("iperf3-3.18", &["iperf3"]),
+    ("iputils-20240905", &["ping"]),
+    ("linux-6.12", &["uptime", "counters"]),
+    ("netperf-2.7.1", &["netperf"]),
+    ("sysstat-12.7.5", &["sar", "mpstat", "pidstat"]),
+    ("xentop-4.17.5", &["xentop"]),
+    ("xentop-4.20.4", &["xentop"]),
+    ("xl-4.20.4", &["xentop", "sar"]),
+];
+
+/// Whatever bytes a tool leaves: its parser gives numbers that are some, or an error.
+#[test]
+fn any_bytes_are_read_without_a_panic_and_never_give_wrong_numbers() {
+    use proptest::prelude::*;
+    let registry = registry();
+    let cases = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(40)
+    };
+    let check = |tool: &str, bytes: &[u8]| {
+        for stream in ["client", "server", "stdout"] {
+            let mut artefact = artefact(tool, stream, ("host", NodeRole::Host));
+            artefact.about.insert(name("vm1"), NodeRole::Guest);
+            artefact.warm_up_s = 1.0;
+            let options = serde_json::json!({
+                "argv": ["x"],
+                "extract": [{"regex": "(?<value>[0-9.]+)", "metric": "m", "unit": "1"}],
+            });
+            if tool.starts_with("command") {
+                artefact.options = options.as_object().unwrap().clone();
+            }
+            let Ok(samples) = parse(&*registry.measures()[tool], &artefact, bytes, "") else {
+                continue;
+            };
+            for sample in samples {
+                assert!(
+                    sample.value.is_finite() && sample.t.is_finite(),
+                    "{sample:?}"
+                );
+                assert!(sample.dt >= 0.0, "{sample:?}");
+            }
+        }
+    };
+    proptest!(cases.clone(), |(bytes: Vec<u8>)| {
+        registry.measures().keys().for_each(|tool| check(tool, &bytes));
+    });
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    for (folder, tools) in RECORDED {
+        for entry in std::fs::read_dir(data.join(folder)).unwrap() {
+            let recorded = std::fs::read(entry.unwrap().path()).unwrap();
+            proptest!(cases.clone(), |(bytes in vexp_testkit::hostile::changed(&recorded))| {
+                tools.iter().for_each(|tool| check(tool, &bytes));
+            });
         }
     }
 }

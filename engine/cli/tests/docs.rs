@@ -180,3 +180,45 @@ fn files_that_the_documents_name_are_there() {
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+/// Names of all functions below a folder of sources.
+fn functions(folder: &std::path::Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            functions(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let names = text
+                .split("fn ")
+                .skip(1)
+                .filter_map(|rest| rest.split('(').next());
+            found.extend(names.map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_fault_has_tests_that_are_there() {
+    let text = std::fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    let mut known = BTreeSet::new();
+    for folder in ["engine", "plugins"] {
+        functions(&root().join(folder), &mut known);
+    }
+    let rows: Vec<&str> = (text.lines())
+        .filter(|line| line.starts_with("| ") && !line.ends_with("| test |"))
+        .collect();
+    assert!(rows.len() > 50, "{}", rows.len());
+    for row in rows {
+        let tests = row
+            .trim_end_matches([' ', '|'])
+            .rsplit(" | ")
+            .next()
+            .unwrap();
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{row}");
+        for name in names {
+            assert!(known.contains(name), "there is no test {name}: {row}");
+        }
+    }
+}

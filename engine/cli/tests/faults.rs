@@ -438,6 +438,9 @@ fn gc_removes_what_the_dead_have_left_and_nothing_else() {
     put(killed.join(".tmpRun"));
     let (store, runs, temp) = (world.path("store"), world.path("runs"), world.path("tmp"));
     put(store.join("tmp/s-1/half"));
+    let calibration = store.join("calibrations-v1/unfinished/pretended-1");
+    put(calibration.join(".lock"));
+    put(calibration.join("trials/x/trial.json"));
     for name in [".lock", "study.json", "plan.json"] {
         put(runs.join("pretended-died-early").join(name));
     }
@@ -475,7 +478,7 @@ fn gc_removes_what_the_dead_have_left_and_nothing_else() {
     let paths: Vec<&str> = (removed["removed"].as_array().unwrap().iter())
         .map(|one| one["path"].as_str().unwrap())
         .collect();
-    assert_eq!(paths.len(), 4, "{paths:?}");
+    assert_eq!(paths.len(), 5, "{paths:?}");
     assert!(
         words.contains("in use") && words.contains(running.to_str().unwrap()),
         "{words}"

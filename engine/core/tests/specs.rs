@@ -185,3 +185,25 @@ fn any_file_can_be_loaded_as_a_value() {
     let suite = vexp_engine::load::FieldPath::of(&["suite"]);
     assert_eq!(loaded.spans.value(&suite).unwrap().column, 11);
 }
+
+/// Whatever value a study has: it is checked, and planned, or refused.
+#[test]
+fn changed_studies_are_checked_without_a_panic() {
+    use proptest::prelude::*;
+    let registry = support::registry();
+    let path = folder("../../experiments/paper.ncl");
+    let loaded = support::loader().study(&path, &registry).unwrap();
+    let cases = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(200)
+    };
+    proptest!(cases, |(value in vexp_testkit::hostile::changed_json(&loaded.value))| {
+        let changed = Loaded { value, ..loaded.clone() };
+        if let Ok(checked) = check(&changed, &registry) {
+            for (testbed, effort) in [("emulated", "quick"), ("virtual", "full")] {
+                let name = |text: &str| vexp_api::ids::Name::new(text).unwrap();
+                let _ = vexp_engine::plan::plan(&checked, &name(testbed), &name(effort), None, None);
+            }
+        }
+    });
+}

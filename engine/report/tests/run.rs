@@ -493,3 +493,39 @@ fn identity_is_of_every_sample_and_nothing_else() {
     let text = difference(&expected, &short).unwrap();
     assert!(text.contains("found no such trial"), "{text}");
 }
+
+/// The JSON files of a run.
+const RECORDS: [&str; 5] = [
+    "run.json",
+    "plan.json",
+    "study.json",
+    "blocks/xen-3.1.end-host.r1/block.json",
+    "trials/send-tcp.xen-3.1.v1.r1/trial.json",
+];
+
+/// Whatever stands in a run's records: they are read, and reported on, or refused.
+#[test]
+fn changed_records_are_read_or_refused() {
+    use proptest::prelude::*;
+    use vexp_testkit::hostile::{changed, changed_json};
+    let dir = fresh(1);
+    let cases = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(24)
+    };
+    let check = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        let _ = vexp_report::report(dir.path(), &fixture::registry(), None);
+        std::fs::write(&path, whole).unwrap();
+    };
+    for name in RECORDS {
+        let bytes = std::fs::read(dir.path().join(name)).unwrap();
+        let whole: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        proptest!(cases.clone(), |(bytes in changed(&bytes))| check(name, &bytes));
+        proptest!(cases.clone(), |(value in changed_json(&whole))| {
+            check(name, value.to_string().as_bytes());
+        });
+    }
+}

@@ -1,5 +1,6 @@
 //! Fakes and contexts for tests.
 
+pub mod hostile;
 mod pretend;
 mod shell;
 

@@ -99,6 +99,11 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where calibrations are measured, below a store; a run that is still there has not ended.
+pub(super) fn unfinished(store: &Path) -> PathBuf {
+    store.join(FOLDER).join("unfinished")
+}
+
 /// What a calibration depends on beside its images.
 #[derive(Serialize)]
 struct Key<'a> {
@@ -215,7 +220,7 @@ impl Bench<'_> {
     }
 
     fn measure(&self, plan: &Plan, built: Vec<BuiltImage>, store: &Path) -> Result<Run, Failure> {
-        let place = store.join(FOLDER).join("unfinished");
+        let place = unfinished(store);
         let mut run = Run::new(
             &place,
             self.checked.study(),

@@ -11,6 +11,7 @@ use vexp_engine::run::leftovers;
 use vexp_engine::run::lock::{LockError, RunLock};
 use vexp_engine::store::Store;
 
+use super::calibrate;
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 
@@ -31,6 +32,10 @@ pub(super) fn collect(
     for run in folders(runs) {
         found.extend(in_run(&run, remove)?);
     }
+    // Nobody takes a calibration up again.
+    for run in folders(&calibrate::unfinished(store.root())) {
+        found.extend(whole(&run, remove, || true)?);
+    }
     for testbed in registry.testbeds().values() {
         found.extend(testbed.left_here(remove).or_exit(Exit::Infrastructure)?);
     }
@@ -41,11 +46,14 @@ fn in_use(path: &Path) {
     render::say(&format!("left alone, for it is in use: {}", path.display()));
 }
 
-/// Folders below `runs`, sorted.
+/// Folders below `runs` that a vexp has had, sorted.
 fn folders(runs: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut folders: Vec<_> = folders.map(|entry| entry.path()).collect();
+    let mut folders: Vec<_> = folders
+        .map(|entry| entry.path())
+        .filter(|run| run.join(RunLock::FILE).exists())
+        .collect();
     folders.sort();
     folders
 }
@@ -53,30 +61,43 @@ fn folders(runs: &Path) -> Vec<PathBuf> {
 /// What is left in a run's folder. One that died before it was a run has nothing that anybody measured.
 fn in_run(run: &Path, remove: bool) -> Result<Vec<PathBuf>, Failure> {
     let stillborn = || {
-        let ours = run.join(RunLock::FILE).exists() && run.join("study.json").exists();
-        ours && !run.join("run.json").exists() && !run.join("trials").exists()
+        let there = |name: &str| run.join(name).exists();
+        there("study.json") && !there("run.json") && !there("trials")
     };
     let find = || leftovers::find(run).or_exit(Exit::Infrastructure);
-    if !stillborn() && (!run.join("run.json").exists() || find()?.is_empty()) {
+    if stillborn() {
+        // It may have become a run before it was held.
+        return whole(run, remove, stillborn);
+    }
+    if !run.join("run.json").exists() || find()?.is_empty() {
         return Ok(Vec::new());
     }
-    let lock = match RunLock::take(run) {
-        Ok(lock) => lock,
+    match held(run, remove)? {
+        Some(lock) if remove => leftovers::remove(run, &lock).or_exit(Exit::Infrastructure),
+        Some(_) => find(),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// A run's folder, if nobody has it; what is in use is said, once.
+fn held(run: &Path, remove: bool) -> Result<Option<RunLock>, Failure> {
+    match RunLock::take(run) {
+        Ok(lock) => Ok(Some(lock)),
         Err(LockError::Held { run, .. }) => {
             if !remove {
                 in_use(&run);
             }
-            return Ok(Vec::new());
+            Ok(None)
         }
-        Err(error) => return Err(Failure::of(Exit::Infrastructure, &error)),
-    };
-    // It may have become a run before it was held.
-    if !stillborn() {
-        return match remove {
-            true => leftovers::remove(run, &lock).or_exit(Exit::Infrastructure),
-            false => find(),
-        };
+        Err(error) => Err(Failure::of(Exit::Infrastructure, &error)),
     }
+}
+
+/// All of a run's folder, if nobody has it and it still is a leftover then.
+fn whole(run: &Path, remove: bool, left: impl Fn() -> bool) -> Result<Vec<PathBuf>, Failure> {
+    let Some(_lock) = held(run, remove)?.filter(|_| left()) else {
+        return Ok(Vec::new());
+    };
     if remove {
         std::fs::remove_dir_all(run).or_exit(Exit::Infrastructure)?;
     }

@@ -347,4 +347,39 @@ pub(super) mod tests {
         two.packages[0].digest = Digest::of(b"other");
         assert_ne!(one.digest(), two.digest());
     }
+
+    #[test]
+    fn changed_locks_are_read_or_refused() {
+        use proptest::prelude::*;
+        let path = Path::new("image.lock");
+        let text = lock(vec![package("ab", b"1"), package("cd", b"2")])
+            .to_text()
+            .unwrap();
+        let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let cases = ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(400)
+        };
+        let check = |text: &str| {
+            let Ok(lock) = Lock::parse(text, path) else {
+                return;
+            };
+            for package in lock.packages {
+                // It is appended to the address of an archive, and is a word of a script's line.
+                let file = package.filename.to_string();
+                let plain = |c: char| c.is_ascii_graphic() && !"\"'\\$`;&|".contains(c);
+                assert!(
+                    !file.starts_with(['/', '-']) && !file.contains(".."),
+                    "{file}"
+                );
+                assert!(file.chars().all(plain), "{file}");
+            }
+        };
+        proptest!(cases.clone(), |(bytes in vexp_testkit::hostile::changed(text.as_bytes()))| {
+            check(&String::from_utf8_lossy(&bytes));
+        });
+        proptest!(cases, |(changed in vexp_testkit::hostile::changed_json(&whole))| {
+            check(&changed.to_string());
+        });
+    }
 }

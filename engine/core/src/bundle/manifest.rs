@@ -84,3 +84,46 @@ impl Manifest {
         sizes.fold(0, u64::saturating_add)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_manifests_are_read_or_refused() {
+        use proptest::prelude::*;
+        use vexp_testkit::hostile::{changed, changed_json};
+        let entry = serde_json::json!({"size": 1, "digest": Digest::of(b"x")});
+        let whole = serde_json::json!({
+            "format": FORMAT, "run": "a-run", "vexp": "0.1.0",
+            "files": {"run/run.json": entry, "run/trials/a/trial.json": entry, "export.json": entry},
+        });
+        let manifest: Manifest = serde_json::from_value(whole.clone()).unwrap();
+        let bytes = manifest.bytes().unwrap();
+        assert_eq!(Manifest::parse(&bytes).unwrap(), manifest);
+        let check = |bytes: &[u8]| {
+            let Ok(manifest) = Manifest::parse(bytes) else {
+                return;
+            };
+            for path in manifest.files.keys().map(BundlePath::as_str) {
+                assert!(
+                    !path.starts_with(['/', '-']) && !path.contains(".."),
+                    "{path}"
+                );
+                assert!(path.chars().all(|c| c.is_ascii_graphic()), "{path}");
+            }
+        };
+        let cases = ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(400)
+        };
+        proptest!(cases.clone(), |(bytes in changed(&bytes))| check(&bytes));
+        proptest!(cases, |(value in changed_json(&whole))| {
+            check(format!("{value}\n").as_bytes());
+            // A worker's manifest and an image's are read by the same means.
+            let text = value.to_string();
+            let _ = serde_json::from_str::<crate::run::manifest::Manifest>(&text);
+            let _ = serde_json::from_str::<crate::build::Manifest>(&text);
+        });
+    }
+}

@@ -497,4 +497,41 @@ mod tests {
             .unwrap_err();
         assert!(error.to_string().contains("which is rack1's"), "{error}");
     }
+
+    #[test]
+    fn changed_inventories_are_read_or_refused() {
+        use proptest::prelude::*;
+        let whole = json!({
+            "inventory": {
+                "rack1": {
+                    "role": "host", "ssh": "rack1.lab", "user": "root", "port": 22, "identity": "/k",
+                    "known_hosts": "/known", "jump": ["root@bastion:22"], "control": "10.0.0.1",
+                    "sudo": true, "tools": {"iperf3": "/opt/iperf3"}, "platforms": ["xen"],
+                    "data": [{"nic": "eth1", "address": "198.18.0.1/24"}],
+                },
+                "gen1": {"role": "peer", "data": [{"nic": "eth1", "address": "198.18.0.2/24"}]},
+            },
+            "guests": {"data": ["198.18.0.10"]},
+            "ssh_config": "/home/me/.ssh/config",
+            "allow": [{"what": "clock", "reason": "none of our machines has one"}],
+        });
+        assert!(
+            read(whole.clone()).is_ok(),
+            "{:?}",
+            read(whole.clone()).err()
+        );
+        let cases = ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(400)
+        };
+        proptest!(cases, |(changed in vexp_testkit::hostile::changed_json(&whole))| {
+            if changed.is_object() && let Ok(inventory) = read(changed) {
+                let text = super::super::config::text(&inventory, &[], std::path::Path::new("/f"));
+                let text = text.unwrap();
+                for hostile in ["ProxyCommand", "$(", "`", "\0", "--help"] {
+                    prop_assert!(!text.contains(hostile), "{}", text);
+                }
+            }
+        });
+    }
 }
