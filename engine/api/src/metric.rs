@@ -195,7 +195,7 @@ pub const METRICS: &[Metric] = &[
         "-",
         Unit::CpuPercent,
         Better::Lower,
-        "CPU time of the traffic peers' programs, where they share the machine's processor (virtual time); it is part of C_aggregate",
+        "CPU time of the traffic peers' programs, with the interrupts that came while they ran, where they share the machine's processor (virtual time); it is part of C_aggregate",
         "vexp",
     ),
     whole(

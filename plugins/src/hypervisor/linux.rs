@@ -37,7 +37,7 @@ impl Hypervisor for Linux {
             toolstacks: &[],
             schedulers: &[],
             weighted: &[],
-            monitors: &["sar", "uptime"],
+            monitors: &["sar", "uptime", "peers"],
             host_memory: ByteSize::new(256 << 20),
         }
     }

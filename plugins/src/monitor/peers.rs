@@ -3,7 +3,9 @@
 //!
 //! The lab puts the peers into a control group of their own, whose `usage_usec` is the scheduler's count
 //! of what its threads ran (Linux, Documentation/admin-guide/cgroup-v2.rst, `cpu.stat`), and no count of
-//! ticks. What the kernel does for them in interrupts is nobody's and not in it.
+//! ticks. Interrupts that come while they run are counted with them, whomever they are for: it is a bound
+//! from above of what the programs themselves take. Not on Xen: whether dom0 counts on while another domain
+//! has the processor was not found out.
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
@@ -30,7 +32,7 @@ done"#;
 const CPU_PEERS: MetricInfo = MetricInfo {
     name: "cpu_peers",
     unit: Unit::CpuPercent,
-    about: "processor time of the traffic peers' programs, where they share the machine's processor",
+    about: "processor time of the traffic peers' programs, with the interrupts that came while they ran, where they share the machine's processor",
 };
 
 /// The plugin.
