@@ -94,19 +94,24 @@ fn worker(run: &Child) -> u32 {
 fn a_trial_in_which_the_worker_was_stopped_is_invalid() {
     let world = World::new();
     let mut run = world.run(&["--only", "slow.linux.*"]);
-    run.env("FAKE_FAULTS", "slow:4000").stdout(Stdio::null());
+    run.env("FAKE_FAULTS", "slow:8000").stdout(Stdio::null());
     let mut run = run.stderr(Stdio::null()).spawn().unwrap();
     world.wait_for("measuring", &mut run);
     let worker = worker(&run);
     signal(worker, Signal::STOP);
+    until("it is stopped", || {
+        let stat = std::fs::read_to_string(format!("/proc/{worker}/stat"));
+        stat.unwrap().contains(") T ")
+    });
     std::thread::sleep(Duration::from_millis(2500));
     signal(worker, Signal::CONT);
-    assert_eq!(run.wait().unwrap().code(), Some(4), "nothing was measured");
+    let code = run.wait().unwrap().code();
     let why = why(&world.only_run(), "slow.linux.v0.r1");
     assert!(
         why.contains("was stopped for") && why.contains("SIGSTOP"),
         "{why}"
     );
+    assert_eq!(code, Some(4), "nothing was measured");
 }
 
 #[test]
@@ -519,4 +524,37 @@ fn hostile_command_lines_are_refused_or_taken_literally() {
         assert_eq!(run.code, 2, "{text}: {}", run.err);
     }
     assert!(!flag.exists());
+}
+
+#[test]
+fn a_study_can_not_speak_to_the_terminal() {
+    let world = World::new();
+    let study = std::fs::read_to_string(root().join(STUDY)).unwrap();
+    // A window's title, a cleared screen, and the cursor at home.
+    let hostile = "title = \"\\u{1b}]0;mine\\u{7}\\u{1b}[2J\\u{1b}[H\"";
+    let study = study.replacen("title = \"Linux\"", hostile, 1);
+    let path = world.path("study.ncl");
+    std::fs::write(&path, study).unwrap();
+    let path = path.to_str().unwrap();
+    assert_eq!(said(&mut world.vexp(&["check", path])).code, 0);
+    let runs = world.path("runs");
+    let run = [
+        "run",
+        path,
+        "--testbed",
+        "fake",
+        "--runs",
+        runs.to_str().unwrap(),
+    ];
+    let mut run = world.vexp(&run);
+    let ran = said(run.env("FAKE_FAULTS", "say:\x1b[2J\x1b]0;mine\x07"));
+    assert_eq!(ran.code, 4, "{}", ran.err);
+    for text in [&ran.out, &ran.err] {
+        assert!(!text.contains(['\x1b', '\x07']), "{text:?}");
+    }
+    assert!(
+        ran.err.contains("\\u{1b}[2J"),
+        "it was never said: {}",
+        ran.err
+    );
 }

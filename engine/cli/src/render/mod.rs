@@ -3,6 +3,7 @@
 pub(crate) mod compare;
 mod eta;
 pub(crate) mod findings;
+mod plain;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod table;
@@ -61,11 +62,13 @@ pub(crate) fn wrapped(text: &str, first: &str, rest: &str) -> String {
 
 /// Prints to standard output. A reader that has gone away is no error of ours.
 pub(crate) fn out(text: &str) {
+    let text = plain::plain(text, colour_out());
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Prints a line to standard error.
 pub(crate) fn say(text: &str) {
+    let text = plain::plain(text, colour());
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

@@ -70,7 +70,7 @@ impl Progress {
     /// A line that stays.
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(super::plain::plain(text, self.colour)),
             None => super::say(text),
         }
     }

@@ -82,7 +82,7 @@ impl Measure for Steady {
                     dt: *dt,
                     value: *value,
                 }),
-                _ => Err(wrong(i, "not three numbers")),
+                _ => Err(wrong(i, &format!("not three numbers: {line}"))),
             }
         };
         text.lines().enumerate().map(sample).collect()
