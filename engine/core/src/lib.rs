@@ -8,4 +8,5 @@ pub mod check;
 mod hold;
 pub mod load;
 pub mod plan;
+mod remove;
 pub mod store;

@@ -104,10 +104,12 @@ fn tiny() -> Name {
     Name::new("tiny").unwrap()
 }
 
+/// Is set in a process that [`with_archive`] has started.
+const CHILD: &str = "VEXP_TEST_WORLD";
+
 /// Runs `body` in a process of its own. The mirror is a variable of the
 /// environment, which threads of one process share.
 fn with_archive(test: &str, body: impl FnOnce(&World)) {
-    const CHILD: &str = "VEXP_TEST_WORLD";
     if !root() {
         return;
     }
@@ -122,16 +124,17 @@ fn with_archive(test: &str, body: impl FnOnce(&World)) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let status = Command::new(std::env::current_exe().unwrap())
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let status = in_a_world(&mut child, test, folder.path()).status();
+    assert!(status.unwrap().success());
+}
+
+/// Runs one test of this binary again, as its [`CHILD`], with an archive below a folder.
+fn in_a_world<'c>(command: &'c mut Command, test: &str, folder: &Path) -> &'c mut Command {
+    command
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, "1")
-        .env(
-            "VEXP_DEBIAN_MIRROR",
-            format!("file:{}/a", folder.path().display()),
-        )
-        .status()
-        .unwrap();
-    assert!(status.success());
+        .env("VEXP_DEBIAN_MIRROR", format!("file:{}/a", folder.display()))
 }
 
 #[test]
@@ -309,7 +312,8 @@ fn a_full_disk_fails_a_build_and_leaves_nothing() {
     }
     let folder = tempfile::tempdir().unwrap();
     let disk = "mount -t tmpfs -o size=2m tmpfs \"$TMPDIR\" && exec \"$@\"";
-    let status = Command::new("unshare")
+    let mut child = Command::new("unshare");
+    child
         .args([
             "--mount",
             "--propagation",
@@ -320,16 +324,9 @@ fn a_full_disk_fails_a_build_and_leaves_nothing() {
             "sh",
         ])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", NAME, "--nocapture"])
-        .env("VEXP_TEST_WORLD", "1")
-        .env("TMPDIR", folder.path())
-        .env(
-            "VEXP_DEBIAN_MIRROR",
-            format!("file:{}/a", folder.path().display()),
-        )
-        .status()
-        .unwrap();
-    assert!(status.success());
+        .env("TMPDIR", folder.path());
+    let status = in_a_world(&mut child, NAME, folder.path()).status();
+    assert!(status.unwrap().success());
 }
 
 #[test]
@@ -423,16 +420,9 @@ fn a_killed_build_leaves_no_process() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut vexp = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", NAME, "--nocapture"])
-        .env("VEXP_TEST_WORLD", "1")
-        .env("TMPDIR", folder.path())
-        .env(
-            "VEXP_DEBIAN_MIRROR",
-            format!("file:{}/a", folder.path().display()),
-        )
-        .spawn()
-        .unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.env("TMPDIR", folder.path());
+    let mut vexp = in_a_world(&mut child, NAME, folder.path()).spawn().unwrap();
     let held = loop {
         let found = find(folder.path(), "held");
         if let Some(path) = found.filter(|path| path.metadata().is_ok_and(|m| m.len() > 0)) {

@@ -3,13 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use vexp_api::event::{Event, EventSink};
 use vexp_engine::run::manifest::Manifest;
 use vexp_engine::run::worker::{self, WorkError};
-use vexp_testkit::Pretend;
+use vexp_testkit::{Notes, Pretend};
 
 fn node(name: &str, role: &str) -> Value {
     json!({
@@ -46,17 +45,6 @@ fn manifest(run: &Path) -> Manifest {
         },
     }))
     .unwrap()
-}
-
-#[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
-
-impl EventSink for Notes {
-    fn event(&self, event: &Event) {
-        if let Event::Note { text } = event {
-            self.0.lock().unwrap().push(text.clone());
-        }
-    }
 }
 
 struct Worked {

@@ -25,7 +25,6 @@ use crate::render::progress::Progress;
 
 /// A run's folder.
 pub(super) struct Run {
-    id: Name,
     pub(super) path: PathBuf,
     record: RunRecord,
     _lock: RunLock,
@@ -49,7 +48,7 @@ impl Run {
         let lock = RunLock::take(&path).or_exit(Exit::Infrastructure)?;
         let record = RunRecord {
             format: record::FORMAT,
-            id: id.clone(),
+            id,
             vexp: crate::VERSION.to_owned(),
             main: Some(loaded.main.clone()),
             only: only.map(str::to_owned),
@@ -60,7 +59,6 @@ impl Run {
             deviations: built.iter().filter_map(image_deviation).collect(),
         };
         let run = Self {
-            id,
             path,
             record,
             _lock: lock,
@@ -83,7 +81,7 @@ impl Run {
 
     /// Its name.
     pub(super) fn id(&self) -> &Name {
-        &self.id
+        &self.record.id
     }
 
     /// A run that was cut short. Its plan must be the one that would be run now.
@@ -108,7 +106,6 @@ impl Run {
             ..record
         };
         Ok(Self {
-            id: record.id.clone(),
             path,
             record,
             _lock: lock,
@@ -164,14 +161,14 @@ impl Run {
             .into_iter()
             .map(|image| (image.name, image.files))
             .collect();
-        let costs = self.missing(dispatch::expected(plan, &images, &*testbed, &self.id));
+        let costs = self.missing(dispatch::expected(plan, &images, &*testbed, self.id()));
         let estimate_s: f64 = costs.iter().map(BlockCost::seconds).sum();
         if self.record.estimate_s.is_some() {
             self.record.estimate_s = Some(estimate_s);
             self.write("run.json", &self.record)?;
         }
         progress.event(&Event::RunStarted {
-            run: self.id.clone(),
+            run: self.id().clone(),
             trials: costs.iter().map(|cost| cost.trials.len()).sum(),
             estimate_s,
         });
@@ -181,7 +178,7 @@ impl Run {
             plan,
             images: &images,
             run: &self.path,
-            id: &self.id,
+            id: self.id(),
             testbed,
             executable: crate::executable(),
             events: Arc::clone(progress) as _,

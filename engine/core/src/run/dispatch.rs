@@ -2,32 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::watch;
 use vexp_api::event::{Event, EventSink};
-use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::plan::{Block, Plan};
-use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, PluginError, Testbed};
+use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, Testbed};
 use vexp_api::record::{Outcome, TrialRecord};
-use vexp_api::shell::tail;
 use vexp_api::site::Site;
 use vexp_api::spec::Options;
 
 use crate::plan::estimate::{self, BlockCost};
 
+use super::attempts::set_failed_aside;
 use super::files::{self, FileError};
 use super::log::{Log, LogError};
-use super::manifest::{self, Manifest};
 use super::ssh::chain;
-use super::worker;
-
-/// How often a block's failed trials are tried.
-const ATTEMPTS: u32 = 2;
+use super::{spawn, worker};
 
 /// Why a run could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +65,14 @@ pub struct RunRequest<'a> {
     pub events: Arc<dyn EventSink>,
     /// Becomes true when the user asks to stop.
     pub cancel: watch::Receiver<bool>,
+}
+
+impl RunRequest<'_> {
+    /// What the testbed is asked for by a block.
+    fn machine(&self, block: &Block) -> Result<MachineRequest, BlockError> {
+        let options = &self.plan.testbed_options;
+        machine(block, self.images, &*self.testbed, options, self.id)
+    }
 }
 
 /// How a run ended.
@@ -161,73 +162,16 @@ async fn run_to_the_end(
     }
 }
 
-/// Moves the records of trials that failed, and may be tried again, to `failed/ATTEMPT/`, where they are
-/// kept with what is known of their machine. How often a trial was tried is seen there, so that a run
-/// that is resumed goes on in the middle. Says whether there were any.
-fn set_failed_aside(run: &Path, block: &Block) -> Result<bool, FileError> {
-    let mut any = false;
-    for trial in &block.trials {
-        let path = files::trial_record(run, &trial.id);
-        let Some(attempt) = next_attempt(run, &trial.id) else {
-            continue;
-        };
-        if !path.exists() {
-            continue;
-        }
-        let record: TrialRecord = files::read_json(&path)?;
-        if matches!(record.outcome, Outcome::Failed { .. }) {
-            if !any {
-                keep_machine(run, block, attempt)?;
-            }
-            let folder = failed(run, attempt);
-            files::create_dir(&folder)?;
-            let from = files::trial_dir(run, &trial.id);
-            files::rename(&from, &folder.join(trial.id.as_str()))?;
-            any = true;
-        }
-    }
-    Ok(any)
-}
-
-/// Which attempt it is whose failure would be set aside now; `None` after the last but one.
-fn next_attempt(run: &Path, trial: &Name) -> Option<u32> {
-    (1..ATTEMPTS).find(|attempt| !failed(run, *attempt).join(trial.as_str()).exists())
-}
-
-fn failed(run: &Path, attempt: u32) -> PathBuf {
-    run.join("failed").join(attempt.to_string())
-}
-
-/// Keeps what is known of a machine on which trials have failed: the next one writes in its place.
-fn keep_machine(run: &Path, block: &Block, attempt: u32) -> Result<(), FileError> {
-    let from = files::block_dir(run, &block.id);
-    let to = failed(run, attempt).join("blocks").join(block.id.as_str());
-    files::create_dir(&to)?;
-    for name in ["block.json", "console.log", "qemu.log"] {
-        // It may have died before it left anything.
-        if from.join(name).exists() {
-            files::copy(&from.join(name), &to.join(name))?;
-        }
-    }
-    Ok(())
-}
-
 /// Sees to it that the next try boots its machine: a snapshot may have the fault in it.
 fn forget_machine(request: &RunRequest<'_>, block: &Block) {
-    let options = &request.plan.testbed_options;
     // If it can't be named, the next try says so.
-    if let Ok(machine) = machine(
-        block,
-        request.images,
-        &*request.testbed,
-        options,
-        request.id,
-    ) {
+    if let Ok(machine) = request.machine(block) {
         request.testbed.forget(&machine);
     }
 }
 
-type BlockError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a block could not be run to its end: its own failure, or a [`RunError`] that ends the run.
+pub(super) type BlockError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn run_block(
     request: &RunRequest<'_>,
@@ -240,14 +184,7 @@ async fn run_block(
     });
     let folder = files::block_dir(request.run, &block.id);
     files::create_dir(&folder).map_err(RunError::from)?;
-    let options = &request.plan.testbed_options;
-    let machine = machine(
-        block,
-        request.images,
-        &*request.testbed,
-        options,
-        request.id,
-    )?;
+    let machine = request.machine(block)?;
     let cx = Context {
         events: Arc::clone(events),
         logs: folder.clone(),
@@ -324,19 +261,19 @@ pub fn expected(
 }
 
 /// A block on its machine.
-struct Work<'a> {
-    request: &'a RunRequest<'a>,
-    block: &'a Block,
-    lease: Box<dyn Lease>,
+pub(super) struct Work<'a> {
+    pub(super) request: &'a RunRequest<'a>,
+    pub(super) block: &'a Block,
+    pub(super) lease: Box<dyn Lease>,
     /// Guests that run on it.
     running: u32,
     /// Whether it was kept, or could have been: its next worker treats it as one that was restored, so
     /// that it makes no difference which of them it is.
     kept: bool,
     /// Seconds from the acquisition to a host that answered.
-    boot_s: f64,
-    folder: &'a Path,
-    events: &'a Arc<dyn EventSink>,
+    pub(super) boot_s: f64,
+    pub(super) folder: &'a Path,
+    pub(super) events: &'a Arc<dyn EventSink>,
 }
 
 impl Work<'_> {
@@ -378,7 +315,7 @@ impl Work<'_> {
             restored: self.kept || self.lease.site().restored,
             ..self.lease.site().clone()
         };
-        run_worker(self, site, grow).await
+        spawn::run(self, site, grow).await
     }
 }
 
@@ -392,78 +329,6 @@ fn steps(plan: &Plan, block: &Block, have: Option<u32>) -> BTreeSet<u32> {
     counts
         .filter(|vms| *vms <= block.vms && have.is_none_or(|have| *vms > have))
         .collect()
-}
-
-async fn run_worker(work: &Work<'_>, site: Site, grow: Option<u32>) -> Result<(), BlockError> {
-    let Work {
-        request,
-        block,
-        lease,
-        folder,
-        events,
-        ..
-    } = work;
-    let manifest = Manifest {
-        format: manifest::FORMAT,
-        block: (*block).clone(),
-        grow,
-        site,
-        run: request.run.to_owned(),
-        boot_s: work.boot_s,
-    };
-    let path = folder.join("manifest.json");
-    files::write_json(&path, &manifest).map_err(RunError::from)?;
-    let argv = [
-        request.executable.display().to_string(),
-        "worker".to_owned(),
-        path.display().to_string(),
-    ];
-    let mut command = tokio::process::Command::from(lease.enter(&argv));
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let step = || format!("worker for block {}", block.id);
-    let failed = |message: String| PluginError::new(step(), "controller", message);
-    let mut child = command
-        .spawn()
-        .map_err(|e| failed(format!("cannot start it: {e}")))?;
-    // While this is open, the worker lives: it ends when we do, however that comes.
-    let lifeline = child.stdin.take();
-    let stderr = child.stderr.take();
-    let complaints = tokio::spawn(async move {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = stderr {
-            // What could be read before an error is what there is to show.
-            let _ = tokio::io::AsyncReadExt::read_to_end(&mut pipe, &mut bytes).await;
-        }
-        bytes
-    });
-    if let Some(stdout) = child.stdout.take() {
-        let mut lines = BufReader::new(stdout).lines();
-        while let Some(line) = lines.next_line().await? {
-            let event: Event = serde_json::from_str(&line)
-                .map_err(|e| failed(format!("it said something that is no event: {e}: {line}")))?;
-            events.event(&event);
-        }
-    }
-    let status = child.wait().await?;
-    drop(lifeline);
-    if status.success() {
-        return Ok(());
-    }
-    let said = tail(&complaints.await.unwrap_or_default(), 4000);
-    if status.code() == Some(Exit::NotWritten as i32) {
-        let block = block.id.clone();
-        return Err(RunError::NotWritten { block, said }.into());
-    }
-    let error = failed(if said.is_empty() {
-        format!("it ended with {status}")
-    } else {
-        said
-    });
-    Err(error.log(folder.join("console.log")).into())
 }
 
 /// Counts trials by their records.
@@ -494,7 +359,7 @@ pub fn now_rfc3339() -> String {
 mod tests {
     use super::*;
     use vexp_api::digest::Digest;
-    use vexp_api::plugin::Plugin;
+    use vexp_api::plugin::{Plugin, PluginError};
     use vexp_api::record;
 
     fn put(run: &Path, trial: &Name, outcome: Outcome) {

@@ -19,7 +19,7 @@ pub fn find(run: &Path) -> Result<Vec<PathBuf>, FileError> {
     // In the run's own folder a report may be being made just now: its folders are not looked at.
     for (path, folder) in entries(run)? {
         let incoming = folder && path.ends_with(INCOMING);
-        if incoming || (!folder && is_partial(&path)) {
+        if incoming || (!folder && is_half_written(&path)) {
             found.push(path);
         }
     }
@@ -33,11 +33,7 @@ pub fn find(run: &Path) -> Result<Vec<PathBuf>, FileError> {
 pub fn remove(run: &Path, _lock: &RunLock) -> Result<Vec<PathBuf>, FileError> {
     let found = find(run)?;
     for path in &found {
-        let removed = match path.symlink_metadata() {
-            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(path),
-            _ => std::fs::remove_file(path),
-        };
-        removed.map_err(files::io("remove", path))?;
+        crate::remove::remove(path).map_err(files::io("remove", path))?;
     }
     Ok(found)
 }
@@ -45,7 +41,7 @@ pub fn remove(run: &Path, _lock: &RunLock) -> Result<Vec<PathBuf>, FileError> {
 /// Finds what is half-written below a folder. Links are not followed.
 fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), FileError> {
     for (path, is_folder) in entries(folder)? {
-        if is_partial(&path) {
+        if is_half_written(&path) {
             found.push(path);
         } else if is_folder && depth > 1 {
             collect(&path, depth - 1, found)?;
@@ -54,9 +50,14 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
     Ok(())
 }
 
-fn is_partial(path: &Path) -> bool {
+fn is_half_written(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| PARTIAL.iter().any(|start| name.starts_with(start)))
+    name.is_some_and(is_partial)
+}
+
+/// Whether a file or folder of this name is renamed when it is whole.
+pub fn is_partial(name: &str) -> bool {
+    PARTIAL.iter().any(|start| name.starts_with(start))
 }
 
 /// What is in a folder, and whether it is a folder; nothing where there is none.

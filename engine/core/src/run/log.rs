@@ -192,17 +192,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use vexp_api::event::NoEvents;
-
-    #[derive(Default)]
-    struct Notes(Mutex<Vec<String>>);
-
-    impl EventSink for Notes {
-        fn event(&self, event: &Event) {
-            if let Event::Note { text } = event {
-                self.0.lock().unwrap().push(text.clone());
-            }
-        }
-    }
+    use vexp_testkit::Notes;
 
     fn note(text: &str) -> Event {
         Event::Note {

@@ -3,6 +3,7 @@
 //! [`dispatch`] takes machines from a testbed and starts one worker for each block; [`worker`]
 //! stands inside the machines' network and runs the block's trials through the plugins.
 
+mod attempts;
 mod bench;
 mod connection;
 pub mod dispatch;
@@ -16,6 +17,7 @@ pub mod manifest;
 mod pause;
 mod restored;
 mod route;
+mod spawn;
 pub mod ssh;
 mod together;
 mod trial;

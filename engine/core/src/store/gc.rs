@@ -9,6 +9,7 @@ use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
 
 use super::{Bucket, Store, StoreError, StoreLock};
+use crate::remove::remove;
 
 /// Folder of [`Registered`] runs.
 const RUNS: &str = "runs-v1";
@@ -120,12 +121,7 @@ impl Store {
                 .join("tmp")
                 .join(going.path.file_name().unwrap_or_default());
             std::fs::rename(&going.path, &away).map_err(StoreError::io("remove", &going.path))?;
-            let removed = if away.is_dir() {
-                std::fs::remove_dir_all(&away)
-            } else {
-                std::fs::remove_file(&away)
-            };
-            removed.map_err(StoreError::io("remove", &away))?;
+            remove(&away).map_err(StoreError::io("remove", &away))?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use vexp_api::event::{Event, EventSink};
 
 use super::{Store, StoreError};
 use crate::hold::{Hold, hold};
+use crate::remove::remove;
 
 /// The exclusive right to add to a store. Given back when it is dropped, or when the process ends
 /// in whatever way.
@@ -70,11 +71,7 @@ impl Store {
     /// Removes everything in `tmp/`; only called by the holder of the lock.
     fn collect(&self) -> Result<(), StoreError> {
         for path in self.half_made()? {
-            let removed = match path.symlink_metadata() {
-                Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(&path),
-                _ => std::fs::remove_file(&path),
-            };
-            removed.map_err(StoreError::io("remove", &path))?;
+            remove(&path).map_err(StoreError::io("remove", &path))?;
         }
         Ok(())
     }
@@ -85,19 +82,8 @@ mod tests {
     use super::*;
     use std::io::Read as _;
     use std::process::{Command, Stdio};
-    use std::sync::Mutex;
     use vexp_api::event::NoEvents;
-
-    #[derive(Default)]
-    struct Notes(Mutex<Vec<String>>);
-
-    impl EventSink for Notes {
-        fn event(&self, event: &Event) {
-            if let Event::Note { text } = event {
-                self.0.lock().unwrap().push(text.clone());
-            }
-        }
-    }
+    use vexp_testkit::Notes;
 
     #[test]
     fn waits_for_another_process_and_says_so_once() {

@@ -181,7 +181,9 @@ impl Shelf {
     /// Removes the machine with any number of guests up to `most`, unless somebody uses it.
     pub(super) fn forget(&self, origin: &Origin, most: u32) {
         // What can't be removed now goes when it is the oldest.
-        let Ok(_lock) = self.lock() else { return };
+        let Ok(_lock) = lock(&self.folder) else {
+            return;
+        };
         for key in (0..=most).filter_map(|running| origin.key(running).ok()) {
             let _ = remove_unused(&self.folder.join(key.hex()));
         }
@@ -197,7 +199,7 @@ impl Shelf {
     ) -> Result<(), LabError> {
         const STEP: &str = "keep the machine";
         let io = || LabError::io(STEP);
-        let _lock = self.lock().map_err(io())?;
+        let _lock = lock(&self.folder).map_err(io())?;
         let folder = self.folder.join(origin.key(running)?.hex());
         if open::<T>(folder.clone(), running).is_some() {
             return Ok(());
@@ -231,28 +233,13 @@ impl Shelf {
         self.tidy(&folder).map_err(io())
     }
 
-    fn lock(&self) -> std::io::Result<File> {
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.folder.join("lock"))?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
-    }
-
     /// Removes what was not used for longest until no more than [`MOST`] is left; never `newest`
     /// and never what is being restored.
     fn tidy(&self, newest: &Path) -> std::io::Result<()> {
         let mut all: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-        for entry in std::fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            let Ok(used) = path.join("snapshot.json").metadata() else {
-                continue;
-            };
-            // Blocks, since holes take no place.
-            let bytes = path.join("ram").metadata()?.blocks() * 512;
-            all.push((used.modified()?, bytes, path));
+        for (used, path) in all_kept(&self.folder)? {
+            let bytes = on_disk(&path)?;
+            all.push((used, bytes, path));
         }
         all.sort();
         let mut bytes: u64 = all.iter().map(|(_, bytes, _)| bytes).sum();
@@ -268,25 +255,46 @@ impl Shelf {
     }
 }
 
+/// Waits for the right to add and remove kept machines.
+fn lock(folder: &Path) -> std::io::Result<File> {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(folder.join("lock"))?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+/// Folders of all kept machines below `folder`, with the time of their last use.
+fn all_kept(folder: &Path) -> std::io::Result<Vec<(SystemTime, PathBuf)>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        // What has none is no kept machine, or is being saved.
+        if let Ok(used) = path.join("snapshot.json").metadata() {
+            all.push((used.modified()?, path));
+        }
+    }
+    Ok(all)
+}
+
+/// Bytes of a kept machine: its blocks, since holes take no place.
+fn on_disk(machine: &Path) -> std::io::Result<u64> {
+    Ok(machine.join("ram").metadata()?.blocks() * 512)
+}
+
 /// Folders of the kept machines below `folder` that were not used since a moment, with their bytes
 /// on disk.
 pub fn unused(folder: &Path, since: SystemTime) -> std::io::Result<Vec<(PathBuf, u64)>> {
-    let entries = match std::fs::read_dir(folder) {
+    let kept = match all_kept(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+        kept => kept?,
     };
     let mut found = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        // What has none is no kept machine, or is being saved.
-        let Ok(used) = path.join("snapshot.json").metadata() else {
-            continue;
-        };
-        if used.modified()? < since {
-            let bytes = path
-                .join("ram")
-                .metadata()
-                .map_or(0, |ram| ram.blocks() * 512);
+    for (used, path) in kept {
+        if used < since {
+            let bytes = on_disk(&path).unwrap_or(0);
             found.push((path, bytes));
         }
     }
@@ -296,11 +304,7 @@ pub fn unused(folder: &Path, since: SystemTime) -> std::io::Result<Vec<(PathBuf,
 
 /// Removes kept machines, but none that is being restored.
 pub fn discard(folder: &Path, machines: &[PathBuf]) -> std::io::Result<()> {
-    let shelf = Shelf {
-        folder: folder.to_owned(),
-        most: MOST,
-    };
-    let _lock = shelf.lock()?;
+    let _lock = lock(folder)?;
     for path in machines {
         remove_unused(path)?;
     }

@@ -29,21 +29,20 @@ pub(super) type Finding = (&'static str, String);
 pub(super) fn main(run: &Run) -> Result<PathBuf, Failure> {
     let folder = run.dir.join("source");
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(&folder).or_exit(Exit::Usage)? {
-        names.extend(entry.or_exit(Exit::Usage)?.file_name().into_string());
+    match &run.record.main {
+        Some(main) if folder.join(main).is_file() => names.push(main.clone()),
+        Some(_) => {}
+        None => {
+            for entry in std::fs::read_dir(&folder).or_exit(Exit::Usage)? {
+                names.extend(entry.or_exit(Exit::Usage)?.file_name().into_string());
+            }
+        }
     }
-    let recorded = run.record.main.iter().map(String::as_str);
-    let all = recorded.filter(|main| folder.join(main).is_file());
-    let all: Vec<&str> = match run.record.main {
-        Some(_) => all.collect(),
-        None => names.iter().map(String::as_str).collect(),
-    };
-    main_file(&run.record, all)
-        .map(|main| folder.join(main))
-        .ok_or_else(|| {
-            let message = format!("{} does not say which file is the study", folder.display());
-            Failure::new(Exit::Usage, message)
-        })
+    let main = main_file(&run.record, names.iter().map(String::as_str));
+    main.map(|main| folder.join(main)).ok_or_else(|| {
+        let message = format!("{} does not say which file is the study", folder.display());
+        Failure::new(Exit::Usage, message)
+    })
 }
 
 /// Everything that does not follow.

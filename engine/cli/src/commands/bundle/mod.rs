@@ -20,6 +20,8 @@ use vexp_api::registry::Registry;
 use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::bundle::{BundleError, BundlePath, Contents, Source};
 use vexp_engine::run::files;
+use vexp_engine::run::leftovers::is_partial;
+use vexp_engine::run::lock::RunLock;
 use vexp_engine::store::{Bucket, Store};
 use vexp_report::bundle::{About, Image};
 use vexp_report::derived::{Derived, derive};
@@ -49,8 +51,6 @@ struct Options {
 const FORMAT: u32 = 1;
 /// Its name, and those of the folders beside it.
 const OPTIONS: &str = "export.json";
-/// Names in a run's folder that are not of the run: half-written, or held while it is run.
-const PARTIAL: [&str; 3] = [".tmp", ".writing-", ".lock"];
 const RUN: &str = "run";
 const TEMPLATES: &str = "templates";
 const IMAGES: &str = "images";
@@ -116,17 +116,15 @@ impl Ingredients<'_> {
         Ok(Made { contents, derived })
     }
 
-    /// The run as it is, but for what follows from it, what a crash left half written, and the mark
-    /// that `vexp gc` is to keep it.
+    /// The run as it is, but for what follows from it, what a crash left half written, what is held
+    /// while it is run, and the mark that `vexp gc` is to keep it.
     fn copy_run(&self, contents: &mut Contents) -> Result<(), Failure> {
         let wanted = |path: &str| {
             let derived = ["frames", "report"].contains(&path);
             let mark = path == "keep";
-            let partial = path
-                .rsplit('/')
-                .next()
-                .is_some_and(|name| PARTIAL.iter().any(|start| name.starts_with(start)));
-            !(derived || mark || partial)
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let passing = is_partial(name) || name.starts_with(RunLock::FILE);
+            !(derived || mark || passing)
         };
         copy_tree(self.run, RUN, contents, &wanted)
     }
