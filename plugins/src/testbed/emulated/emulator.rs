@@ -50,6 +50,11 @@ impl Emulator {
         })
     }
 
+    /// Its root.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A command that is it, once arguments are added. It goes before the traffic peers, which run on
     /// the same processors: a machine that is starved by them would look like one that is slow.
     pub(super) fn command(&self) -> Command {

@@ -99,10 +99,12 @@ pub(in super::super) fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabE
         Some(shelf) => shelf.find::<Site>(&origin, request.vms)?,
         None => None,
     };
+    let with_image = program.with_libraries_of(emulator.root());
     let inside = InsideRequest {
         machine: machine.clone(),
-        facts: facts(machine, request),
+        facts: facts(machine, request, with_image.is_some()),
     };
+    let program = with_image.unwrap_or(program);
     // One that is restored has it in its memory.
     let archive = match &kept {
         Some(_) => Vec::new(),
@@ -173,9 +175,15 @@ fn await_stop(start: &Start<'_>, mut qmp: Qmp, qemu: &mut Child) -> Result<Site,
 }
 
 /// What was used. Nothing in it may differ between two computers: the machine knows it.
-fn facts(machine: &Machine, request: &LabRequest) -> BTreeMap<String, String> {
+fn facts(machine: &Machine, request: &LabRequest, portable: bool) -> BTreeMap<String, String> {
+    let libraries = match portable {
+        true => "the emulator's image",
+        // The program was built for newer ones.
+        false => "this computer's: other libraries may give other numbers",
+    };
     [
         ("emulator_image", request.emulator.digest.to_string()),
+        ("worker_libraries", libraries.to_owned()),
         ("accelerator", "tcg".to_owned()),
         (
             "clock",

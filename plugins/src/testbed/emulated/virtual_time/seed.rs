@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use vexp_api::digest::Digest;
 
@@ -13,6 +14,8 @@ use super::inside::InsideRequest;
 const WORKER: &str = "worker";
 /// Name of the dynamic loader in the seed, where the program needs one.
 const LOADER: &str = "ld.so";
+/// Where an image of Debian for this architecture has its libraries, its loader too.
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// Where the seed lies in a machine that is up.
 pub(super) const SEED: &str = "/run/vexp";
 
@@ -25,8 +28,8 @@ fn script(verb: &str) -> String {
     )
 }
 
-/// The program that runs workers, as the machine starts it: by its own loader, since it was built for
-/// this computer's libraries and not for those of the machine's image.
+/// The program that runs workers, as the machine starts it: by a loader of its own, since it was not built
+/// for the libraries of the machine's image.
 pub(super) fn worker_command() -> (String, Vec<String>) {
     let at = |name: &str| format!("{SEED}/{name}");
     let args = ["--library-path".to_owned(), SEED.to_owned(), at(WORKER)];
@@ -63,6 +66,34 @@ impl Program {
             return Err(Error::new(ErrorKind::Unsupported, what));
         }
         Ok(Self { files })
+    }
+
+    /// The same with the libraries of an image: those of this computer are another machine on another
+    /// computer. `None` if the program does not run with them, as one does not that was built for a newer
+    /// C library.
+    pub(super) fn with_libraries_of(&self, root: &Path) -> Option<Self> {
+        let folder = root.join(LIBRARIES);
+        let there = |(name, path): &(String, PathBuf)| {
+            if name == WORKER {
+                return Some((name.clone(), path.clone()));
+            }
+            let path = folder.join(path.file_name()?);
+            path.is_file().then(|| (name.clone(), path))
+        };
+        // One that isn't there may be none that the program needs: users can preload others (ld.so(8)).
+        let files: Vec<_> = self.files.iter().filter_map(there).collect();
+        let file = |wanted: &str| {
+            let found = files.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, path)| path)
+        };
+        let mut command = Command::new(file(LOADER)?);
+        command
+            .arg("--library-path")
+            .arg(&folder)
+            .arg(file(WORKER)?);
+        command.arg("--version").env_clear().stdin(Stdio::null());
+        let ran = command.output().ok()?;
+        ran.status.success().then_some(Self { files })
     }
 
     /// The digest of its files.
@@ -129,6 +160,29 @@ mod tests {
         let names = ["ld-linux-x86-64.so.2", "libc.so.6"];
         let folder = Path::new("/usr/lib/x86_64-linux-gnu");
         assert_eq!(found, names.map(|name| folder.join(name)));
+    }
+
+    #[test]
+    fn libraries_are_an_images_where_the_program_runs_with_them() {
+        let own = Program::own(Path::new("/bin/true")).unwrap();
+        let image = tempfile::tempdir().unwrap();
+        let folder = image.path().join(LIBRARIES);
+        std::fs::create_dir_all(&folder).unwrap();
+        assert!(own.with_libraries_of(image.path()).is_none());
+        for (name, path) in &own.files {
+            if name != WORKER {
+                let to = folder.join(path.file_name().unwrap());
+                std::fs::copy(path, to).unwrap();
+            }
+        }
+        let theirs = own.with_libraries_of(image.path()).unwrap();
+        assert_eq!(theirs.files.len(), own.files.len());
+        for (name, path) in &theirs.files {
+            assert_eq!(path.starts_with(&folder), name != WORKER, "{name}");
+        }
+        // A library that the program needs is not one.
+        std::fs::write(folder.join("libc.so.6"), "no library").unwrap();
+        assert!(own.with_libraries_of(image.path()).is_none());
     }
 
     #[test]
