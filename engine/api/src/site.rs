@@ -167,6 +167,10 @@ pub struct Site {
     /// Whether the machine and its guests end with the lease: then nobody needs to stop them.
     #[serde(default)]
     pub disposable: bool,
+    /// The process that is the machine, as the worker sees it: where that is stopped, so is the machine.
+    /// `None` for a machine that is no process, or whose time does not pass meanwhile.
+    #[serde(default)]
+    pub emulator: Option<u32>,
     /// Interfaces of the testbed's links by what they are, as the worker sees them: what it can
     /// look at between the machine and its peers. Empty where it can't.
     #[serde(default)]

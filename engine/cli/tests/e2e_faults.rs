@@ -175,6 +175,32 @@ fn killed_runs_and_machines_cost_what_was_being_measured_and_no_more() {
     assert!(error.contains("on host"), "{error}");
 }
 
+#[test]
+#[ignore = "boots a machine: needs root, and a minute"]
+fn a_trial_in_which_the_machine_stood_still_is_invalid() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = start(folder.path(), "*.linux.*");
+    wait_for(folder.path(), "trial_measuring", 0);
+    let pid = Pid::from_raw(emulator(&run).cast_signed()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    kill_process(pid, Signal::CONT).unwrap();
+    let output = run.wait_with_output().unwrap();
+    let trials = run_in(folder.path()).unwrap().join("trials");
+    let records = std::fs::read_dir(trials).unwrap().flatten();
+    let records = records.map(|trial| json(&trial.path().join("trial.json")));
+    let (measured, others): (Vec<Value>, Vec<Value>) =
+        records.partition(|record| record["outcome"] == "measured");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((measured.len(), others.len()), (1, 1), "{said}");
+    assert_eq!(others[0]["outcome"], "invalid", "{said}");
+    let why = others[0]["reason"].as_str().unwrap();
+    assert!(
+        why.contains("the machine's emulator was stopped for"),
+        "{why}"
+    );
+}
+
 /// A shell in a guest of a run's lab, which does something when it is told to.
 struct InGuest(Child);
 

@@ -192,6 +192,7 @@ impl<'a> Bench<'a> {
             peers: &self.peers,
             switch: self.switch.as_ref(),
             link_rate: slowest(&self.manifest.block.machine),
+            emulator: self.manifest.site.emulator,
         }
     }
 

@@ -137,6 +137,7 @@ mod tests {
             peers: &[nodes[..2].to_vec(), nodes[2..].to_vec()],
             switch: None,
             link_rate: BitRate::new(1),
+            emulator: None,
         };
         set_up(&bench).await.unwrap();
         let peers = peers.iter().map(|(shell, _)| shell);

@@ -28,6 +28,8 @@ pub(super) struct Bench<'a> {
     pub(super) peers: &'a [Vec<Node>],
     pub(super) switch: Option<&'a Node>,
     pub(super) link_rate: BitRate,
+    /// The process that is the machine, where it is emulated.
+    pub(super) emulator: Option<u32>,
 }
 
 /// How much longer load runs than the traffic that is measured and that starts after it.
@@ -73,14 +75,14 @@ pub(super) async fn run(
     cx: &Context,
 ) -> Seen {
     let mut captured = Vec::new();
-    let watch = Watch::start();
+    let watch = Watch::start(bench.emulator);
     let outcome = match measure(trial, bench, registry, epoch, cx, &mut captured).await {
         Ok(()) => Outcome::Measured,
         Err(error) => Outcome::Failed {
             error: chain(&error),
         },
     };
-    let stopped = watch.end();
+    let pauses = watch.end();
     let mut seen = Seen {
         captured,
         ..Seen::nothing(outcome)
@@ -94,12 +96,7 @@ pub(super) async fn run(
             Err(reason) => seen.outcome = Outcome::Invalid { reason },
         }
     }
-    if let (Some(time), Outcome::Measured) = (stopped, &seen.outcome) {
-        let seconds = time.as_secs_f64();
-        let reason = format!(
-            "vexp's worker was stopped for {seconds:.1} s during the trial (SIGSTOP, Ctrl-Z or a \
-             suspended computer), so that what it saw then has no time"
-        );
+    if let (Some(reason), Outcome::Measured) = (pauses.invalid(), &seen.outcome) {
         seen.outcome = Outcome::Invalid { reason };
     }
     seen

@@ -82,6 +82,7 @@ fn site(request: &MachineRequest) -> Result<Site, BadName> {
         restored: false,
         // Guests are stopped one by one.
         disposable: false,
+        emulator: None,
         links: BTreeMap::new(),
         scratch: std::env::temp_dir(),
         facts: BTreeMap::from([("machine.host".to_owned(), "pretended".to_owned())]),

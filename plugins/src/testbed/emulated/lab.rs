@@ -225,6 +225,7 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
     let (_, seed) = nodes.host()?;
     start.seed = &seed;
     let qemu = start.spawn(&emulator, kept.is_some())?;
+    let process = qemu.id();
     // The machine comes up while its peers are made.
     let (version, peers) = std::thread::scope(|scope| {
         let kept = kept.take();
@@ -240,7 +241,10 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
     })?;
     let (version, running) = version;
     let facts = facts(&accelerator, machine, request, version);
-    let site = site(&nodes, peers, running, facts)?;
+    let site = Site {
+        emulator: Some(process),
+        ..site(&nodes, peers, running, facts)?
+    };
     let nested = machine.hypervisor == *"kvm";
     let lab = Lab {
         socket: start.socket(),
@@ -268,6 +272,7 @@ pub(super) fn site(
         running: running.unwrap_or(0),
         restored: running.is_some(),
         disposable: true,
+        emulator: None,
         links: links(machine)?,
         scratch: nodes.lab.join("ssh"),
         facts,

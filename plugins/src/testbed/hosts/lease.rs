@@ -239,6 +239,7 @@ impl Held {
             running: 0,
             restored: false,
             disposable: false,
+            emulator: None,
             links: std::collections::BTreeMap::new(),
             scratch: self.sockets(),
             facts,
