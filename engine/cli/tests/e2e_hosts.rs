@@ -3,7 +3,7 @@
 //!
 //! These tests need root and the packages of `make test-packages`, and they measure.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vexp_api::digest::Digest;
+use vexp_api::ids::Name;
 use vexp_api::plugin::{BootFiles, ImageFiles};
+use vexp_api::site::{NodeInfo, Site, SshTarget};
 use vexp_plugins::testbed::emulated::lab::{LabAnswer, LabRequest};
 
 mod support;
@@ -398,8 +400,132 @@ fn a_control_path_that_goes_dark_fails_what_is_left_and_keeps_the_record() {
     assert_eq!(rack.on("rack1", STATE), before);
 }
 
-/// A study of the emulated machine as a machine of a rack.
-const XEN: &str = r#"let vexp = import "vexp.ncl" in
+/// An emulated machine with its peers, as a machine of a rack is: reached over SSH from beside it.
+struct Emulated {
+    folder: tempfile::TempDir,
+    lab: Child,
+    site: Site,
+}
+
+impl Emulated {
+    /// The first machine that the e2e study needs for the trials `only` of an effort.
+    fn up(only: &str, effort: &str, image_name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let chosen = [IMAGES, "--only", only, "--effort", effort];
+        let built = vexp(&[&["build"], &chosen[..]].concat());
+        assert_eq!(built.code, 0, "{}", built.err);
+        let planned = vexp(&[&["plan"], &chosen[..], &["--format", "json"]].concat());
+        let plan: Value = serde_json::from_str(&planned.out).unwrap();
+        let request = LabRequest {
+            machine: serde_json::from_value(plan["blocks"][0]["machine"].clone()).unwrap(),
+            image: image(&built.out, image_name),
+            guest_image: image(&built.out, "guest"),
+            emulator: image(&built.out, "emulator"),
+            vms: 0,
+            boot: None,
+            snapshots: None,
+            virtual_time: false,
+            accelerator: None,
+            logs: folder.path().to_owned(),
+        };
+        let program = command(&[]).get_program().to_owned();
+        let mut lab = unshare().arg(program).arg("lab").spawn().unwrap();
+        // It lives while its input is open, which `lab` keeps.
+        writeln!(
+            lab.stdin.as_mut().unwrap(),
+            "{}",
+            serde_json::to_string(&request).unwrap()
+        )
+        .unwrap();
+        let mut line = String::new();
+        BufReader::new(lab.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let answer: LabAnswer = serde_json::from_str(&line).unwrap();
+        let LabAnswer::Ready(site) = answer else {
+            panic!("{answer:?}");
+        };
+        let site = *site;
+        Self { folder, lab, site }
+    }
+
+    /// Writes a study of it: what is asked of the platform `tested`, and experiments.
+    fn study(&self, tested: &str, experiments: &str) -> String {
+        let study = STUDY
+            .replace("@TESTED@", tested)
+            .replace("@EXPERIMENTS@", experiments)
+            .replace("@INVENTORY@", &self.inventory());
+        let path = self.folder.path().join("study.ncl");
+        std::fs::write(&path, study).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn inventory(&self) -> String {
+        let nics = self.site.host_nics.iter().map(Name::as_str);
+        let host = machine("host", &self.site.host, nics.enumerate());
+        let networks = self.site.peers.iter().zip(&self.site.host_nics).enumerate();
+        let peers = networks.flat_map(|(net, (peers, nic))| {
+            let peers = peers.iter();
+            peers.map(move |peer| machine("peer", peer, [(net, nic.as_str())].into_iter()))
+        });
+        std::iter::once(host).chain(peers).collect()
+    }
+
+    fn run(&self, study: &str) -> Said {
+        let runs = self.folder.path().join("runs");
+        let args = ["run", study, "--testbed", "hosts", "--runs"];
+        said(&mut inside(
+            &self.lab,
+            &[&args[..], &[runs.to_str().unwrap()]].concat(),
+        ))
+    }
+
+    /// Runs a study, and gives the folder of its only block.
+    fn measured(&self, study: &str) -> PathBuf {
+        let ran = self.run(study);
+        assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+        let blocks = PathBuf::from(ran.out.trim()).join("blocks");
+        let mut blocks = std::fs::read_dir(blocks).unwrap();
+        blocks.next().unwrap().unwrap().path()
+    }
+}
+
+impl Drop for Emulated {
+    fn drop(&mut self) {
+        drop(self.lab.stdin.take());
+        // Also where a test has failed.
+        let _ = self.lab.wait();
+    }
+}
+
+/// A machine of an inventory.
+fn machine<'a>(
+    role: &str,
+    node: &NodeInfo,
+    nics: impl Iterator<Item = (usize, &'a str)>,
+) -> String {
+    let SshTarget::Keyed(target) = &node.ssh else {
+        panic!("{node:?}");
+    };
+    let data = nics.map(|(net, nic)| {
+        let at = match role {
+            "host" => node.data[net],
+            _ => node.data[0],
+        };
+        let address = format!("{}/{}", at.address, at.prefix);
+        format!("{{ nic = \"{nic}\", address = \"{address}\", network = {net} }}")
+    });
+    let data: Vec<_> = data.collect();
+    format!(
+        "{} = machine & {{ role = \"{role}\", ssh = \"{}\", data = [{}] }},\n",
+        node.name,
+        target.address,
+        data.join(", ")
+    )
+}
+
+/// A study of an emulated machine as a machine of a rack.
+const STUDY: &str = r#"let vexp = import "vexp.ncl" in
 let machine = {
   user = "root",
   identity = "/run/vexp/keys/client",
@@ -408,22 +534,24 @@ let machine = {
 let stock = vexp.platform "machine" in
 {
   name = "rack",
-  title = "Xen over SSH",
-  hardware.machine = vexp.laptop,
-  platforms.xen = stock.xen & { scheduler = "credit", dom0_weight = 512 },
+  title = "Over SSH",
+  hardware = {
+    machine = vexp.laptop,
+    router = vexp.laptop & { nics | force = vexp.laptop.nics @ vexp.laptop.nics },
+  },
+  platforms.tested = @TESTED@,
   experiments =
-    let both = { role = "sender", platforms = ["xen"], vms = [1], monitors = [{ tool = "xentop" }] } in
-    {
-      send = both & { title = "TCP, guest to peer", traffic.tool = "iperf3" },
-      latency = both & { title = "Round trip", traffic.tool = "ping" },
-    },
+    let all = { platforms = ["tested"], vms = [1] } in
+    let sender = all & { role = "sender" } in
+    let tcp = { title = "TCP, guest to peer", traffic.tool = "iperf3" } in
+    let ping = { title = "Round trip", traffic.tool = "ping" } in
+    { @EXPERIMENTS@ },
   efforts.quick = { repetitions = 1, warm_up = "1s", window = "4s" },
   testbeds.hosts.options = {
     inventory = {
-      xen-a = machine & { role = "host", ssh = "198.19.255.2", data = [{ nic = "data0", address = "198.18.0.2/24" }] },
-      gen-a = machine & { role = "peer", ssh = "198.19.255.100", data = [{ nic = "data0", address = "198.18.0.100/24" }] },
+      @INVENTORY@
     },
-    guests.data = ["198.18.0.10"],
+    guests.data = ["198.18.0.10", "198.18.1.10"],
     allow =
       let emulated = { reason = "the machine is emulated" } in
       [emulated & { what = "NIC speed" }, emulated & { what = "clock" }, emulated & { what = "load" }, emulated & { what = "memory" }],
@@ -434,50 +562,13 @@ let stock = vexp.platform "machine" in
 #[test]
 #[ignore = "boots Xen: needs root, and minutes"]
 fn xen_is_driven_from_outside_as_on_a_rack() {
-    let folder = tempfile::tempdir().unwrap();
-    let built = vexp(&["build", IMAGES, "--only", "send.xen.*"]);
-    assert_eq!(built.code, 0, "{}", built.err);
-    let planned = vexp(&["plan", IMAGES, "--only", "send.xen.*", "--format", "json"]);
-    let plan: Value = serde_json::from_str(&planned.out).unwrap();
-    let request = LabRequest {
-        machine: serde_json::from_value(plan["blocks"][0]["machine"].clone()).unwrap(),
-        image: image(&built.out, "xen-4.20"),
-        guest_image: image(&built.out, "guest"),
-        emulator: image(&built.out, "emulator"),
-        vms: 0,
-        boot: None,
-        snapshots: None,
-        virtual_time: false,
-        accelerator: None,
-        logs: folder.path().to_owned(),
-    };
-    let mut lab = unshare()
-        .arg(command(&[]).get_program())
-        .arg("lab")
-        .spawn()
-        .unwrap();
-    let mut lifeline = lab.stdin.take().unwrap();
-    writeln!(lifeline, "{}", serde_json::to_string(&request).unwrap()).unwrap();
-    let mut line = String::new();
-    BufReader::new(lab.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let answer: LabAnswer = serde_json::from_str(&line).unwrap();
-    assert!(matches!(answer, LabAnswer::Ready(_)), "{answer:?}");
-
-    let (study, runs) = (folder.path().join("study.ncl"), folder.path().join("runs"));
-    std::fs::write(&study, XEN).unwrap();
-    let study = study.to_str().unwrap();
-    let run = [
-        "run",
-        study,
-        "--testbed",
-        "hosts",
-        "--runs",
-        runs.to_str().unwrap(),
-    ];
+    let xen = Emulated::up("send.xen.*", "quick", "xen-4.20");
+    let study = xen.study(
+        r#"stock.xen & { scheduler = "credit", dom0_weight = 512 }"#,
+        r#"send = sender & tcp & { monitors = [{ tool = "xentop" }] }, latency = sender & ping"#,
+    );
     for pushed in [true, false] {
-        let ran = said(&mut inside(&lab, &run));
+        let ran = xen.run(&study);
         assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
         assert_eq!(
             ran.err.contains("the guest image is pushed"),
@@ -485,15 +576,18 @@ fn xen_is_driven_from_outside_as_on_a_rack() {
             "{}",
             ran.err
         );
-        let block = PathBuf::from(ran.out.trim()).join("blocks/xen.machine.v1.r1");
+        let block = PathBuf::from(ran.out.trim()).join("blocks/tested.machine.v1.r1");
         let record = json(&block.join("block.json"));
         assert_eq!(record["host"]["dom0_weight"], "512");
-        assert_eq!(record["site"]["machine.host"], "xen-a");
+        assert_eq!(record["site"]["machine.host"], "host");
         let environment = json(&block.join("environment.json"));
         assert_eq!(environment["before"]["host"]["xen.xen_scheduler"], "credit");
         assert!(environment["before"]["vm1"]["kernel"].is_string());
     }
-    let looked = said(&mut inside(&lab, &["doctor", study, "--format", "json"]));
+    let looked = said(&mut inside(
+        &xen.lab,
+        &["doctor", &study, "--format", "json"],
+    ));
     assert_eq!(looked.code, 0, "{}\n{}", looked.out, looked.err);
     let found: Vec<Value> = serde_json::from_str(&looked.out).unwrap();
     let guests = found
@@ -502,6 +596,33 @@ fn xen_is_driven_from_outside_as_on_a_rack() {
         .unwrap();
     assert_eq!(guests["seen"], "none");
     assert!(!looked.out.contains("leftovers"), "{}", looked.out);
-    drop(lifeline);
-    lab.wait().unwrap();
+}
+
+#[test]
+#[ignore = "boots Xen: needs root, and minutes"]
+fn a_router_is_driven_from_outside_between_peers_on_two_networks() {
+    let xen = Emulated::up("route.xen.*", "kept", "xen-4.20");
+    let study = xen.study(
+        r#"stock.xen & { scheduler = "credit", dom0_weight = 256, hardware.router = "router" }"#,
+        r#"route = all & { role = "router", title = "UDP by way of a guest", monitors = [{ tool = "counters" }],
+             traffic = { tool = "netperf", options.protocol = "udp" } }"#,
+    );
+    let block = xen.measured(&study);
+    let environment = json(&block.join("environment.json"));
+    assert!(environment["before"]["peer2"]["kernel"].is_string());
+}
+
+#[test]
+#[ignore = "boots KVM: needs root, and minutes"]
+fn kvm_is_driven_from_outside_as_on_a_rack() {
+    let kvm = Emulated::up("send.kvm-pv.*", "quick", "kvm");
+    let study = kvm.study(
+        r#"stock.kvm & { title = "KVM PV", nic = "virtio" }"#,
+        r#"send = sender & tcp & { monitors = [{ tool = "pidstat" }] }, latency = sender & ping"#,
+    );
+    let block = kvm.measured(&study);
+    let record = json(&block.join("block.json"));
+    assert!(record["host"]["qemu"].is_string(), "{record}");
+    let environment = json(&block.join("environment.json"));
+    assert!(environment["before"]["vm1"]["kernel"].is_string());
 }
