@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use vexp_api::ids::Name;
 use vexp_api::plan::{Machine, Plan};
 use vexp_api::plugin::{PluginError, Preflight, PreflightState};
-use vexp_api::shell::Cmd;
+use vexp_api::shell::{Cmd, ShellError};
 
 use super::far::Rack;
 use super::inventory::{Entry, EntryRole, Inventory};
@@ -202,6 +202,10 @@ impl<'a> Report<'a> {
     }
 }
 
+/// The way to root.
+const AS_ROOT: &str =
+    "give it a root user, or `sudo = true` and a rule with NOPASSWD in its sudoers";
+
 /// Name and version of each program that was found.
 type Tools = Vec<(String, String)>;
 
@@ -211,13 +215,7 @@ async fn look(mut report: Report<'_>, rack: &Rack, wanted: &Wanted) -> (Vec<Pref
     let text = match rack.check("look at the machine", probe).await {
         Ok(text) => text,
         Err(error) => {
-            let help =
-                "give it a root user, or `sudo = true` and a rule with NOPASSWD in its sudoers";
-            let cause = error
-                .source
-                .as_ref()
-                .map_or_else(|| error.to_string(), ToString::to_string);
-            report.add("privileges", "root", cause, false, help);
+            report.add("privileges", "root", cause(&error), false, AS_ROOT);
             return (report.found, Vec::new());
         }
     };
@@ -234,14 +232,8 @@ async fn look(mut report: Report<'_>, rack: &Rack, wanted: &Wanted) -> (Vec<Pref
             return (report.found, Vec::new());
         }
     };
-    let help = "give it a root user, or `sudo = true` and a rule with NOPASSWD in its sudoers";
-    report.add(
-        "privileges",
-        "root",
-        format!("uid {}", seen.uid),
-        seen.uid == 0,
-        help,
-    );
+    let uid = format!("uid {}", seen.uid);
+    report.add("privileges", "root", uid, seen.uid == 0, AS_ROOT);
     clock(&mut report, rack).await;
     idle(&mut report, &seen, wanted);
     tools(&mut report, &seen, wanted);
@@ -254,6 +246,17 @@ async fn look(mut report: Report<'_>, rack: &Rack, wanted: &Wanted) -> (Vec<Pref
         .filter_map(|(name, version)| Some((name, version?)))
         .collect();
     (report.found, tools)
+}
+
+/// Why a machine could not be looked at. A program's own words say it; the whole script would hide them.
+fn cause(error: &PluginError) -> String {
+    let source = error.source.as_deref();
+    match source.and_then(|source| source.downcast_ref::<ShellError>()) {
+        Some(ShellError::Failed { stderr, .. }) if !stderr.trim().is_empty() => {
+            stderr.trim().to_owned()
+        }
+        _ => source.map_or_else(|| error.to_string(), ToString::to_string),
+    }
 }
 
 /// Both clocks, with half of the answer's way as the error.
