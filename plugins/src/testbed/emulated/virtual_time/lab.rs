@@ -6,6 +6,7 @@ use std::process::Child;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{FlockOperation, flock};
 use vexp_api::digest::Digest;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::MachineRequest;
@@ -28,21 +29,24 @@ const DEADLINE: Duration = Duration::from_secs(900);
 /// An instruction in a nanosecond: a processor of 2 GHz that does one in two cycles.
 const SHIFT: u8 = 0;
 const STEP: &str = "boot the machine";
+/// Where all labs of this computer find each other's locks.
+const LOCKS: &str = "/run/lock";
 
 pub(in super::super) fn mailbox() -> PathBuf {
     Path::new(lab::LAB).join("mailbox")
 }
 
-fn clock() -> Clock {
+fn clock(processor: usize) -> Clock {
     Clock {
         shift: SHIFT,
         mailbox: mailbox(),
-        processor: processor(),
+        processor,
     }
 }
 
-/// One of those that this process may use, another for each process.
-fn processor() -> usize {
+/// One of the processors that this process may use, which no other machine in virtual time has: two on
+/// one would take twice as long. It is this lab's until the process ends.
+fn processor(locks: &Path) -> usize {
     let all = rustix::thread::sched_getaffinity(None);
     let all: Vec<usize> = all.map_or_else(
         |_| vec![0],
@@ -52,6 +56,18 @@ fn processor() -> usize {
                 .collect()
         },
     );
+    for processor in &all {
+        let path = locks.join(format!("vexp-processor-{processor}"));
+        let Ok(file) = std::fs::File::create(path) else {
+            continue;
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // The lock goes with the process.
+            std::mem::forget(file);
+            return *processor;
+        }
+    }
+    // There are more machines than processors, or no place for locks: one by chance.
     let nth = SystemTime::now().duration_since(UNIX_EPOCH);
     let nth = nth.unwrap_or_default().subsec_nanos() as usize / 1000;
     all.get(nth % all.len().max(1)).copied().unwrap_or(0)
@@ -74,7 +90,7 @@ pub(in super::super) fn keeping(
     request: &MachineRequest,
     folder: &Path,
 ) -> Option<(Shelf, Origin)> {
-    lab::keeping_by(request, folder, Some(&clock()), |start, digests| {
+    lab::keeping_by(request, folder, Some(&clock(0)), |start, digests| {
         let own = own_digest()?;
         Some(Origin::whole(start.machine, digests, own, start.key()))
     })
@@ -84,11 +100,12 @@ pub(in super::super) fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabE
     let machine = &request.machine;
     lab::check(machine)?;
     let folder = Path::new(lab::LAB);
+    // Before `/run` is the lab's own.
+    let clock = clock(processor(Path::new(LOCKS)));
     lab::private_folder(folder)?;
     Outside::create(&mailbox()).map_err(LabError::io("make the mailbox"))?;
     let shelf = request.snapshots.as_deref().map(Shelf::open).transpose()?;
     let emulator = lab::mount_emulator(request, folder, shelf.as_ref())?;
-    let clock = clock();
     let images = [&request.image, &request.guest_image];
     let mut start = Start::new(machine, images, &request.logs, "tcg", Some(&clock))?;
     let digests = [&request.image, &request.guest_image, &request.emulator].map(|i| &i.digest);
@@ -193,4 +210,20 @@ fn facts(machine: &Machine, request: &LabRequest, portable: bool) -> BTreeMap<St
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_machine_has_a_processor_of_its_own_while_there_are_some() {
+        let locks = tempfile::tempdir().unwrap();
+        let all = rustix::thread::sched_getaffinity(None).unwrap().count() as usize;
+        let taken: std::collections::BTreeSet<_> =
+            (0..all).map(|_| processor(locks.path())).collect();
+        assert_eq!(taken.len(), all);
+        assert!(taken.contains(&processor(locks.path())), "they are shared");
+        assert!(taken.contains(&processor(Path::new("/nowhere"))));
+    }
 }
