@@ -7,6 +7,7 @@ STUDY ?= experiments/paper.ncl
 
 # Programs that cargo starts, as root. What a user may have set for vexp goes with it.
 KEPT := VEXP_STORE,VEXP_RUNS,VEXP_IMAGES,VEXP_DEBIAN_MIRROR,NO_COLOR,http_proxy,https_proxy,no_proxy
+KEPT := $(KEPT),VEXP_BENCH_RUN,VEXP_BENCH_COMMANDS,VEXP_BENCH_ROUNDS
 ifneq ($(shell id -u),0)
 AS_ROOT := --config 'target."cfg(all())".runner = ["sudo", "--preserve-env=$(KEPT)"]'
 endif
@@ -33,8 +34,9 @@ lint: ## Formatting, clippy; licences and spelling where cargo-deny and typos ar
 	@if command -v cargo-deny > /dev/null; then cargo deny check; else echo 'skipped: cargo-deny is not installed'; fi
 	@if command -v typos > /dev/null; then typos; else echo 'skipped: typos is not installed'; fi
 
-bench: packages ## Times of check, plan and warm build, and from start to the first packet
-	cargo bench --locked --package vexp $(AS_ROOT)
+bench: test-packages ## Times of check, plan, warm build, of start to the first packet; a hundred machines at once
+	scripts/load-tools
+	cargo bench --locked --workspace --bench bench --bench load $(AS_ROOT)
 
 deb: ## A Debian package in target/debian; needs cargo-deb
 	scripts/package-deb

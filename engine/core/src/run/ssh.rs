@@ -24,6 +24,10 @@ pub const STDOUT_CAP: usize = 64 << 20;
 const LINES_CAP: usize = 1 << 20;
 /// Most bytes of standard error that are kept of one command.
 const STDERR_CAP: usize = 64 << 10;
+/// Bytes that are read at a time: of a program that prints little, and of one that prints much. The
+/// latter is what a pipe holds.
+const SMALL: usize = 4 << 10;
+const LARGE: usize = 64 << 10;
 /// How long the far side's `timeout` waits between SIGTERM and SIGKILL.
 const KILL_AFTER: &str = "2";
 /// How much longer than the far side this side waits before it gives the connection up.
@@ -309,7 +313,8 @@ async fn read(
     look: impl Fn(&mut Stream),
 ) {
     let Some(mut pipe) = pipe else { return };
-    let mut buffer = vec![0; 64 << 10];
+    // Most programs print little, and some endlessly.
+    let mut buffer = vec![0; SMALL];
     loop {
         let n = match pipe.read(&mut buffer).await {
             Ok(0) => return,
@@ -326,6 +331,9 @@ async fn read(
         stream.line_times.extend(std::iter::repeat_n(now, lines));
         stream.bytes.extend_from_slice(&buffer[..keep]);
         look(stream);
+        if n == buffer.len() && n < LARGE {
+            buffer.resize(LARGE, 0);
+        }
     }
 }
 
