@@ -255,14 +255,15 @@ mod start {
 
     use super::*;
     use crate::testing::{flow, request};
+    use crate::traffic::ports::recorded::UDP_BOUND;
 
     #[tokio::test]
     async fn servers_before_clients_and_both_are_kept() {
         let (text, sent) = (recorded!("udp.server.txt"), recorded!("udp.client.txt"));
-        let look = "$ ss -H -l -n -u sport = :5001\n";
+        let look = "$ cat /proc/net/udp /proc/net/udp6\n";
+        let free = UDP_BOUND.replace(":1389 ", ":1388 ");
         let sink = format!(
-            "{look}$ iperf -s -P 1 -t 65 -p 5001 -e -i 1 -f b -u -l 1472\n{text}{look}\
-             UNCONN 0      0            *:5001       *:*\n"
+            "{look}{free}$ iperf -s -P 1 -t 65 -p 5001 -e -i 1 -f b -u -l 1472\n{text}{look}{UDP_BOUND}"
         );
         let client = "$ iperf -c 198.18.0.2 -t 5 -p 5001 -e -i 1 -f b -u -l 1472 -b 30000000\n";
         let sink = FakeShell::replay(name("peer1"), &sink);

@@ -434,16 +434,18 @@ mod start {
 
     use super::*;
     use crate::testing::{flow, request};
+    use crate::traffic::ports::recorded::{TCP_LET_GO, TCP_LISTENS};
 
-    const LOOK: &str = "$ ss -H -l -n -t sport = :5201\n";
+    const LOOK: &str = "$ cat /proc/net/tcp /proc/net/tcp6\n";
     const SERVER: &str = "$ iperf3 -s -1 -p 5201 --idle-timeout 30 --json-stream\n";
 
     #[tokio::test]
     async fn servers_before_clients_and_both_are_kept() {
         let (text, sent) = (recorded!("tcp.server.json"), recorded!("tcp.client.json"));
-        let listens = format!("{LOOK}LISTEN 0      4096         *:5201       *:*\n");
+        let listens = format!("{LOOK}{TCP_LISTENS}");
+        let free = format!("{LOOK}{TCP_LET_GO}");
         // The port is taken at first, and the server takes a moment to listen.
-        let sink = format!("{listens}{LOOK}{SERVER}{text}{LOOK}{listens}");
+        let sink = format!("{listens}{free}{SERVER}{text}{free}{listens}");
         let client = "$ iperf3 -c 198.18.0.2 -p 5201 -t 6 -i 1 --json-stream\n";
         let sink = FakeShell::replay(name("peer1"), &sink);
         let source = FakeShell::replay(name("vm1"), &format!("{client}{sent}"));
@@ -483,7 +485,7 @@ mod start {
 
     #[tokio::test]
     async fn a_client_that_can_not_be_started_is_an_error() {
-        let sink = format!("{LOOK}{SERVER}{LOOK}LISTEN 0 4096 *:5201 *:*\n");
+        let sink = format!("{LOOK}{TCP_LET_GO}{SERVER}{LOOK}{TCP_LISTENS}");
         let sink = FakeShell::replay(name("peer1"), &sink);
         let source = FakeShell::replay(name("vm1"), "");
         let request = request(Role::Sender, vec![flow(&source, &sink)]);

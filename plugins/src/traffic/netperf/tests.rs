@@ -276,9 +276,15 @@ mod start {
 
     use super::*;
     use crate::testing::{flow, request};
+    use crate::traffic::ports::recorded::{TCP_LET_GO, TCP_LISTENS};
 
-    const LOOK: &str = "$ ss -H -l -n -t sport = :12865\n";
-    const LISTENS: &str = "LISTEN 0      1024   0.0.0.0:12865 0.0.0.0:*\n";
+    const LOOK: &str = "$ cat /proc/net/tcp /proc/net/tcp6\n";
+
+    /// Sockets before and after the server listens: a recording of another port's.
+    fn sockets() -> [String; 2] {
+        [TCP_LET_GO, TCP_LISTENS].map(|list| list.replace(":1451 ", ":3241 "))
+    }
+
     const SERVER: &str = "$ netserver -D -N -4 -p 12865\n";
 
     fn client_command(control: &str, seconds: u32, data: &str) -> String {
@@ -292,7 +298,8 @@ mod start {
     #[tokio::test]
     async fn warm_up_then_the_test_with_control_apart_from_data() {
         let text = recorded!("udp.client.txt");
-        let sink = format!("{LOOK}{SERVER}{LOOK}{LISTENS}");
+        let [free, listens] = sockets();
+        let sink = format!("{LOOK}{free}{SERVER}{LOOK}{listens}");
         let sink = FakeShell::replay(name("peer1"), &sink).at("198.19.255.100".parse().unwrap());
         let data = " -L 198.18.0.10,4";
         let source = format!(
@@ -336,7 +343,8 @@ mod start {
 
     #[tokio::test]
     async fn without_warm_up_and_control_network_there_is_one_test() {
-        let sink = format!("{LOOK}{SERVER}{LOOK}{LISTENS}");
+        let [free, listens] = sockets();
+        let sink = format!("{LOOK}{free}{SERVER}{LOOK}{listens}");
         let sink = FakeShell::replay(name("peer1"), &sink);
         let source = format!("{}x\n", client_command("198.18.0.2", 1, ""));
         let source = FakeShell::replay(name("vm1"), &source);
