@@ -196,6 +196,21 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// Makes the machine and its guests ready to be kept.
+    pub(super) async fn warm(&self) {
+        let mut nodes = self.guests();
+        nodes.push(self.host.clone());
+        restored::warm(&nodes).await;
+    }
+
+    /// What was seen of a restored machine when it was put right, if no guest was booted since: the
+    /// first trial need not read it back a second time.
+    pub(super) fn seen_restored(&self) -> Option<BTreeMap<String, String>> {
+        let site = &self.manifest.site;
+        let as_restored = site.restored && self.guests.len() == site.running as usize;
+        as_restored.then(|| self.record.host.clone())
+    }
+
     /// Whether everything still is as the plan says; what was seen.
     pub(super) async fn verify(&self) -> Result<BTreeMap<String, String>, PluginError> {
         let names: Vec<Name> = self.guests.iter().map(|up| up.node.name.clone()).collect();

@@ -77,7 +77,10 @@ pub async fn work(
     // Also where it failed: what did come up is part of the story.
     bench.write_record()?;
     let result = match grown {
-        Ok(()) if manifest.grow.is_some() => return Ok(()),
+        Ok(()) if manifest.grow.is_some() => {
+            bench.warm().await;
+            return Ok(());
+        }
         Ok(()) => measure(&mut bench, manifest, registry).await,
         Err(error) => Err(error),
     };
@@ -109,6 +112,7 @@ async fn run_trials(
     if trials.iter().any(|trial| trial.role == Role::Router) {
         route::set_up(&nodes).await?;
     }
+    let mut seen_restored = bench.seen_restored();
     for trial in trials {
         if files::trial_record(&manifest.run, &trial.id).exists() {
             continue;
@@ -118,7 +122,11 @@ async fn run_trials(
         });
         let epoch = Instant::now();
         let epoch_text = dispatch::now_rfc3339();
-        let (setup, seen) = match bench.verify().await {
+        let verified = match seen_restored.take() {
+            Some(setup) => Ok(setup),
+            None => bench.verify().await,
+        };
+        let (setup, seen) = match verified {
             Ok(setup) => {
                 let seen = trial::run(trial, &nodes, registry, epoch, &bench.cx).await;
                 (setup, seen)
