@@ -36,7 +36,10 @@ case $(basename "$VEXP_IMAGE") in
 esac
 [ ! -d "$VEXP_IMAGE/root" ] || cp -R "$VEXP_IMAGE/root/." "$root/"
 chmod -R u=rwX,go=rX "$root/usr/lib/vexp"
-chmod 755 "$root/usr/lib/vexp/setup" "$root/usr/lib/vexp/ready"
+chmod 755 "$root/usr/lib/vexp/setup" "$root/usr/lib/vexp/ready" "$root/usr/lib/vexp/ssh-server"
+# Where Dropbear looks for authorized_keys: in the seed.
+rm -rf "$root/root/.ssh"
+ln -s /run/vexp "$root/root/.ssh"
 basename "$VEXP_IMAGE" > "$root/usr/lib/vexp/image"
 # Programs that the packages do not bring (bookworm's essential set has no mount) come from busybox.
 for applet in init poweroff reboot halt modprobe lsmod mount umount; do

@@ -4,12 +4,10 @@
 #
 # Machine N has 10.99.0.N on the control network and NIC eth1 on the data network, with 198.18.0.N unless its name begins with
 # `rack`: a machine under test gets its address from the run. FOLDER gets known_hosts, and has the key `client`, which USER logs
-# in with. One that is not root may become root by sudo, which, as the image has none, is this computer's.
+# in with. One that is not root may become root by sudo. sshd and sudo, which the image has not, are this computer's.
 set -eu
 folder=$1 image=$2 user=$3
 shift 3
-lower=/run/lower
-[ "$user" = root ] || lower=/run/lower:/
 mount -t tmpfs -o mode=755 rack /run
 mkdir -p /run/netns /run/lower /run/machines
 mount -t squashfs -o ro,loop "$image" /run/lower
@@ -38,7 +36,7 @@ for name; do
     ip -n "$name" link set eth1 up
     root=/run/machines/$name
     mkdir -p "$root.up" "$root.work" "$root"
-    mount -t overlay -o "lowerdir=$lower,upperdir=$root.up,workdir=$root.work" root "$root"
+    mount -t overlay -o "lowerdir=/run/lower:/,upperdir=$root.up,workdir=$root.work" root "$root"
     mount -t proc proc "$root/proc"
     mount -t tmpfs -o mode=755 dev "$root/dev"
     for device in null zero full random urandom tty; do
@@ -48,6 +46,7 @@ for name; do
     ln -s /proc/self/fd "$root/dev/fd"
     mount -t tmpfs -o mode=755 run "$root/run"
     mkdir -p "$root/run/sshd" "$root/run/keys" "$root/root"
+    echo "sshd:x:999:65534::/run/sshd:/usr/sbin/nologin" >> "$root/etc/passwd"
     if [ "$user" != root ]; then
         echo "$user:x:1000:1000::/home/$user:/bin/sh" >> "$root/etc/passwd"
         echo "$user:*:19000:0:99999:7:::" >> "$root/etc/shadow"

@@ -19,6 +19,11 @@ const MOST: usize = 8;
 /// been killed, and the connection must not outlive it for long.
 const IDLE: std::num::NonZeroUsize = std::num::NonZeroUsize::new(15).unwrap();
 
+/// The whole configuration for keyed targets. A key exchange that would also hold against quantum
+/// computers, OpenSSH's first choice, costs an emulated processor up to half a second, and what is
+/// said in a lab stays there.
+const KEYED: &str = "KexAlgorithms ^curve25519-sha256\n";
+
 /// A program on the far side.
 pub(super) type Program = Child<Arc<Session>>;
 
@@ -129,6 +134,10 @@ async fn connect(
         .control_directory(sockets)
         .connect_timeout(timeout)
         .server_alive_interval(Duration::from_secs(5));
+    let failed = |reason: String| ShellError::Connect {
+        node: node.clone(),
+        reason,
+    };
     let host = match target {
         SshTarget::Keyed(target) => {
             builder
@@ -136,7 +145,7 @@ async fn connect(
                 .port(target.port)
                 .keyfile(&target.identity)
                 .user_known_hosts_file(&target.known_hosts)
-                .config_file("/dev/null");
+                .config_file(keyed_config(node, sockets).map_err(|error| failed(chain(&error)))?);
             target.address.to_string()
         }
         SshTarget::Configured(target) => {
@@ -145,10 +154,6 @@ async fn connect(
                 .config_file(&target.config);
             target.host.to_string()
         }
-    };
-    let failed = |reason: String| ShellError::Connect {
-        node: node.clone(),
-        reason,
     };
     let connected = builder.connect_mux(&host).await;
     let session = Arc::new(connected.map_err(|error| failed(plain(&chain(&error))))?);
@@ -163,6 +168,13 @@ async fn connect(
         session,
         _anchor: anchor,
     })
+}
+
+/// Writes [`KEYED`] to a file of this node's.
+fn keyed_config(node: &Name, sockets: &Path) -> std::io::Result<PathBuf> {
+    let path = sockets.join(format!("{node}.config"));
+    std::fs::write(&path, KEYED)?;
+    Ok(path)
 }
 
 /// ssh's words about a host key that changed fill a screen; what they come to, first.

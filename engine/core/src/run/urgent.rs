@@ -10,7 +10,7 @@ const SERVERS: &str = r#"pid=$$
 while [ "$pid" -gt 1 ]; do
     read -r name < "/proc/$pid/comm"
     case $name in
-        sshd*) chrt --reset-on-fork --fifo --pid 10 "$pid" || exit ;;
+        sshd* | dropbear) chrt --reset-on-fork --fifo --pid 10 "$pid" || exit ;;
     esac
     while read -r key value; do
         [ "$key" != PPid: ] || break

@@ -4,7 +4,7 @@
 //! Everything lives in a *lab*: a network, mount and PID namespace of its own, whose first process
 //! is [`lab`]. That process holds a pipe from the process that asked for it. When that one ends,
 //! however it ends, the pipe closes, the lab's first process ends, and the kernel ends the rest:
-//! QEMU, sshds, taps, mounts and the lab's files (a tmpfs) are gone.
+//! QEMU, SSH servers, taps, mounts and the lab's files (a tmpfs) are gone.
 //!
 //! ```text
 //!   worker ── ctl bridge ─┬─ machine's control NIC ── guests' control NICs (198.19.255.0/24)

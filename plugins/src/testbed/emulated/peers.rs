@@ -1,4 +1,4 @@
-//! Traffic peers: network namespaces whose root is the guest image, each with its own sshd.
+//! Traffic peers: network namespaces whose root is the guest image, each with its own SSH server.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::network::peer_netns;
 use super::run::LabError;
 use super::seed::Identity;
 
-/// Devices that sshd and the tools need.
+/// Devices that the SSH server and the tools need.
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Mounts the guest image's root once, read-only.
@@ -19,7 +19,7 @@ pub(super) fn mount_image(image: &Path, lab: &Path) -> Result<PathBuf, LabError>
     Ok(target)
 }
 
-/// Makes a peer's root and starts its sshd, in the network that this thread is in.
+/// Makes a peer's root and starts its SSH server, in the network that this thread is in.
 pub(super) fn start(
     peer: u32,
     image_root: &Path,
@@ -37,7 +37,6 @@ pub(super) fn start(
         root.show(format!("/dev/{device}"))?;
     }
     root.tmpfs("/run")?;
-    std::fs::create_dir(root.at("/run/sshd")).map_err(io)?;
     let seed = root.at("/run/vexp");
     std::fs::create_dir(&seed).map_err(io)?;
     for (name, content) in identity.files() {
@@ -45,10 +44,10 @@ pub(super) fn start(
         std::fs::write(&path, content).map_err(io)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
     }
-    let log = std::fs::File::create(logs.join(format!("{netns}.sshd.log"))).map_err(io)?;
+    let log = std::fs::File::create(logs.join(format!("{netns}.ssh.log"))).map_err(io)?;
     Command::new("chroot")
         .arg(root.path())
-        .args(["/usr/sbin/sshd", "-D", "-e"])
+        .args(["/bin/sh", "/usr/lib/vexp/ssh-server"])
         .env_clear()
         .env(
             "PATH",
