@@ -20,8 +20,8 @@ pub(crate) enum Phase {
     Push { seconds: f64 },
     /// All commands have run.
     Commands { seconds: f64 },
-    /// The same with Ansible's module that needs no Python on the far side.
-    Raw { seconds: f64 },
+    /// The same commands run otherwise: see [`Tool::otherwise`].
+    Otherwise { seconds: f64 },
     /// How many outputs were what they must be, of Ansible: the others end where one is not.
     Right { outputs: u64 },
 }
@@ -42,8 +42,8 @@ pub(crate) struct Took {
     pub(crate) push: f64,
     /// Commands in a second, over all hosts.
     pub(crate) rate: f64,
-    /// The same of Ansible's module `raw`; of no meaning for others.
-    pub(crate) raw: f64,
+    /// The same of [`Tool::otherwise`]; of no meaning for vexp.
+    pub(crate) otherwise: f64,
     /// Most memory, bytes.
     pub(crate) memory: u64,
 }
@@ -64,6 +64,17 @@ impl Tool {
             Self::ParallelSsh => format!("parallel-ssh {}", pinned("parallel-ssh")),
             Self::Ansible => format!("ansible-core {}", pinned("ansible-core")),
         }
+    }
+
+    /// How it runs the commands a second time: with Ansible's module that needs no Python on the far
+    /// side, and with deadlines that the far side keeps, as all of vexp's commands have them.
+    pub(crate) fn otherwise(self) -> Option<String> {
+        let how = match self {
+            Self::Vexp => return None,
+            Self::ParallelSsh => "with `timeout`",
+            Self::Ansible => "module `raw`",
+        };
+        Some(format!("{}, {how}", self.name()))
     }
 
     fn command(self, fleet: &Fleet, commands: u32) -> Result<Command, Failed> {
@@ -117,7 +128,7 @@ impl Tool {
             connect: said.connect,
             push: said.push,
             rate: all as f64 / said.commands,
-            raw: all as f64 / said.raw,
+            otherwise: all as f64 / said.otherwise,
             memory,
         })
     }
@@ -129,7 +140,7 @@ struct Said {
     connect: f64,
     push: f64,
     commands: f64,
-    raw: f64,
+    otherwise: f64,
     right: u64,
 }
 
@@ -140,7 +151,7 @@ fn said(out: ChildStdout) -> Result<Said, Failed> {
             Phase::Connect { seconds } => said.connect = seconds,
             Phase::Push { seconds } => said.push = seconds,
             Phase::Commands { seconds } => said.commands = seconds,
-            Phase::Raw { seconds } => said.raw = seconds,
+            Phase::Otherwise { seconds } => said.otherwise = seconds,
             Phase::Right { outputs } => said.right = outputs,
         }
     }

@@ -34,9 +34,8 @@ pub(crate) fn print(fleet: &Fleet, entries: &[Entry], less: &[Entry]) {
                 let memory = of(|took| took.memory as f64 / f64::from(1 << 20));
                 let rate = of(|took| took.rate);
                 row(&[&name, &commands, &connect, &push, &rate, &memory]);
-                if entry.tool == Tool::Ansible {
-                    let name = format!("{name}, module `raw`");
-                    row(&[&name, &commands, "", "", &of(|took| took.raw), ""]);
+                if let Some(name) = entry.tool.otherwise() {
+                    row(&[&name, &commands, "", "", &of(|took| took.otherwise), ""]);
                 }
             }
             Err(why) => row(&[&name, &commands, &format!("not measured: {why}")]),
@@ -45,15 +44,14 @@ pub(crate) fn print(fleet: &Fleet, entries: &[Entry], less: &[Entry]) {
     println!();
     row(&["vexp to another", "ratio", "aim"]);
     row(&["---", "---:", "---:"]);
-    let rates = [
-        ("commands/s: parallel-ssh", Tool::ParallelSsh, "≥ 1"),
-        ("commands/s: Ansible", Tool::Ansible, "≥ 10"),
-    ];
-    for (what, tool, aim) in rates {
-        row(&[what, &ratio(entries, tool, |took| took.rate), aim]);
+    for (tool, aim) in [(Tool::ParallelSsh, "≥ 1"), (Tool::Ansible, "≥ 10")] {
+        let what = format!("commands/s: {}", tool.name());
+        row(&[&what, &ratio(entries, tool, |took| took.rate), aim]);
+        if let Some(name) = tool.otherwise() {
+            let what = format!("commands/s: {name}");
+            row(&[&what, &ratio(entries, tool, |took| took.otherwise), ""]);
+        }
     }
-    let raw = ratio(entries, Tool::Ansible, |took| took.raw);
-    row(&["commands/s: Ansible, module `raw`", &raw, ""]);
     let what = format!("memory: itself with {} commands", less[0].commands);
     row(&[&what, &growth(&entries[0], &less[0]), "1"]);
 }
