@@ -34,7 +34,9 @@ fn git(args: &[&str]) -> Option<String> {
 
 /// Writes `images.rs`: path below `images/`, whether it is executable, and text of each file.
 fn images() -> std::io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images");
+    // Asked when it runs: a target folder that several checkouts share keeps this program.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let folder = Path::new(&here).join("../../images");
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut files = Vec::new();
     collect(&folder, &mut files)?;
