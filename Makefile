@@ -1,9 +1,10 @@
 # What needs root runs through sudo unless you are root: apt-get, and vexp where it builds images and runs labs.
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test bench lint deb packages test-packages
+.PHONY: help reproduce test fuzz bench lint deb packages test-packages
 
 EFFORT ?= quick
 STUDY ?= experiments/paper.ncl
+TIMES ?= 100
 
 # Programs that cargo starts, as root. What a user may have set for vexp goes with it.
 KEPT := VEXP_STORE,VEXP_RUNS,VEXP_IMAGES,VEXP_DEBIAN_MIRROR,NO_COLOR,http_proxy,https_proxy,no_proxy
@@ -33,6 +34,10 @@ lint: ## Formatting, clippy; licences and spelling where cargo-deny and typos ar
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	@if command -v cargo-deny > /dev/null; then cargo deny check; else echo 'skipped: cargo-deny is not installed'; fi
 	@if command -v typos > /dev/null; then typos; else echo 'skipped: typos is not installed'; fi
+
+# `make test` tries the same cases each time; what this finds becomes a test of its own.
+fuzz: test-packages ## What properties promise, on new random cases, TIMES as many (TIMES=100)
+	VEXP_FUZZ=$(TIMES) cargo test --workspace --locked --no-fail-fast
 
 bench: test-packages ## Times of check, plan, warm build, of start to the first packet; a hundred machines at once
 	scripts/load-tools

@@ -87,10 +87,7 @@ pub(crate) fn check_every_cut(
 /// value that is not finite.
 pub(crate) fn check_damage(plugin: &dyn Measure, artefact: &Artefact, bytes: &[u8], times: &str) {
     use proptest::prelude::*;
-    let cases = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(300)
-    };
+    let cases = vexp_testkit::cases(300);
     proptest!(cases, |(place in 0..bytes.len(), byte in any::<u8>())| {
         let mut damaged = bytes.to_vec();
         damaged[place] = byte;

@@ -43,6 +43,16 @@ fn the_registry_has_them_all() {
     );
 }
 
+/// Machines of one's own are looked at for them.
+#[test]
+fn every_measure_says_what_programs_it_runs() {
+    for (name, measure) in registry().measures() {
+        // The study names those of `command`.
+        let known = !name.starts_with("command");
+        assert_eq!(!measure.programs().is_empty(), known, "{name}");
+    }
+}
+
 /// What a contract accepts its plugin must accept, and the other way round.
 #[test]
 fn contracts_take_right_options_and_refuse_wrong_ones() {
@@ -231,10 +241,7 @@ const RECORDED: [(&str, &[&str]); 12] = [
 fn any_bytes_are_read_without_a_panic_and_never_give_wrong_numbers() {
     use proptest::prelude::*;
     let registry = registry();
-    let cases = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(40)
-    };
+    let cases = vexp_testkit::cases(40);
     let check = |tool: &str, bytes: &[u8]| {
         for stream in ["client", "server", "stdout"] {
             let mut artefact = artefact(tool, stream, ("host", NodeRole::Host));

@@ -12,6 +12,7 @@ use crate::event::EventSink;
 use crate::ids::Name;
 use crate::plan::Machine;
 use crate::record::{Artefact, Part};
+use crate::registry::Registry;
 use crate::sample::{NodeRole, Sample, Unit};
 use crate::shell::{Shell, ShellError};
 use crate::site::{DataAddress, GuestSlot, Site, SshTarget};
@@ -150,6 +151,7 @@ pub trait Testbed: Plugin {
     }
 
     /// Looks at the machines that a run is going to use before it takes them, and changes nothing.
+    /// The registry has the plan's measures, which know what programs they run.
     /// Machines that can't be looked at are findings, not errors. Empty where all is made anew.
     ///
     /// # Errors
@@ -157,6 +159,7 @@ pub trait Testbed: Plugin {
     async fn preflight(
         &self,
         _plan: &crate::plan::Plan,
+        _measures: &Registry,
         _cx: &Context,
     ) -> Result<Vec<Preflight>, PluginError> {
         Ok(Vec::new())
@@ -482,6 +485,12 @@ pub trait Measure: Plugin {
 
     /// Metrics of its samples.
     fn metrics(&self) -> &'static [MetricInfo];
+
+    /// Programs that it runs: a monitor on the host, traffic at each end of its flows. Machines that
+    /// nobody installs anew are looked at for them before a run.
+    fn programs(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Starts it: servers before clients, all clients together. Returns as soon as it runs.
     async fn start(

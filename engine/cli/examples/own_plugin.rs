@@ -50,6 +50,10 @@ impl Measure for Runnable {
         const { &[RUNNABLE] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["vmstat"]
+    }
+
     async fn start(
         &self,
         request: &MeasureRequest,

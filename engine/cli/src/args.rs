@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use vexp_api::digest::Digest;
-use vexp_api::ids::Name;
+use vexp_api::ids::{BadName, Name};
 
 pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
 pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
@@ -237,14 +237,39 @@ pub(crate) enum Inside {
 pub(crate) struct StudyArgs {
     /// The study
     pub(crate) file: PathBuf,
-    /// How much of it: quick, standard, full, as the study defines them
-    #[arg(long, default_value = "quick")]
-    pub(crate) effort: Name,
-    /// Where to run it
-    #[arg(long, default_value = "emulated")]
-    pub(crate) testbed: Name,
+    /// How much of it: quick, standard, full, as the study defines them [default: quick]
+    #[arg(long)]
+    pub(crate) effort: Option<Name>,
+    /// Where to run it [default: emulated]
+    #[arg(long)]
+    pub(crate) testbed: Option<Name>,
     /// Only trials whose id matches, e.g. 'send-tcp.xen-*'
     #[arg(long, value_name = "GLOB")]
+    pub(crate) only: Option<String>,
+}
+
+impl StudyArgs {
+    /// What it says, and of what it leaves open, what is usual.
+    pub(crate) fn chosen(&self) -> Result<Chosen, BadName> {
+        let or = |given: &Option<Name>, usual: &str| match given {
+            Some(name) => Ok(name.clone()),
+            None => Name::new(usual),
+        };
+        Ok(Chosen {
+            file: self.file.clone(),
+            effort: or(&self.effort, "quick")?,
+            testbed: or(&self.testbed, "emulated")?,
+            only: self.only.clone(),
+        })
+    }
+}
+
+/// The part of a study that is meant: [`StudyArgs`] with nothing left open.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) file: PathBuf,
+    pub(crate) effort: Name,
+    pub(crate) testbed: Name,
     pub(crate) only: Option<String>,
 }
 
@@ -266,7 +291,8 @@ pub(crate) struct RunsArgs {
     /// Folder for runs
     #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
     pub(crate) runs: PathBuf,
-    /// Finish this run instead of starting a new one: only missing trials are run
+    /// Finish this run instead of starting a new one: only missing trials are run, of the run's effort,
+    /// testbed and --only
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
     /// Measure this machine's link rate anew instead of using the one that is kept

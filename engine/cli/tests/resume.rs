@@ -82,11 +82,11 @@ fn begun(world: &World) -> Option<PathBuf> {
 
 fn start(world: &World) -> Child {
     let run = begun(world);
-    let mut args = OFTEN.to_vec();
-    if let Some(run) = &run {
-        args.extend(["--resume", run.to_str().unwrap()]);
-    }
-    let mut run = world.run(&args);
+    // A run that was begun knows its effort.
+    let mut run = match &run {
+        Some(run) => world.run(&["--resume", run.to_str().unwrap()]),
+        None => world.run(&OFTEN),
+    };
     run.stdout(Stdio::null()).stderr(Stdio::piped());
     run.spawn().unwrap()
 }
@@ -301,6 +301,26 @@ fn a_worker_ends_with_its_dispatcher() {
         let mut all = std::fs::read_dir("/proc").unwrap();
         !all.any(|entry| runs(&entry.unwrap().file_name().to_string_lossy()))
     });
+}
+
+#[test]
+fn a_run_is_not_finished_as_another_one() {
+    let world = killed("slow:300");
+    let run = world.only_run();
+    for (option, says) in [
+        (["--effort", "often"], "with --effort quick"),
+        (["--only", "*.r1"], "without --only"),
+    ] {
+        let mut args = vec!["--resume", run.to_str().unwrap()];
+        args.extend(option);
+        let refused = said(&mut world.run(&args));
+        assert_eq!(refused.code, 2, "{}", refused.err);
+        let words = refused.err.replace('\n', " ");
+        assert!(
+            words.contains("was started") && words.contains(says),
+            "{words}"
+        );
+    }
 }
 
 #[test]

@@ -193,10 +193,7 @@ fn changed_studies_are_checked_without_a_panic() {
     let registry = support::registry();
     let path = folder("../../experiments/paper.ncl");
     let loaded = support::loader().study(&path, &registry).unwrap();
-    let cases = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(200)
-    };
+    let cases = vexp_testkit::cases(200);
     proptest!(cases, |(value in vexp_testkit::hostile::changed_json(&loaded.value))| {
         let changed = Loaded { value, ..loaded.clone() };
         if let Ok(checked) = check(&changed, &registry) {

@@ -334,6 +334,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(vexp_testkit::cases(256))]
+
         /// Whatever the line: the estimate lies in its interval, the factor within the bounds, and
         /// more scatter never makes the interval narrower.
         #[test]

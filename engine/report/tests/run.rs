@@ -509,10 +509,7 @@ fn changed_records_are_read_or_refused() {
     use proptest::prelude::*;
     use vexp_testkit::hostile::{changed, changed_json};
     let dir = fresh(1);
-    let cases = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(24)
-    };
+    let cases = vexp_testkit::cases(24);
     let check = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);
         let whole = std::fs::read(&path).unwrap();

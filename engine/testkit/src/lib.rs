@@ -1,9 +1,11 @@
 //! Fakes and contexts for tests.
 
+mod cases;
 pub mod hostile;
 mod pretend;
 mod shell;
 
+pub use cases::cases;
 pub use pretend::Pretend;
 pub use shell::{FakeShell, ok, status};
 

@@ -63,6 +63,10 @@ impl Measure for Peers {
         const { &[CPU_PEERS] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["chrt"]
+    }
+
     /// Starts it on `request.host`, whose kernel is that of the peers.
     async fn start(
         &self,

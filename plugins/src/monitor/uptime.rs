@@ -52,6 +52,10 @@ impl Measure for Uptime {
         const { &[CPU] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["chrt"]
+    }
+
     /// Starts it on `request.host`.
     async fn start(
         &self,

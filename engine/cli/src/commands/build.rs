@@ -22,7 +22,8 @@ pub(super) fn run(
     registry: &Registry,
 ) -> Result<Exit, Failure> {
     let (checked, _) = study::checked(&study_args.file, registry)?;
-    let plan = study::planned(&checked, study_args, None)?;
+    let chosen = study_args.chosen().or_exit(Exit::Usage)?;
+    let plan = study::planned(&checked, &chosen, None)?;
     if relock && images.images.is_none() {
         let message = "--relock writes lock files, and --images does not say where";
         return Err(

@@ -99,7 +99,7 @@ impl Run {
                     path.display()
                 ),
             )
-            .hint("give the same study, effort, testbed and --only, or start a new run"));
+            .hint("give the study as it was (`source` in the run's folder has it), or start a new run"));
         }
         let record = RunRecord {
             estimate_s: None,
@@ -195,11 +195,14 @@ impl Run {
                 Exit::Interrupted,
                 "interrupted; what was measured is kept",
             )
-            .hint(format!("finish it with --resume {}", self.path.display()))),
+            .hint(format!(
+                "finish it: the same command, with --resume {}",
+                self.path.display()
+            ))),
             Err(error @ (RunError::File(_) | RunError::NotWritten { .. })) => {
                 let again = self.path.display();
                 Err(Failure::of(Exit::Infrastructure, &error).hint(format!(
-                    "what was written is kept: make room, and finish it with --resume {again}"
+                    "what was written is kept: make room, and finish it: the same command, with --resume {again}"
                 )))
             }
             Err(error) => Err(Failure::of(Exit::Infrastructure, &error)),

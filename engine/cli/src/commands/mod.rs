@@ -31,7 +31,7 @@ use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_api::shell::Connect;
 
-use crate::args::{Args, StudyArgs, Verb};
+use crate::args::{Args, Chosen, Verb};
 use crate::error::{Failure, OrExit as _};
 
 /// Carries a verb out.
@@ -94,7 +94,7 @@ pub(crate) fn run(
             testbed,
             format,
         } => {
-            let study = StudyArgs {
+            let study = Chosen {
                 file,
                 effort,
                 testbed,

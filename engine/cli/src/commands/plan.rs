@@ -18,6 +18,7 @@ pub(super) fn run(
     format: Format,
     registry: &Registry,
 ) -> Result<Exit, Failure> {
+    let args = &args.chosen().or_exit(Exit::Usage)?;
     let (checked, _) = study::checked(&args.file, registry)?;
     // A testbed or an effort that is unknown is the plan's finding.
     let found = match calibrate(&checked, &args.testbed) {

@@ -12,17 +12,17 @@ use vexp_api::plugin::{Context, Preflight, PreflightState, Testbed};
 use vexp_api::registry::Registry;
 
 use super::study;
-use crate::args::{Format, StudyArgs};
+use crate::args::{Chosen, Format};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 use crate::render::table::table;
 
 /// `vexp doctor FILE`.
-pub(super) fn run(args: &StudyArgs, format: Format, registry: &Registry) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Chosen, format: Format, registry: &Registry) -> Result<Exit, Failure> {
     let (checked, _) = study::checked(&args.file, registry)?;
     let plan = study::planned(&checked, args, None)?;
     let testbed = super::run::testbed(&plan, registry)?;
-    let found = look(&testbed, &plan)?;
+    let found = look(&testbed, &plan, registry)?;
     match format {
         Format::Json => {
             let text = serde_json::to_string_pretty(&found).or_exit(Exit::Usage)?;
@@ -80,8 +80,9 @@ fn context(events: impl EventSink + 'static) -> Context {
 pub(super) fn deviations(
     testbed: &Arc<dyn Testbed>,
     plan: &Plan,
+    registry: &Registry,
 ) -> Result<Vec<Deviation>, Failure> {
-    let found = look(testbed, plan)?;
+    let found = look(testbed, plan, registry)?;
     fit(&found).inspect_err(|_| {
         let odd = found.iter().filter(|one| one.state != PreflightState::Fine);
         render::say(&text(odd));
@@ -89,9 +90,13 @@ pub(super) fn deviations(
     Ok(found.iter().filter_map(Preflight::deviation).collect())
 }
 
-fn look(testbed: &Arc<dyn Testbed>, plan: &Plan) -> Result<Vec<Preflight>, Failure> {
+fn look(
+    testbed: &Arc<dyn Testbed>,
+    plan: &Plan,
+    registry: &Registry,
+) -> Result<Vec<Preflight>, Failure> {
     let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
-    let found = runtime.block_on(testbed.preflight(plan, &context(NoEvents)));
+    let found = runtime.block_on(testbed.preflight(plan, registry, &context(NoEvents)));
     found.or_exit(Exit::Infrastructure)
 }
 

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vexp_api::exit::Exit;
+use vexp_api::ids::Name;
 use vexp_api::plan::Plan;
 use vexp_api::plugin::Testbed;
+use vexp_api::record::RunRecord;
 use vexp_api::registry::Registry;
 use vexp_engine::run::dispatch::RunSummary;
 use vexp_engine::run::files;
@@ -13,7 +15,7 @@ use vexp_engine::run::files;
 use super::calibrate::{self, Found};
 use super::folder::{Run, resumable};
 use super::{build, identity, preflight, report, study};
-use crate::args::{Expected, ImageArgs, RunsArgs, StudyArgs};
+use crate::args::{Chosen, Expected, ImageArgs, RunsArgs, StudyArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 use crate::render::progress::Progress;
@@ -39,7 +41,11 @@ pub(super) fn run(
         report::is_run(other)?;
     }
     let same = matches!(then, Then::Report(Some(_)));
-    let measured = measure(study_args, image_args, runs, same, registry)?;
+    let chosen = match &runs.resume {
+        Some(run) => as_begun(study_args, run)?,
+        None => study_args.chosen().or_exit(Exit::Usage)?,
+    };
+    let measured = measure(&chosen, image_args, runs, same, registry)?;
     let run = &measured.run;
     let verdicts = match then {
         Then::Stop => {
@@ -71,14 +77,14 @@ pub(super) struct Measured {
 
 /// Runs what the command line says; with `same` only where results can be the same twice.
 pub(super) fn measure(
-    study_args: &StudyArgs,
+    chosen: &Chosen,
     image_args: &ImageArgs,
     runs: &RunsArgs,
     same: bool,
     registry: &Registry,
 ) -> Result<Measured, Failure> {
-    let (checked, loaded) = study::checked(&study_args.file, registry)?;
-    let mut plan = study::planned(&checked, study_args, None)?;
+    let (checked, loaded) = study::checked(&chosen.file, registry)?;
+    let mut plan = study::planned(&checked, chosen, None)?;
     let testbed = testbed(&plan, registry)?;
     if let Some(why) = (plan.blocks.iter()).find_map(|block| testbed.refuses(&block.machine)) {
         return Err(Failure::new(Exit::Usage, why).hint(format!(
@@ -110,13 +116,13 @@ pub(super) fn measure(
     };
     let found = match &runs.resume {
         Some(path) => resumed(path)?,
-        None => bench.found(&study_args.testbed, runs.recalibrate)?,
+        None => bench.found(&chosen.testbed, runs.recalibrate)?,
     };
     if let Some(found) = &found {
-        plan = study::planned(&checked, study_args, Some(&found.calibration))?;
+        plan = study::planned(&checked, chosen, Some(&found.calibration))?;
         render::say(&render::plan::link(&plan, None, found.measured.as_deref()));
     }
-    let deviations = preflight::deviations(&testbed, &plan)?;
+    let deviations = preflight::deviations(&testbed, &plan, registry)?;
     let built = match plan.images.as_slice() {
         [] => Ok(Vec::new()),
         names => build::images(names, image_args, progress.as_ref()),
@@ -125,7 +131,7 @@ pub(super) fn measure(
     let mut run = match &runs.resume {
         Some(path) => Run::again(path, &plan)?,
         None => {
-            let only = study_args.only.as_deref();
+            let only = chosen.only.as_deref();
             Run::new(&runs.runs, checked.study(), (&plan, only), &loaded, &built)?
         }
     };
@@ -160,6 +166,45 @@ pub(super) fn testbed(plan: &Plan, registry: &Registry) -> Result<Arc<dyn Testbe
         )
         .hint(format!("there is: {}", known.join(", ")))
     })
+}
+
+/// What is left of a run that was begun: what the command line leaves open is the run's.
+fn as_begun(given: &StudyArgs, run: &Path) -> Result<Chosen, Failure> {
+    let path = resumable(run)?;
+    let plan: Plan = files::read_json(&path.join("plan.json")).or_exit(Exit::Usage)?;
+    let record: RunRecord = files::read_json(&path.join("run.json")).or_exit(Exit::Usage)?;
+    let begun = Chosen {
+        file: given.file.clone(),
+        effort: plan.effort,
+        testbed: plan.testbed,
+        only: record.only,
+    };
+    let text = |name: &Name| Some(name.to_string());
+    for (option, given, begun) in [
+        (
+            "--effort",
+            given.effort.as_ref().and_then(text),
+            text(&begun.effort),
+        ),
+        (
+            "--testbed",
+            given.testbed.as_ref().and_then(text),
+            text(&begun.testbed),
+        ),
+        ("--only", given.only.clone(), begun.only.clone()),
+    ] {
+        if given.is_some() && given != begun {
+            let so = begun.map_or_else(
+                || format!("without {option}"),
+                |it| format!("with {option} {it}"),
+            );
+            let message = format!("{} was started {so}", path.display());
+            return Err(Failure::new(Exit::Usage, message).hint(format!(
+                "leave {option} out to finish it, or --resume to start a new run"
+            )));
+        }
+    }
+    Ok(begun)
 }
 
 /// The calibration of a run that was begun: what is left of it must have the same links.

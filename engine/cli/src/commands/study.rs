@@ -11,7 +11,7 @@ use vexp_engine::check::{CheckedStudy, check};
 use vexp_engine::load::{LoadError, Loaded, Loader};
 use vexp_engine::plan::{PlanError, plan};
 
-use crate::args::StudyArgs;
+use crate::args::Chosen;
 use crate::error::Failure;
 use crate::render;
 
@@ -54,7 +54,7 @@ pub(super) fn checked(file: &Path, registry: &Registry) -> Result<(CheckedStudy,
 /// if there is one.
 pub(super) fn planned(
     study: &CheckedStudy,
-    args: &StudyArgs,
+    args: &Chosen,
     calibration: Option<&Calibration>,
 ) -> Result<Plan, Failure> {
     let only = args.only.as_deref();

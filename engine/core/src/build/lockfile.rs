@@ -356,10 +356,7 @@ pub(super) mod tests {
             .to_text()
             .unwrap();
         let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let cases = ProptestConfig {
-            failure_persistence: None,
-            ..ProptestConfig::with_cases(400)
-        };
+        let cases = vexp_testkit::cases(400);
         let check = |text: &str| {
             let Ok(lock) = Lock::parse(text, path) else {
                 return;

@@ -75,6 +75,7 @@ fn wrong(text: &str) -> Option<&'static str> {
     text.split('/').find_map(|part| match part {
         "" => Some("a part of it is empty"),
         "." | ".." => Some("`.` and `..` lead elsewhere"),
+        part if part.starts_with('-') => Some("a part of it begins with `-`, as options do"),
         part if part.len() > MOST_PART => Some("a part of it is longer than 100 bytes"),
         _ => None,
     })
@@ -134,6 +135,8 @@ mod tests {
             ("a\0b", "NUL"),
             ("a\\..\\b", "backslash"),
             ("C:x", "other than letters"),
+            ("-rf", "options"),
+            ("a/-rf", "options"),
             ("a b", "other than letters"),
             ("a\nb", "other than letters"),
             ("caf\u{e9}", "ASCII"),

@@ -282,7 +282,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+        #![proptest_config(vexp_testkit::cases(500))]
 
         /// No byte can be another one without being noticed.
         #[test]

@@ -259,6 +259,8 @@ fn junit_counts_what_is_worse_as_failures_and_has_no_exponents() {
 }
 
 proptest! {
+    #![proptest_config(vexp_testkit::cases(256))]
+
     /// Names come from study files and from machines, and mean nothing in any format.
     #[test]
     fn hostile_texts_stay_texts(text in any::<String>(), other in "[\\x00-\\x7f<>&\"'|`\\]\u{fffe}\u{ffff}]{0,40}") {

@@ -171,6 +171,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(vexp_testkit::cases(256))]
+
         #[test]
         fn draws_are_blocks_inside_the_series(n in 1_usize..200, seed: u64) {
             let draw = Bootstrap::new(seed, "x").draw([n].into_iter());
@@ -184,7 +186,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
+        #![proptest_config(vexp_testkit::cases(24))]
 
         /// The bootstrap's standard error of a mean is s sqrt((n-1)/n) / sqrt(n). 3 values are in
         /// blocks of one. With 2000 replicates its own error is 1.6 %, and 6 sigma are 10 %.

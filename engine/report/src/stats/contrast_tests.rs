@@ -125,6 +125,8 @@ fn sides() -> impl Strategy<Value = Vec<(f64, f64)>> {
 }
 
 proptest! {
+    #![proptest_config(vexp_testkit::cases(256))]
+
     /// Other units of measurement change nothing but the ratio.
     #[test]
     fn ratios_scale(pairs in sides(), by in 0.01_f64..100.0) {

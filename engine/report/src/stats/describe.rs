@@ -92,6 +92,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(vexp_testkit::cases(256))]
+
         #[test]
         fn jain_lies_between_one_nth_and_one_whatever_the_unit(
             values in prop::collection::vec(0.001_f64..1e6, 1..20),

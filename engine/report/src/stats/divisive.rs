@@ -105,6 +105,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(vexp_testkit::cases(256))]
+
         #[test]
         fn it_is_the_largest_of_all(x in prop::collection::vec(-100.0_f64..100.0, 2..20)) {
             let found = candidate(&x, (0, x.len())).unwrap();

@@ -70,6 +70,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(vexp_testkit::cases(256))]
+
         #[test]
         fn it_keeps_the_order_and_lies_between_none_and_bonferroni(
             p in prop::collection::vec(0.0_f64..=1.0, 1..30),

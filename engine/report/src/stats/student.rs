@@ -72,6 +72,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(vexp_testkit::cases(256))]
+
         /// With two values the quantile is tan(0.475 π), so that half the width is known.
         #[test]
         fn two_values_have_a_closed_form(a in -1e3_f64..1e3, b in -1e3_f64..1e3) {

@@ -147,6 +147,10 @@ impl Measure for Counters {
         METRICS
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["ip", "nice", "tc", "xargs"]
+    }
+
     /// Reads all nodes of the request, and returns when it has.
     async fn start(
         &self,

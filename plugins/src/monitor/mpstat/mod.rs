@@ -66,6 +66,10 @@ impl Measure for Mpstat {
         const { &[BUSY, USER, SYSTEM, IRQ, SOFT, STEAL, GUEST] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["chrt", "mpstat"]
+    }
+
     /// Starts it on `request.host`.
     async fn start(
         &self,

@@ -60,6 +60,10 @@ impl Measure for Pidstat {
         const { &[CPU, GUEST] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["chrt", "pidstat"]
+    }
+
     /// Starts it on `request.host`, whose QEMUs must be named like `request.guests`.
     async fn start(
         &self,

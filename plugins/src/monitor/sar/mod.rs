@@ -54,6 +54,10 @@ impl Measure for Sar {
         const { &[CPU, GUEST] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["chrt", "sar"]
+    }
+
     /// Starts it on `request.host`.
     async fn start(
         &self,

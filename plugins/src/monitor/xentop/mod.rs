@@ -62,6 +62,10 @@ impl Measure for Xentop {
         const { &[CPU] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["chrt", "pgrep", "xentop"]
+    }
+
     /// Starts it in dom0, which is `request.host`; domains must be named like `request.guests`.
     async fn start(
         &self,

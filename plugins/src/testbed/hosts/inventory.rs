@@ -520,10 +520,7 @@ mod tests {
             "{:?}",
             read(whole.clone()).err()
         );
-        let cases = ProptestConfig {
-            failure_persistence: None,
-            ..ProptestConfig::with_cases(400)
-        };
+        let cases = vexp_testkit::cases(400);
         proptest!(cases, |(changed in vexp_testkit::hostile::changed_json(&whole))| {
             if changed.is_object() && let Ok(inventory) = read(changed) {
                 let text = super::super::config::text(&inventory, &[], std::path::Path::new("/f"));

@@ -32,6 +32,7 @@ use vexp_api::plan::Plan;
 use vexp_api::plugin::{
     Context, Hypervisor, Lease, MachineRequest, Plugin, PluginError, Preflight, Testbed,
 };
+use vexp_api::registry::Registry;
 use vexp_api::shell::Connect;
 use vexp_api::spec::Options;
 
@@ -82,8 +83,13 @@ impl Testbed for Hosts {
         false
     }
 
-    async fn preflight(&self, plan: &Plan, _: &Context) -> Result<Vec<Preflight>, PluginError> {
-        preflight::run(self, plan).await
+    async fn preflight(
+        &self,
+        plan: &Plan,
+        measures: &Registry,
+        _: &Context,
+    ) -> Result<Vec<Preflight>, PluginError> {
+        preflight::run(self, plan, measures).await
     }
 
     fn left_here(&self, remove: bool) -> Result<Vec<PathBuf>, PluginError> {

@@ -8,7 +8,9 @@ use tokio::task::JoinSet;
 use vexp_api::ids::Name;
 use vexp_api::plan::{Machine, Plan};
 use vexp_api::plugin::{PluginError, Preflight, PreflightState};
+use vexp_api::registry::Registry;
 use vexp_api::shell::{Cmd, ShellError};
+use vexp_api::spec::MeasureUse;
 
 use super::far::Rack;
 use super::inventory::{Entry, EntryRole, Inventory};
@@ -16,17 +18,6 @@ use super::probe::{self, Seen};
 use super::{CONNECT, Hosts, config, state};
 use crate::hypervisor;
 
-/// Programs that measures run, by the measures' names.
-const PROGRAMS: &[(&str, &[&str])] = &[
-    ("iperf", &["iperf"]),
-    ("iperf3", &["iperf3"]),
-    ("mpstat", &["mpstat"]),
-    ("netperf", &["netperf", "netserver"]),
-    ("pidstat", &["pidstat"]),
-    ("ping", &["ping"]),
-    ("sar", &["sar"]),
-    ("xentop", &["xentop"]),
-];
 /// Programs that the testbed itself runs on each machine.
 const OWN: &[&str] = &["ip", "tc", "sysctl", "flock", "timeout"];
 /// And on hosts with guests.
@@ -55,12 +46,16 @@ struct Wanted {
 }
 
 /// Looks at all machines at the same time.
-pub(super) async fn run(hosts: &Hosts, plan: &Plan) -> Result<Vec<Preflight>, PluginError> {
+pub(super) async fn run(
+    hosts: &Hosts,
+    plan: &Plan,
+    measures: &Registry,
+) -> Result<Vec<Preflight>, PluginError> {
     let inventory = Arc::new(Inventory::read(&plan.testbed_options)?);
     let folder = super::folder::PrivateFolder::new()?;
     let config = config::write(&inventory, &[], folder.path())?;
     let mut looks = JoinSet::new();
-    for (index, wanted) in wanted(&inventory, plan)?.into_iter().enumerate() {
+    for (index, wanted) in wanted(&inventory, plan, measures)?.into_iter().enumerate() {
         let (connect, inventory) = (Arc::clone(&hosts.connect), Arc::clone(&inventory));
         let (config, sockets) = (config.clone(), folder.path().join("ssh"));
         looks.spawn(async move {
@@ -94,7 +89,16 @@ pub(super) async fn run(hosts: &Hosts, plan: &Plan) -> Result<Vec<Preflight>, Pl
 }
 
 /// The machines that the plan's blocks take.
-fn wanted(inventory: &Inventory, plan: &Plan) -> Result<Vec<Wanted>, PluginError> {
+fn wanted(
+    inventory: &Inventory,
+    plan: &Plan,
+    measures: &Registry,
+) -> Result<Vec<Wanted>, PluginError> {
+    let programs = |used: &MeasureUse| {
+        let measure = measures.measures().get(used.tool.as_str());
+        let programs = measure.map_or(&[][..], |measure| measure.programs());
+        programs.iter().map(|name| (*name).to_owned())
+    };
     let mut all: BTreeMap<&Name, Wanted> = BTreeMap::new();
     let new = |name: &Name, entry: &Entry| Wanted {
         name: name.clone(),
@@ -107,15 +111,14 @@ fn wanted(inventory: &Inventory, plan: &Plan) -> Result<Vec<Wanted>, PluginError
         let (name, entry) = inventory.host_for(machine)?;
         let traffic: Vec<_> = (block.trials.iter())
             .flat_map(|trial| std::iter::once(&trial.traffic).chain(&trial.load))
-            .flat_map(|used| programs(&used.tool))
+            .flat_map(programs)
             .collect();
         let host = all.entry(name).or_insert_with(|| new(name, entry));
         if !host.machines.contains(machine) {
             host.machines.push(machine.clone());
         }
         let monitors = block.trials.iter().flat_map(|trial| &trial.monitors);
-        host.programs
-            .extend(monitors.flat_map(|used| programs(&used.tool)));
+        host.programs.extend(monitors.flat_map(programs));
         if machine.max_vms == 0 {
             host.programs.extend(traffic.iter().cloned());
         } else {
@@ -131,12 +134,6 @@ fn wanted(inventory: &Inventory, plan: &Plan) -> Result<Vec<Wanted>, PluginError
     let (hosts, peers): (Vec<_>, Vec<_>) =
         (all.into_values()).partition(|wanted| wanted.entry.role == EntryRole::Host);
     Ok(hosts.into_iter().chain(peers).collect())
-}
-
-fn programs(measure: &Name) -> Vec<String> {
-    let found = PROGRAMS.iter().find(|(name, _)| *measure == *name);
-    let programs = found.map_or(&[][..], |(_, programs)| *programs);
-    programs.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// Findings about one machine.
@@ -526,10 +523,8 @@ fn same_versions(inventory: &Inventory, all: &[(usize, Vec<Preflight>, Tools)]) 
     for (_, found, tools) in all {
         let node = found.first().map_or("", |one| one.node.as_str());
         for (tool, version) in tools {
-            if PROGRAMS
-                .iter()
-                .any(|(_, names)| names.contains(&tool.as_str()))
-            {
+            // Of others than a measure's it makes no difference.
+            if !OWN.contains(&tool.as_str()) && version != probe::THERE {
                 by_tool.entry(tool).or_default().push((node, version));
             }
         }

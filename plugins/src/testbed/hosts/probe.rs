@@ -47,6 +47,9 @@ for tool; do
     echo "tool $name $version"
 done"#;
 
+/// The version of a program that is there and is not asked for one.
+pub(super) const THERE: &str = "there";
+
 /// The look at a machine with these programs.
 pub(super) fn command(entry: &Entry, programs: &BTreeSet<String>) -> Cmd {
     let nics = entry.data.iter().map(|data| data.nic.to_string());

@@ -47,6 +47,10 @@ impl Measure for Iperf {
         const { &[THROUGHPUT, SENT, RETRANSMITS, LOSS, PACKETS, PACKETS_SENT] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["iperf"]
+    }
+
     /// Starts servers, waits until all listen, then starts all clients together. Nothing else may
     /// use ports `port..port + flows` on the sinks.
     async fn start(

@@ -83,6 +83,10 @@ impl Measure for Iperf3 {
         const { &[THROUGHPUT, SENT, RETRANSMITS, LOSS, PACKETS, PACKETS_SENT] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["iperf3"]
+    }
+
     /// Starts servers, waits until all listen, then starts all clients together. The first
     /// measured packet is sent `warm_up` after this returns. Nothing else may use ports
     /// `port..port + flows` on the sinks.

@@ -91,6 +91,10 @@ impl Measure for Netperf {
         const { &[THROUGHPUT, SENT, RETRANSMITS, PACKETS, PACKETS_SENT, LOSS] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["netperf", "netserver"]
+    }
+
     /// Starts servers, waits until all listen, then starts all clients together. Nothing else may
     /// use ports `port..port + flows` on the sinks.
     async fn start(

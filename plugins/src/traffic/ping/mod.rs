@@ -104,6 +104,10 @@ impl Measure for Ping {
         const { &[RTT, LOSS] }
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["ping"]
+    }
+
     /// Starts the warm-up probes and returns; the measured ones follow `request.warm_up` later.
     async fn start(
         &self,

@@ -17,7 +17,7 @@ use vexp_report::derived::derive;
 use vexp_report::run::Run;
 
 use super::{again, claims};
-use crate::args::{RunsArgs, StudyArgs, VerifyArgs};
+use crate::args::{Chosen, RunsArgs, VerifyArgs};
 use crate::commands::{report, run as measuring};
 use crate::error::{Failure, OrExit as _};
 
@@ -42,7 +42,7 @@ pub(super) fn rerun(
     registry: &Registry,
 ) -> Result<(Rerun, BTreeMap<String, String>), Failure> {
     let testbed = testbed(args, run)?;
-    let study = StudyArgs {
+    let study = Chosen {
         file: again::main(run)?,
         effort: args
             .effort
