@@ -33,6 +33,18 @@ pub struct Metric {
     pub source: &'static str,
 }
 
+impl Metric {
+    /// Least and most that it can be, whatever is measured.
+    pub fn possible(&self) -> (f64, f64) {
+        let most = match self.name {
+            "jain_throughput" | "jain_cpu" => 1.0,
+            "loss" | "loss_counters" => 100.0,
+            _ => f64::INFINITY,
+        };
+        (0.0, most)
+    }
+}
+
 /// A metric of all virtual machines together.
 const fn whole(
     name: &'static str,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use vexp_api::ids::Name;
+use vexp_api::metric::{self, Metric};
 use vexp_api::spec::{Assertion, MetricRef, Operand, Relation};
 
 use super::reason::describe;
@@ -137,9 +138,13 @@ impl Judged {
                     true => alpha,
                     false => alpha / tested as f64,
                 };
-                let is_ratio = self.right.of.is_some();
-                let outcome = found.outcome(share, self.left.of.as_ref());
-                let compared = found.compared(share, is_ratio, self.right.times);
+                let left = self.left.of.as_ref();
+                let outcome = found.outcome(share, left);
+                let value = match self.right.of {
+                    None => left.and_then(|of| metric::find(of.metric.as_str())),
+                    Some(_) => None,
+                };
+                let compared = found.compared(share, value, self.right.times);
                 (Some(compared), outcome)
             }
         };
@@ -170,19 +175,22 @@ impl Found {
         }
     }
 
-    fn compared(&self, alpha: f64, is_ratio: bool, claimed: f64) -> Compared {
+    /// What was compared with a number: a value of this metric, or else a ratio of two values.
+    fn compared(&self, alpha: f64, value: Option<&Metric>, claimed: f64) -> Compared {
+        let possible = value.map_or((0.0, f64::INFINITY), Metric::possible);
+        let clipped = |interval: Option<Interval>| Some(interval?.clipped(possible));
         let contrast = &self.inference.contrast;
         let level = 1.0 - alpha;
         let is_of_units = matches!(self.inference.basis, Basis::Boots | Basis::Repetitions);
         let open = is_of_units && self.decision.p > alpha;
         Compared {
-            what: if is_ratio { "ratio" } else { "value" },
+            what: if value.is_some() { "value" } else { "ratio" },
             value: contrast.ratio(),
             claimed,
             low: self.region.low,
             high: self.region.high,
-            interval: contrast.usual(),
-            adjusted: contrast.interval(level),
+            interval: clipped(contrast.usual()),
+            adjusted: clipped(contrast.interval(level)),
             level,
             p: self.decision.p,
             basis: self.inference.basis,
@@ -237,5 +245,34 @@ fn scale(interval: Interval, times: f64) -> Interval {
     Interval {
         low: a.min(b),
         high: a.max(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Contrast;
+
+    #[test]
+    fn an_interval_holds_nothing_that_can_not_be() {
+        let contrast = Contrast::of_units(&[0.6, 0.99, 0.99], None).unwrap();
+        let region = region(Relation::AtLeast, 1.0, 0.05);
+        let found = Found {
+            inference: Inference {
+                contrast,
+                basis: Basis::Repetitions,
+                boots: 1,
+                units: 3,
+            },
+            region,
+            decision: contrast.decide(region),
+        };
+        let most = |metric: Option<&str>| {
+            let compared = found.compared(0.01, metric.and_then(metric::find), 1.0);
+            compared.adjusted.unwrap().high
+        };
+        assert!(most(Some("efficiency")) > 1.0);
+        assert_eq!(most(Some("jain_throughput")), 1.0);
+        assert!(most(None) > 1.0);
     }
 }

@@ -151,11 +151,6 @@ impl<'a> Metrics<'a> {
             Basis::Boots | Basis::Repetitions => stats::outliers(&values),
             _ => sampled.iter().map(|s| s.repetition.outliers(key)).sum(),
         };
-        let most = match info.name {
-            "jain_throughput" | "jain_cpu" => 1.0,
-            "loss" | "loss_counters" => 100.0,
-            _ => f64::INFINITY,
-        };
         let interval = found.contrast.usual();
         Some(MetricValue {
             metric: info.name,
@@ -163,7 +158,7 @@ impl<'a> Metrics<'a> {
             node: key.node.clone(),
             unit: info.unit,
             value: found.contrast.left,
-            interval: interval.map(|interval| interval.clipped(0.0, most)),
+            interval: interval.map(|interval| interval.clipped(info.possible())),
             basis: found.basis,
             repetitions: values.len(),
             boots: found.boots,

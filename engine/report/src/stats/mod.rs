@@ -50,7 +50,7 @@ pub struct Interval {
 impl Interval {
     /// The part of it in which the metric can lie at all.
     #[must_use]
-    pub fn clipped(self, least: f64, most: f64) -> Self {
+    pub fn clipped(self, (least, most): (f64, f64)) -> Self {
         Self {
             low: self.low.clamp(least, most),
             high: self.high.clamp(least, most),
