@@ -49,6 +49,8 @@ pub(super) struct TestRow {
     margin: String,
     /// The ratio or value that was held against the claim, with its interval.
     compared: Option<String>,
+    /// How many times the right side the left one is, where they were compared by that.
+    times: Option<String>,
     /// Its interval at the level that is corrected for the number of claims, and that level.
     adjusted: Option<String>,
     level: String,
@@ -181,6 +183,11 @@ fn test(test: &Test, index: &Index<'_>) -> Option<TestRow> {
         right_link: link(&test.right, index),
         margin,
         compared: test.compared.as_ref().map(|found| compared(found, unit)),
+        times: test.compared.as_ref().and_then(|found| {
+            let ratio = format::number(found.value?, Unit::One);
+            let of = crate::judge::describe(test.right.of.as_ref()?);
+            Some(format!("{ratio} times {of}"))
+        }),
         adjusted: test.compared.as_ref().and_then(|found| {
             let unit = compared_unit(found, unit);
             Some(format::interval(found.adjusted?, unit))
