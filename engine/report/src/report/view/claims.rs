@@ -9,6 +9,7 @@ use vexp_api::sample::Unit;
 use vexp_api::spec::Relation;
 
 use crate::judge::{ClaimVerdict, Compared, Side, Test, TestOutcome, Verdict};
+use crate::metrics::Basis;
 use crate::report::format;
 use crate::report::index::{Index, point};
 
@@ -216,7 +217,12 @@ fn compared(found: &Compared, unit: Unit) -> String {
     if let Some(interval) = found.interval {
         words += &format!(" {}", format::interval(interval, unit));
     }
-    words + &format!(" over {} of {}", found.units, found.basis.as_str())
+    let units = match found.basis {
+        Basis::Boots => "boots",
+        Basis::Repetitions => "repetitions",
+        Basis::WithinTrial | Basis::None => "samples inside the trials",
+    };
+    words + &format!(" over {} {units}", found.units)
 }
 
 /// The corrected level in percent.
