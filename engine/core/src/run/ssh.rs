@@ -16,6 +16,7 @@ use vexp_api::ids::{Name, RemotePath};
 use vexp_api::shell::{Cmd, Connect, Output, Process, Shell, ShellError};
 use vexp_api::site::SshTarget;
 
+use super::clock;
 use super::connection::{self, Connections};
 
 /// Most bytes of standard output that are kept of one command.
@@ -108,10 +109,10 @@ impl SshShell {
         sockets: &Path,
         deadline: Duration,
     ) -> Result<Self, ShellError> {
-        let end = Instant::now() + deadline;
+        let end = clock::now() + deadline;
         let mut first = true;
         loop {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.saturating_duration_since(clock::now());
             let attempt = left.clamp(Duration::from_secs(1), Duration::from_secs(20));
             match Self::connect(node, target, sockets, attempt).await {
                 Ok(shell) => return Ok(shell),
@@ -202,7 +203,7 @@ impl Shell for SshShell {
         let input = kept || !cmd.stdin.is_empty();
         // The semaphore is never closed.
         let place = self.starting.acquire().await.ok();
-        let started = Instant::now();
+        let started = clock::now();
         let words = self.words(&cmd, &seconds);
         let spawned = self.connections.spawn(&words, input).await;
         let (session, mut child) = spawned.map_err(|reason| ShellError::Lost {
@@ -248,7 +249,7 @@ impl Shell for SshShell {
                 err,
                 whole,
                 status,
-                at: Instant::now(),
+                at: clock::now(),
             }
         });
         Ok(Box::new(SshProcess {
@@ -324,7 +325,7 @@ async fn read(
                 return;
             }
         };
-        let now = Instant::now();
+        let now = clock::now();
         let keep = stream.room(&buffer[..n], cap);
         stream.truncated |= keep < n;
         let lines = newlines(&buffer[..keep]).count();
@@ -402,7 +403,7 @@ impl Process for SshProcess {
         if !std::mem::take(&mut self.held) {
             return Ok(());
         }
-        self.started = Instant::now();
+        self.started = clock::now();
         let written = match &mut self.lifeline {
             Some(input) => input.write_all(b"\n").await,
             None => Ok(()),
