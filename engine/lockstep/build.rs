@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+/// What it consists of, in `emulator/`.
+const SOURCES: &[&str] = &["lockstep.c", "pin.c", "idle.c", "port.c", "wait.c"];
+
 fn main() {
-    println!("cargo::rerun-if-changed=emulator/lockstep.c");
+    println!("cargo::rerun-if-changed=emulator");
+    println!("cargo::rerun-if-env-changed=CC");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join("lockstep.so");
     let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     cc.args([
@@ -17,9 +21,11 @@ fn main() {
         "-Werror",
         "-Wno-unused-parameter",
     ]);
-    cc.args(["-fvisibility=hidden", "-o"])
+    // The same library from the same sources, wherever they lie.
+    cc.args(["-fvisibility=hidden", "-Wl,--build-id=none", "-o"])
         .arg(&out)
-        .arg("emulator/lockstep.c");
+        .current_dir("emulator");
+    cc.args(SOURCES);
     match cc.status() {
         Ok(status) if status.success() => {}
         other => panic!("the library for QEMU can't be compiled by {cc:?}: {other:?}"),

@@ -3,10 +3,13 @@
 //! [`side`] is a side of the lockstep without a processor: its clock goes from border to border. [`net`] has a TCP/IP
 //! stack on it whose time is tokio's paused clock, and [`ssh`] the client by which steps reach the machines.
 
-pub mod channel;
+mod channel;
+mod map;
 pub mod net;
 pub mod side;
 pub mod ssh;
+pub mod topology;
+mod wait;
 
 /// The library that QEMU loads: `emulator/lockstep.c`, compiled with this crate.
 pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lockstep.so"));
