@@ -17,17 +17,17 @@
 //!
 //! Addresses are of RFC 2544's range for benchmarks and never leave the lab, which has no way out.
 
-mod address;
+pub(super) mod address;
 mod emulator;
 pub(super) mod keys;
 pub mod lab;
 mod lease;
 mod mounts;
 mod network;
-mod nodes;
+pub(super) mod nodes;
 mod peers;
 mod probe;
-mod qemu;
+pub(super) mod qemu;
 mod qmp;
 pub(super) mod run;
 pub(super) mod seed;

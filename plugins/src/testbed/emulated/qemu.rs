@@ -19,7 +19,7 @@ const CPU: &str = "Opteron_G3";
 /// Most memory for dom0: what eight guests' back ends and toolstack were seen to need.
 const DOM0_MIB: u64 = 1536;
 /// In the lab's folder: where QEMU takes commands.
-pub(super) const SOCKET: &str = "qmp.sock";
+pub(in crate::testbed) const SOCKET: &str = "qmp.sock";
 /// In the lab's folder: links to what is booted.
 const HYPERVISOR: &str = "hypervisor";
 const KERNEL: &str = "vmlinuz";
@@ -28,33 +28,33 @@ const XEN_MIB: u64 = 192;
 
 /// A machine that is to be started.
 #[derive(Clone, Copy)]
-pub(super) struct Start<'a> {
-    pub(super) machine: &'a Machine,
-    pub(super) image: &'a ImageFiles,
+pub(in crate::testbed) struct Start<'a> {
+    pub(in crate::testbed) machine: &'a Machine,
+    pub(in crate::testbed) image: &'a ImageFiles,
     /// What the machine boots from.
-    pub(super) boot: &'a BootFiles,
-    pub(super) guest_image: &'a ImageFiles,
+    pub(in crate::testbed) boot: &'a BootFiles,
+    pub(in crate::testbed) guest_image: &'a ImageFiles,
     /// Seed to append to the initramfs.
-    pub(super) seed: &'a [u8],
+    pub(in crate::testbed) seed: &'a [u8],
     /// The lab's folder.
-    pub(super) lab: &'a Path,
+    pub(in crate::testbed) lab: &'a Path,
     /// Where the serial console and QEMU's words are kept.
-    pub(super) logs: &'a Path,
+    pub(in crate::testbed) logs: &'a Path,
     /// `kvm` or `tcg`.
-    pub(super) accelerator: &'a str,
+    pub(in crate::testbed) accelerator: &'a str,
     /// Where its time is that of its instructions.
-    pub(super) clock: Option<&'a Clock>,
+    pub(in crate::testbed) clock: Option<&'a Clock>,
 }
 
 /// Time that is counted in instructions.
 #[derive(Clone, Debug)]
-pub(super) struct Clock {
+pub(in crate::testbed) struct Clock {
     /// An instruction takes 2 to the power of this in nanoseconds.
-    pub(super) shift: u8,
+    pub(in crate::testbed) shift: u8,
     /// Memory that is shared with this computer.
-    pub(super) mailbox: PathBuf,
+    pub(in crate::testbed) mailbox: PathBuf,
     /// Which of this computer's processors it runs on.
-    pub(super) processor: usize,
+    pub(in crate::testbed) processor: usize,
 }
 
 impl Clock {
@@ -102,7 +102,7 @@ fn wire(id: &str, hub: usize, macs: [String; 2]) -> Vec<(&'static str, String)> 
 
 impl<'a> Start<'a> {
     /// A machine in the lab of this process, without a seed.
-    pub(super) fn new(
+    pub(in crate::testbed) fn new(
         machine: &'a Machine,
         [image, guest_image]: [&'a ImageFiles; 2],
         logs: &'a Path,
@@ -125,28 +125,28 @@ impl<'a> Start<'a> {
     }
 
     /// QEMU's arguments, the same wherever its logs are kept: what a kept machine is found by.
-    pub(super) fn key(&self) -> Vec<String> {
+    pub(in crate::testbed) fn key(&self) -> Vec<String> {
         let logs = Path::new("/");
         Self { logs, ..*self }.args()
     }
 
     /// Where the serial console goes.
-    pub(super) fn console(&self) -> PathBuf {
+    pub(in crate::testbed) fn console(&self) -> PathBuf {
         self.logs.join("console.log")
     }
 
     /// Where QEMU's words go.
-    pub(super) fn log(&self) -> PathBuf {
+    pub(in crate::testbed) fn log(&self) -> PathBuf {
         self.logs.join("qemu.log")
     }
 
     /// Where QEMU takes commands.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(in crate::testbed) fn socket(&self) -> PathBuf {
         self.lab.join(SOCKET)
     }
 
     /// Starts QEMU: the machine boots, or waits for what it is to be restored from.
-    pub(super) fn spawn(&self, emulator: &Emulator, restored: bool) -> Result<Child, LabError> {
+    pub(in crate::testbed) fn spawn(&self, emulator: &Emulator, restored: bool) -> Result<Child, LabError> {
         const STEP: &str = "start QEMU";
         self.seed_initramfs().map_err(LabError::io(STEP))?;
         self.link_boot_files().map_err(LabError::io(STEP))?;
@@ -310,7 +310,12 @@ impl<'a> Start<'a> {
     }
 
     fn xen_line(&self) -> String {
-        let machine = self.machine;
+        xen_line(self.machine)
+    }
+}
+
+/// Xen's command line.
+pub(in crate::testbed) fn xen_line(machine: &Machine) -> String {
         let guests = machine.guest.map_or(0, |g| g.memory.mib()) * u64::from(machine.max_vms);
         let dom0 = machine
             .memory
@@ -323,11 +328,10 @@ impl<'a> Start<'a> {
             .map(|name| format!(" sched={name}"))
             .unwrap_or_default();
         format!("console=com1 com1=115200 noreboot dom0_mem={dom0}M,max:{dom0}M{scheduler}")
-    }
 }
 
 /// QEMU's processor model for a machine.
-pub(super) fn cpu(machine: &Machine, accelerator: &str) -> String {
+pub(in crate::testbed) fn cpu(machine: &Machine, accelerator: &str) -> String {
     if accelerator == "kvm" {
         "host".to_owned()
     } else if machine.hypervisor == *"kvm" {
@@ -338,7 +342,7 @@ pub(super) fn cpu(machine: &Machine, accelerator: &str) -> String {
 }
 
 /// Linux's command line, for hosts and dom0: nothing random, nothing that is no part of the study.
-const KERNEL_LINE: &str =
+pub(in crate::testbed) const KERNEL_LINE: &str =
     "quiet panic=-1 nokaslr net.ifnames=0 mitigations=off random.trust_cpu=on";
 /// For KVM hosts under TCG, where an exit costs 0.15 ms: timers, the guests' too,
 /// expire together on the host's tick, and nobody polls for a halted guest to wake up. Without
@@ -355,7 +359,7 @@ fn kernel_line(machine: &Machine, accelerator: &str) -> String {
 }
 
 /// A path inside an option of QEMU, where a comma separates and two stand for one.
-pub(super) fn option(path: &Path) -> String {
+pub(in crate::testbed) fn option(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
