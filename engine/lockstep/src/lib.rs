@@ -4,6 +4,7 @@
 //! stack on it whose time is tokio's paused clock, and [`ssh`] the client by which steps reach the machines.
 
 mod channel;
+pub mod counters;
 mod map;
 pub mod net;
 pub mod side;
