@@ -5,6 +5,7 @@
 
 mod channel;
 pub mod counters;
+pub mod generator;
 mod map;
 pub mod net;
 pub mod side;
