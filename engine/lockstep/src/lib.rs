@@ -4,6 +4,8 @@
 //! stack on it whose time is tokio's paused clock, and [`ssh`] the client by which steps reach the machines.
 
 mod channel;
+pub mod counters;
+pub mod generator;
 mod map;
 pub mod net;
 pub mod side;

@@ -68,6 +68,11 @@ pub enum LinkError {
         now: u64,
         cause: &'static str,
     },
+    #[error(
+        "{side} was inside a guest of its own when it should stop at {at} ns of virtual time, and could not get out without \
+         the others; resume, and stop at another time"
+    )]
+    InsideGuest { side: String, at: u64 },
     #[error("{0}")]
     Abandoned(String),
 }
@@ -383,9 +388,9 @@ impl Side {
         horizons.max().unwrap_or(self.now).max(self.now)
     }
 
-    /// Goes to `at` as [`Side::advance`] does, with all machines, and waits until all have stopped there. Their files can
-    /// then be copied, and the machines saved by `migrate`. A machine that is inside a guest of its own at that time goes
-    /// on for as long as it may without the others, until it is outside, since QEMU restores no state from within.
+    /// Goes to `at` as [`Side::advance`] does, with all machines, and waits until all have stopped there. The lockstep's
+    /// folder can then be copied, and the machines saved by `migrate`. A machine that is inside a guest of its own at that
+    /// time goes on for as long as it may without the others, until it is outside, since QEMU restores no state from within.
     ///
     /// To go on instead, call [`Side::resume`], then `cont` all machines.
     ///
@@ -459,3 +464,6 @@ fn all<T>(
     });
     opened.collect()
 }
+
+#[cfg(test)]
+mod tests;

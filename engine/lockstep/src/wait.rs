@@ -98,6 +98,10 @@ impl Waiting<'_> {
         while State::of(fields.state.load(Acquire)) != State::Stopped {
             let bell = self.me.fields().bell.load(SeqCst);
             alive(name, side)?;
+            if fields.cause.load(Relaxed) == INSIDE_GUEST {
+                let (side, at) = (name.to_owned(), fields.stop_at.load(Relaxed));
+                return Err(LinkError::InsideGuest { side, at });
+            }
             if progress.is_over(trace(side)) {
                 let (known, wanted) = (fields.now.load(Relaxed), fields.stop_at.load(Relaxed));
                 let seconds = self.patience.as_secs();
@@ -158,13 +162,15 @@ fn alive(name: &str, side: &SideFile) -> Result<(), LinkError> {
     }
 }
 
+/// What a machine says that can't stop since it is inside a guest.
+const INSIDE_GUEST: u32 = 84;
+
 /// The causes are the exit codes of `emulator/lockstep.h`.
 fn cause(code: u32) -> &'static str {
     match code {
         81 => "it isn't the emulator that this vexp knows",
         82 => "its files or options aren't those of a lockstep",
         83 => "a side that it waited for ended or made no progress",
-        84 => "it was inside a guest of its own when it should stop",
         _ => "an error of its own",
     }
 }
