@@ -23,6 +23,11 @@ impl Random {
         Self(Pcg64::from_seed(hash.finalize().into()))
     }
 
+    /// Another stream that follows from this one.
+    pub(super) fn fork(&mut self) -> Self {
+        Self(Pcg64::from_seed(self.array()))
+    }
+
     pub(super) fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill_bytes(bytes);
     }
