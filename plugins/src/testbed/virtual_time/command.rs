@@ -159,7 +159,9 @@ mod tests {
                 initramfs: "/store/initramfs.img".into(),
                 hypervisor: xen,
             };
-            let args = Shape::machine(&machine(hypervisor), &boot).args(0).join(" ");
+            let args = Shape::machine(&machine(hypervisor), &boot)
+                .args(0)
+                .join(" ");
             assert!(!args.contains("/store"), "{args}");
             assert!(args.contains("-icount shift=0,sleep=off"), "{args}");
             assert_eq!(args.matches("e1000,id=data").count(), 2, "{args}");

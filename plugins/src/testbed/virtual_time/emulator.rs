@@ -39,7 +39,14 @@ impl Emulator {
                 .map_err(LabError::io(STEP))?;
             let to = new.path().join("root");
             let (to_text, image) = (to.display().to_string(), image.root.display().to_string());
-            let args = ["-quiet", "-no-progress", "-no-xattrs", "-dest", &to_text, &image];
+            let args = [
+                "-quiet",
+                "-no-progress",
+                "-no-xattrs",
+                "-dest",
+                &to_text,
+                &image,
+            ];
             run(STEP, "unsquashfs", &args, "")?;
             std::fs::set_permissions(&to, Permissions::from_mode(0o755))
                 .map_err(LabError::io(STEP))?;

@@ -114,9 +114,10 @@ fn acquire(
         peer_key: &peer_key,
     };
     let peers = peers(machine, &nodes)?;
-    nodes.write_keys(u32::try_from(peers.iter().map(|p| p.nodes.len()).sum::<usize>()).unwrap_or(0))?;
-    let side = Side::create(&links, &topology(machine))
-        .map_err(|error| fail(error.to_string()))?;
+    nodes.write_keys(
+        u32::try_from(peers.iter().map(|p| p.nodes.len()).sum::<usize>()).unwrap_or(0),
+    )?;
+    let side = Side::create(&links, &topology(machine)).map_err(|error| fail(error.to_string()))?;
     let fleet = Arc::new(Fleet::default());
     let start = |name: &str, shape: &Shape, boot: &BootFiles, archive: Vec<u8>| {
         let folder = folder.path().join(name);
@@ -171,8 +172,14 @@ fn acquire(
 /// A folder in memory, where there is such a one: the links' files are written millions of times.
 fn folder() -> Result<tempfile::TempDir, LabError> {
     let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let made = tempfile::Builder::new().prefix("vexp-lockstep-").tempdir_in(parent);
+    let parent = if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    };
+    let made = tempfile::Builder::new()
+        .prefix("vexp-lockstep-")
+        .tempdir_in(parent);
     made.map_err(LabError::io(STEP))
 }
 
@@ -197,7 +204,8 @@ fn lay_out(folder: &Path, boot: &BootFiles, archive: &[u8]) -> std::io::Result<(
 fn peers(machine: &Machine, nodes: &Nodes<'_>) -> Result<Vec<Peers>, LabError> {
     let of = |net: u8| {
         let first = u32::from(net) * machine.peers;
-        let all = (first..first + machine.peers).map(|n| Ok((Who::Peer(n), nodes.peer(n, Some(net))?)));
+        let all =
+            (first..first + machine.peers).map(|n| Ok((Who::Peer(n), nodes.peer(n, Some(net))?)));
         let nodes = all.collect::<Result<_, LabError>>()?;
         Ok(Peers { net, nodes })
     };
@@ -213,19 +221,23 @@ fn topology(machine: &Machine) -> Topology {
         })
     };
     let names = data_networks(machine).map(|net| format!("peers{net}"));
-    let control = std::iter::once(MACHINE.to_owned()).chain(names).map(|name| Link {
-        name: format!("control-{name}"),
-        spec: LinkSpec::control(),
-        ends: [End::Vexp, nic(&name, command::CONTROL_HUB, None)],
-    });
-    let data = data_networks(machine).zip(&machine.nics).map(|(net, nic_of)| {
-        let end = |name: &str| nic(name, command::hub(net), Some(command::nic_id(net)));
-        Link {
-            name: format!("data{net}"),
-            spec: LinkSpec::data(nic_of.rate.bits_per_second()),
-            ends: [end(MACHINE), end(&format!("peers{net}"))],
-        }
-    });
+    let control = std::iter::once(MACHINE.to_owned())
+        .chain(names)
+        .map(|name| Link {
+            name: format!("control-{name}"),
+            spec: LinkSpec::control(),
+            ends: [End::Vexp, nic(&name, command::CONTROL_HUB, None)],
+        });
+    let data = data_networks(machine)
+        .zip(&machine.nics)
+        .map(|(net, nic_of)| {
+            let end = |name: &str| nic(name, command::hub(net), Some(command::nic_id(net)));
+            Link {
+                name: format!("data{net}"),
+                spec: LinkSpec::data(nic_of.rate.bits_per_second()),
+                ends: [end(MACHINE), end(&format!("peers{net}"))],
+            }
+        });
     Topology {
         start_ns: START,
         quantum_ns: QUANTUM,
@@ -241,7 +253,10 @@ fn facts(machine: &Machine, emulator: &ImageFiles) -> BTreeMap<String, String> {
         ("accelerator", "tcg".to_owned()),
         (
             "clock",
-            format!("virtual time in lockstep, instruction model: {} ns", 1 << SHIFT),
+            format!(
+                "virtual time in lockstep, instruction model: {} ns",
+                1 << SHIFT
+            ),
         ),
         ("cpu", qemu::cpu(machine, "tcg")),
     ]

@@ -113,6 +113,9 @@ mod tests {
         };
         assert_eq!(machine("e1000"), None);
         let why = machine("virtio").unwrap();
-        assert!(why.contains("NICs are e1000") && why.contains("hardware h"), "{why}");
+        assert!(
+            why.contains("NICs are e1000") && why.contains("hardware h"),
+            "{why}"
+        );
     }
 }

@@ -89,7 +89,10 @@ pub(super) fn peers(
         bridge: None,
     };
     let whole = Who::Peers(net);
-    let lines = [nic(whole.control_mac(), "ctl0"), nic(whole.mac(net), "data0")];
+    let lines = [
+        nic(whole.control_mac(), "ctl0"),
+        nic(whole.mac(net), "data0"),
+    ];
     let hostname = format!("peers{net}");
     let identity = Identity {
         hostname: &hostname,
