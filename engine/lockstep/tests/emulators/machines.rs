@@ -90,12 +90,11 @@ fn image(variable: &str) -> PathBuf {
 fn unpack(variable: &str, name: &str, what: &[&str]) -> PathBuf {
     let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let mut command = Command::new("unsquashfs");
-    command
-        .args(["-no-progress", "-quiet", "-force", "-wildcards", "-d"])
-        .arg(&to);
+    command.args(["-no-progress", "-force", "-d"]).arg(&to);
     let status = command
         .arg(image(variable).join("root.squashfs"))
         .args(what)
+        .stdout(Stdio::null())
         .status()
         .unwrap();
     assert!(status.success());
