@@ -206,35 +206,39 @@ impl Machines {
     /// Saves the memory of the machines, which have stopped.
     pub(crate) fn migrate(&mut self) {
         for number in [1, 2] {
-            let stream = UnixStream::connect(self.path(&format!("m{number}.qmp"))).unwrap();
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-            let mut ask = |command: &str| {
-                writeln!(&stream, "{command}").unwrap();
-                lines
-                    .find_map(|line| {
-                        Some(line.unwrap()).filter(|line| {
-                            line.contains("\"return\"") || line.contains("\"error\"")
-                        })
-                    })
-                    .unwrap()
-            };
-            ask(r#"{"execute":"qmp_capabilities"}"#);
+            let mut monitor = self.monitor(number);
             // QEMU would announce a restored machine at host times.
-            ask(
+            monitor.ask(
                 r#"{"execute":"migrate-set-parameters","arguments":{"announce-rounds":0,"max-bandwidth":10000000000}}"#,
             );
             let to = self.path(&format!("m{number}.memory"));
-            ask(&format!(
-                r#"{{"execute":"migrate","arguments":{{"uri":"file:{}"}}}}"#,
-                to.display()
-            ));
-            while !ask(r#"{"execute":"query-migrate"}"#).contains("\"completed\"") {
-                std::thread::sleep(Duration::from_millis(50));
-            }
+            let uri = format!(r#""arguments":{{"uri":"file:{}"}}"#, to.display());
+            monitor.ask(&format!(r#"{{"execute":"migrate",{uri}}}"#));
+            monitor.until("query-migrate", r#""status": "completed""#);
         }
         for number in [1, 2] {
             self.kill(number);
         }
+    }
+
+    fn monitor(&self, number: u32) -> Monitor {
+        let path = self.path(&format!("m{number}.qmp"));
+        let began = Instant::now();
+        let stream = loop {
+            match UnixStream::connect(&path) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(
+                    began.elapsed() < PATIENCE,
+                    "{error}: {}",
+                    self.log(number as usize)
+                ),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut monitor = Monitor { stream, lines };
+        monitor.ask(r#"{"execute":"qmp_capabilities"}"#);
+        monitor
     }
 
     /// Starts machines where these were saved. `change` sees the lockstep before they run.
@@ -249,6 +253,12 @@ impl Machines {
         let memory = [1, 2]
             .map(|number| format!("file:{}", self.path(&format!("m{number}.memory")).display()));
         machines.start(&memory);
+        for number in [1, 2] {
+            let mut monitor = machines.monitor(number);
+            // A machine that was saved while it stood still stands still.
+            monitor.until("query-status", r#""status": "paused""#);
+            monitor.ask(r#"{"execute":"cont"}"#);
+        }
         (machines, side)
     }
 
@@ -312,13 +322,13 @@ impl Machines {
     }
 
     /// What a machine's console showed.
-    pub(crate) fn said(&self, number: u32) -> String {
+    pub(crate) fn said(&self, number: usize) -> String {
         let bytes = fs::read(self.path(&format!("m{number}.console"))).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// What its emulator said.
-    pub(crate) fn log(&self, number: u32) -> String {
+    pub(crate) fn log(&self, number: usize) -> String {
         fs::read_to_string(self.path(&format!("m{number}.log"))).unwrap()
     }
 
@@ -338,6 +348,36 @@ impl Machines {
                 began.elapsed() < Duration::from_secs(60),
                 "the emulator of m{number} goes on"
             );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// An emulator's QMP monitor.
+struct Monitor {
+    stream: UnixStream,
+    lines: std::io::Lines<BufReader<UnixStream>>,
+}
+
+impl Monitor {
+    fn ask(&mut self, command: &str) -> String {
+        writeln!(self.stream, "{command}").unwrap();
+        let is_answer = |line: &String| line.contains("\"return\"") || line.contains("\"error\"");
+        self.lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(is_answer)
+            .unwrap()
+    }
+
+    fn until(&mut self, command: &str, answer: &str) {
+        let began = Instant::now();
+        loop {
+            let said = self.ask(&format!(r#"{{"execute":"{command}"}}"#));
+            if said.contains(answer) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{command}: {said}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }

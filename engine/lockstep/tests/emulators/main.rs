@@ -3,6 +3,13 @@
 //! Ignored by default, since it takes minutes. It needs, in the environment, the folders of two built images:
 //! `VEXP_TEST_EMULATOR` and `VEXP_TEST_LINUX` (those in vexp's store that have `emulator` and `linux` in their manifest).
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
 mod machines;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +21,7 @@ use vexp_lockstep::generator::{HEADERS, Phase};
 use vexp_lockstep::side::{LinkError, Side};
 
 /// When the machines are saved: they are in the middle of pings and TCP then.
-const SAVED: u64 = 6_400_000_000;
+const SAVED: u64 = 9_000_000_000;
 /// Virtual time that a restored run takes.
 const RUN: u64 = 300_000_000;
 const GRID: u64 = 5_000_000;

@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# /init of the test's machines: m1 pings m2 and sends it TCP, in rounds, from six seconds on.
+# /init of the test's machines: m1 pings m2 and sends it TCP, in rounds, from eight seconds of its clock on.
 /bin/busybox --install -s /bin
 mkdir -p /proc /sys /dev
 mount -t proc proc /proc
@@ -11,10 +11,10 @@ me=$(tr ' ' '\n' </proc/cmdline | sed -n s/^me=//p)
 for nic in lo eth0 eth1; do ip link set $nic up; done
 ip addr add 192.168.0.$me/24 dev eth0
 ip addr add 10.0.0.$me/24 dev eth1
-echo ready
+echo ready after $(cat /proc/uptime)
 nc -ll -p 5001 -e cat >/dev/null &
 now() { read -r up rest </proc/uptime; echo ${up%.*}; }
-while [ "$(now)" -lt 6 ]; do usleep 20000; done
+while [ "$(now)" -lt 8 ]; do usleep 20000; done
 round=0
 while [ $me = 1 ]; do
     round=$((round + 1))
