@@ -58,12 +58,14 @@ __attribute__((destructor)) static void ended(void) { tell(ENDED); }
 
 // ---- events ----
 
-// Lets the timer run when something is next to be done.
+// Lets the timer run when something is next to be done. A test of lateness lets it run too late once.
 void arm(void)
 {
     due = next_border;
     for each_port (p) due = least(due, least(first_arrival(p), least(press_due(p), p->phase_due)));
-    timer_mod_ns(&timer, (int64_t)due);
+    uint64_t fault = get(&me->fault_late), late = fault && due == next_border && due >= fault ? 1000 : 0;
+    if (late) set(&me->fault_late, 0);
+    timer_mod_ns(&timer, (int64_t)(due + late));
 }
 
 static bool is_late(uint64_t now) { return now - due >= (uint64_t)icount_to_ns(1); }
@@ -104,10 +106,6 @@ static void on_event(void *unused)
         return;
     }
     ties = 0;
-    if (me->fault_late && now >= me->fault_late) {
-        due -= 1000;
-        me->fault_late = 0;
-    }
     if (now >= next_border && !border(now)) return;
     deliver(now);
     press(now);

@@ -40,7 +40,7 @@ pub(crate) const SIDE_FILE: usize = 4 * PAGE;
 /// Bytes before each frame in a ring: when it arrives, and its length.
 pub(crate) const RECORD: u64 = 16;
 /// The longest frame, in bytes: more than any that a guest's offloads make.
-pub const LONGEST: usize = 65_600;
+pub(crate) const LONGEST: usize = 65_600;
 /// A time that never comes.
 pub(crate) const NEVER: u64 = i64::MAX as u64;
 /// The shortest frame on a wire, in bytes, and what a frame occupies besides: preamble, checksum, gap.
@@ -101,7 +101,7 @@ pub(crate) struct SideFields {
     pub(crate) quantum: AtomicU64,
     /// Milliseconds of real time that a wait lasts without progress of the other side.
     pub(crate) patience: AtomicU64,
-    /// For tests of the counters: a border from this time on is late by a microsecond; 0 for none.
+    /// For tests: the first border from this time on is a microsecond late; 0 for none.
     pub(crate) fault_late: AtomicU64,
     spare0: [AtomicU64; 2],
     /// Counted up, and its sleepers woken, when the side should look again.

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::channel::{PHASES, Phase as Shared, TEMPLATE, TEMPLATES};
+use crate::map::LinkFile;
 use crate::side::{LinkError, Side};
 
 /// A phase of a generator: frames at equal intervals.
@@ -83,6 +84,7 @@ impl Side {
         phases: &[Phase],
     ) -> Result<(), LinkError> {
         let earliest = self.earliest();
+        let (file, end) = self.end_of(link, machine)?;
         phases.iter().try_for_each(|phase| phase.check(earliest))?;
         if phases.len() > PHASES {
             let why = format!(
@@ -91,27 +93,7 @@ impl Side {
             );
             return Err(LinkError::Topology(why));
         }
-        let unknown = || {
-            LinkError::Topology(format!(
-                "a generator of {machine} on link {link}, which isn't there"
-            ))
-        };
-        let file = self
-            .links
-            .iter()
-            .find(|(name, _)| name == link)
-            .map(|(_, file)| file);
-        let file = file.ok_or_else(unknown)?;
-        let ends = [0, 1].map(|end| crate::channel::read_name(&file.fields().sides[end]));
-        let end = ends
-            .iter()
-            .position(|side| side == machine)
-            .ok_or_else(unknown)?;
-        let (_, side) = self
-            .others
-            .iter()
-            .find(|(name, _)| name == machine)
-            .ok_or_else(unknown)?;
+        let side = self.others.iter().find(|(name, _)| name == machine);
         file.channel(end).phase_count.store(0, SeqCst);
         for (index, phase) in phases.iter().enumerate() {
             phase.write(file.phase(end, index));
@@ -119,7 +101,38 @@ impl Side {
         file.channel(end)
             .phase_count
             .store(phases.len() as u64, SeqCst);
-        side.fields().generators.fetch_add(1, SeqCst);
+        if let Some((_, side)) = side {
+            side.fields().generators.fetch_add(1, SeqCst);
+        }
         Ok(())
+    }
+
+    /// How many frames each phase of a machine's generator on a link has sent.
+    ///
+    /// # Errors
+    /// A link or machine that isn't there.
+    pub fn generated(&self, link: &str, machine: &str) -> Result<Vec<u64>, LinkError> {
+        let (file, end) = self.end_of(link, machine)?;
+        let count = (file.channel(end).phase_count.load(SeqCst) as usize).min(PHASES);
+        Ok((0..count)
+            .map(|index| file.phase(end, index).sent.load(SeqCst))
+            .collect())
+    }
+
+    fn end_of(&self, link: &str, machine: &str) -> Result<(&LinkFile, usize), LinkError> {
+        let file = self
+            .links
+            .iter()
+            .find(|(name, _)| name == link)
+            .map(|(_, file)| file);
+        let found = file.and_then(|file| {
+            let mut ends = file
+                .fields()
+                .sides
+                .iter()
+                .map(|side| crate::channel::read_name(side));
+            Some((file, ends.position(|side| side == machine)?))
+        });
+        found.ok_or_else(|| LinkError::Topology(format!("no end of a link {link} at {machine}")))
     }
 }

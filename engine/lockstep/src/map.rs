@@ -91,10 +91,6 @@ impl SideFile {
         self.0.fields(0)
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.0.path
-    }
-
     /// Holds the file's lock as long as this process lives: others see by it that the side is there.
     pub(crate) fn lock(&self) -> Result<(), LinkError> {
         flock(self.0.file.as_fd(), FlockOperation::LockExclusive)

@@ -422,6 +422,17 @@ impl Side {
         Ok(frames)
     }
 
+    /// For tests of what a late border leads to: a machine's first border from this virtual time on is a microsecond late.
+    ///
+    /// # Errors
+    /// A machine that isn't there.
+    pub fn force_late(&self, machine: &str, from_ns: u64) -> Result<(), LinkError> {
+        let side = self.others.iter().find(|(name, _)| name == machine);
+        let (_, side) = side.ok_or_else(|| LinkError::Topology(format!("no machine {machine}")))?;
+        side.fields().fault_late.store(from_ns, SeqCst);
+        Ok(())
+    }
+
     /// Lets machines that stopped go on, once each is given `cont`.
     pub fn resume(&mut self) {
         for (_, side) in &self.others {

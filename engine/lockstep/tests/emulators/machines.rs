@@ -1,0 +1,440 @@
+//! Machines for the test: how they are booted, saved and restored.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use vexp_lockstep::side::{Frame, LinkError, Side};
+use vexp_lockstep::topology::{End, Link, LinkSpec, Nic, Topology, plugin_argument};
+
+const START: u64 = 5_000_000_000;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) fn advance(side: &mut Side, until: u64) -> Result<Vec<Frame>, LinkError> {
+    side.advance(until, PATIENCE, &|| None)
+}
+
+pub(crate) fn stop_at(side: &mut Side, at: u64) -> Result<Vec<Frame>, LinkError> {
+    side.stop_at(at, PATIENCE, &|| None)
+}
+
+fn topology() -> Topology {
+    let nic = |machine: &str, hub, paused: Option<&str>| {
+        let (machine, paused) = (machine.to_owned(), paused.map(str::to_owned));
+        End::Nic(Nic {
+            machine,
+            hub,
+            paused,
+        })
+    };
+    let link = |name: &str, spec, ends| Link {
+        name: name.into(),
+        spec,
+        ends,
+    };
+    let control = |machine: &str| {
+        let ends = [End::Vexp, nic(machine, 0, None)];
+        link(&format!("control-{machine}"), LinkSpec::control(), ends)
+    };
+    let ends = ["m1", "m2"].map(|machine| nic(machine, 1, Some("data")));
+    let data = link("data", LinkSpec::data(1_000_000_000), ends);
+    let links = vec![control("m1"), control("m2"), data];
+    Topology {
+        start_ns: START,
+        quantum_ns: 20_000,
+        patience: PATIENCE,
+        links,
+    }
+}
+
+/// Files out of the images, unpacked once.
+struct Unpacked {
+    emulator: PathBuf,
+    kernel: PathBuf,
+    initramfs: PathBuf,
+}
+
+fn unpacked() -> &'static Unpacked {
+    static UNPACKED: OnceLock<Unpacked> = OnceLock::new();
+    UNPACKED.get_or_init(|| {
+        let emulator = unpack("VEXP_TEST_EMULATOR", "emulator", &[]);
+        let modules = "usr/lib/modules/*/kernel/drivers/net/ethernet/intel/e1000";
+        let linux = unpack("VEXP_TEST_LINUX", "linux", &["usr/bin/busybox", modules]);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (kernel, initramfs) = (folder.join("vmlinux"), folder.join("initramfs"));
+        fs::write(
+            &kernel,
+            elf(&fs::read(image("VEXP_TEST_LINUX").join("vmlinuz")).unwrap()),
+        )
+        .unwrap();
+        fs::write(&initramfs, archive(&linux)).unwrap();
+        Unpacked {
+            emulator,
+            kernel,
+            initramfs,
+        }
+    })
+}
+
+fn image(variable: &str) -> PathBuf {
+    let folder = std::env::var_os(variable);
+    PathBuf::from(
+        folder.unwrap_or_else(|| panic!("{variable} isn't set; see the head of this file")),
+    )
+}
+
+fn unpack(variable: &str, name: &str, what: &[&str]) -> PathBuf {
+    let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut command = Command::new("unsquashfs");
+    command.args(["-no-progress", "-force", "-d"]).arg(&to);
+    let status = command
+        .arg(image(variable).join("root.squashfs"))
+        .args(what)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    to
+}
+
+/// The ELF kernel in a compressed one: it boots in half the instructions.
+fn elf(compressed: &[u8]) -> Vec<u8> {
+    let magic = [0x28, 0xb5, 0x2f, 0xfd];
+    let starts = compressed
+        .windows(4)
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == magic);
+    for (start, _) in starts {
+        let mut zstd = Command::new("zstd");
+        zstd.arg("-dc")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = zstd.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let bytes = compressed[start..].to_vec();
+        // It stops reading at the frame's end.
+        let writer = std::thread::spawn(move || input.write_all(&bytes).is_ok());
+        let output = child.wait_with_output().unwrap().stdout;
+        writer.join().unwrap();
+        if output.starts_with(b"\x7fELF") {
+            return output;
+        }
+    }
+    panic!("the kernel isn't compressed by zstd");
+}
+
+/// An uncompressed initramfs: cpio, "newc".
+fn archive(linux: &Path) -> Vec<u8> {
+    let module = fs::read_dir(linux.join("usr/lib/modules"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let module = module.join("kernel/drivers/net/ethernet/intel/e1000/e1000.ko");
+    let mut archive = Vec::new();
+    let mut entry = |name: &str, mode: u32, bytes: &[u8]| {
+        let fields = [
+            0,
+            mode,
+            0,
+            0,
+            1,
+            0,
+            bytes.len() as u32,
+            0,
+            0,
+            0,
+            0,
+            name.len() as u32 + 1,
+            0,
+        ];
+        archive.extend(b"070701");
+        archive.extend(
+            fields
+                .iter()
+                .flat_map(|field| format!("{field:08x}").into_bytes()),
+        );
+        archive.extend(name.as_bytes());
+        archive.push(0);
+        archive.resize(archive.len().next_multiple_of(4), 0);
+        archive.extend(bytes);
+        archive.resize(archive.len().next_multiple_of(4), 0);
+    };
+    entry("bin", 0o040_755, b"");
+    entry("dev", 0o040_755, b"");
+    entry(
+        "bin/busybox",
+        0o100_755,
+        &fs::read(linux.join("usr/bin/busybox")).unwrap(),
+    );
+    entry("e1000.ko", 0o100_644, &fs::read(module).unwrap());
+    entry("init", 0o100_755, include_bytes!("script.sh"));
+    entry("TRAILER!!!", 0, b"");
+    archive
+}
+
+/// The machines of a lockstep, killed when it is dropped.
+pub(crate) struct Machines {
+    folder: tempfile::TempDir,
+    children: Vec<Child>,
+}
+
+impl Machines {
+    fn new() -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        fs::create_dir(folder.path().join("links")).unwrap();
+        fs::write(folder.path().join("lockstep.so"), vexp_lockstep::LIBRARY).unwrap();
+        Self {
+            folder,
+            children: Vec::new(),
+        }
+    }
+
+    pub(crate) fn boot() -> (Self, Side) {
+        let mut machines = Self::new();
+        let side = Side::create(&machines.path("links"), &topology()).unwrap();
+        machines.start(&[]);
+        (machines, side)
+    }
+
+    /// Saves the memory of the machines, which have stopped.
+    pub(crate) fn migrate(&mut self) {
+        for number in [1, 2] {
+            let mut monitor = self.monitor(number);
+            // QEMU would announce a restored machine at host times.
+            monitor.ask(
+                r#"{"execute":"migrate-set-parameters","arguments":{"announce-rounds":0,"max-bandwidth":10000000000}}"#,
+            );
+            let to = self.path(&format!("m{number}.memory"));
+            let uri = format!(r#""arguments":{{"uri":"file:{}"}}"#, to.display());
+            monitor.ask(&format!(r#"{{"execute":"migrate",{uri}}}"#));
+            monitor.until("query-migrate", r#""status": "completed""#);
+        }
+        for number in [1, 2] {
+            self.kill(number);
+        }
+    }
+
+    fn monitor(&self, number: u32) -> Monitor {
+        let path = self.path(&format!("m{number}.qmp"));
+        let began = Instant::now();
+        let stream = loop {
+            match UnixStream::connect(&path) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(
+                    began.elapsed() < PATIENCE,
+                    "{error}: {}",
+                    self.log(number as usize)
+                ),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut monitor = Monitor { stream, lines };
+        monitor.ask(r#"{"execute":"qmp_capabilities"}"#);
+        monitor
+    }
+
+    /// Starts machines where these were saved. `change` sees the lockstep before they run.
+    pub(crate) fn restore(&self, change: impl FnOnce(&mut Side)) -> (Self, Side) {
+        let mut machines = Self::new();
+        for entry in fs::read_dir(self.path("links")).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), machines.path("links").join(entry.file_name())).unwrap();
+        }
+        let mut side = Side::open(&machines.path("links"), PATIENCE).unwrap();
+        change(&mut side);
+        let memory = [1, 2]
+            .map(|number| format!("file:{}", self.path(&format!("m{number}.memory")).display()));
+        machines.start(&memory);
+        for number in [1, 2] {
+            let mut monitor = machines.monitor(number);
+            // A machine that was saved while it stood still stands still.
+            monitor.until("query-status", r#""status": "paused""#);
+            monitor.ask(r#"{"execute":"cont"}"#);
+        }
+        (machines, side)
+    }
+
+    fn start(&mut self, memory: &[String]) {
+        for number in [1, 2] {
+            let mut command = self.command(number);
+            if let Some(memory) = memory.get(number as usize - 1) {
+                command.args(["-incoming", memory]);
+            }
+            self.children.push(command.spawn().unwrap());
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, number: u32) -> Command {
+        let root = &unpacked().emulator;
+        let mut command = emulator(&root.join("usr/bin/qemu-system-x86_64"));
+        command.args(
+            "-icount shift=0,sleep=off -rtc base=2026-01-01,clock=vm -seed 1 -no-reboot".split(' '),
+        );
+        command.arg("-serial").arg(format!(
+            "file:{}",
+            self.path(&format!("m{number}.console")).display()
+        ));
+        command.arg("-qmp").arg(format!(
+            "unix:{},server=on,wait=off",
+            self.path(&format!("m{number}.qmp")).display()
+        ));
+        command.args(["-global", "migration.announce-rounds=0"]);
+        for (hub, id) in [(0, "control"), (1, "data")] {
+            command
+                .arg("-netdev")
+                .arg(format!("hubport,id=n{hub},hubid={hub}"));
+            let mac = format!("52:54:00:00:0{hub}:0{number}");
+            command
+                .arg("-device")
+                .arg(format!("e1000,id={id},netdev=n{hub},mac={mac},romfile="));
+        }
+        command
+            .arg("-kernel")
+            .arg(&unpacked().kernel)
+            .arg("-initrd")
+            .arg(&unpacked().initramfs);
+        let line = "console=ttyS0 quiet nokaslr panic=-1 mitigations=off net.ifnames=0";
+        command.arg("-append").arg(format!("{line} me={number}"));
+        let plugin = plugin_argument(
+            &self.path("lockstep.so"),
+            &self.path("links"),
+            &format!("m{number}"),
+        );
+        command.arg("-plugin").arg(plugin.unwrap());
+        let log = fs::File::create(self.path(&format!("m{number}.log"))).unwrap();
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        command
+    }
+
+    /// What a machine's console showed.
+    pub(crate) fn said(&self, number: usize) -> String {
+        let bytes = fs::read(self.path(&format!("m{number}.console"))).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What its emulator said.
+    pub(crate) fn log(&self, number: usize) -> String {
+        fs::read_to_string(self.path(&format!("m{number}.log"))).unwrap()
+    }
+
+    pub(crate) fn kill(&mut self, number: usize) {
+        self.children[number - 1].kill().unwrap();
+        self.children[number - 1].wait().unwrap();
+    }
+
+    /// The exit code of an emulator that ends by itself.
+    pub(crate) fn wait(&mut self, number: usize) -> Option<i32> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.children[number - 1].try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "the emulator of m{number} goes on"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// An emulator's QMP monitor.
+struct Monitor {
+    stream: UnixStream,
+    lines: std::io::Lines<BufReader<UnixStream>>,
+}
+
+impl Monitor {
+    fn ask(&mut self, command: &str) -> String {
+        writeln!(self.stream, "{command}").unwrap();
+        let is_answer = |line: &String| line.contains("\"return\"") || line.contains("\"error\"");
+        self.lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(is_answer)
+            .unwrap()
+    }
+
+    fn until(&mut self, command: &str, answer: &str) {
+        let began = Instant::now();
+        loop {
+            let said = self.ask(&format!(r#"{{"execute":"{command}"}}"#));
+            if said.contains(answer) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{command}: {said}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+/// A command that is an emulator out of its image, with a machine's hardware.
+fn emulator(program: &Path) -> Command {
+    let root = &unpacked().emulator;
+    let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
+    command
+        .arg("--library-path")
+        .arg(root.join("usr/lib/x86_64-linux-gnu"))
+        .arg(program);
+    command
+        .arg("-L")
+        .arg(root.join("usr/share/qemu"))
+        .arg("-L")
+        .arg(root.join("usr/share/seabios"));
+    command.args(
+        "-accel tcg,thread=single,tb-size=128 -machine pc -cpu Opteron_G3 -smp 1 -m 256".split(' '),
+    );
+    command.args("-nodefaults -no-user-config -display none -monitor none".split(' '));
+    command
+}
+
+/// Starts an emulator in whose program one sequence of bytes is another. Its exit code, and what it said.
+pub(crate) fn start_changed(from: &[u8], to: &[u8]) -> (Option<i32>, String) {
+    let mut program = fs::read(unpacked().emulator.join("usr/bin/qemu-system-x86_64")).unwrap();
+    let places: Vec<usize> = program
+        .windows(from.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == from)
+        .map(|(at, _)| at)
+        .collect();
+    assert_eq!(places.len(), 1, "{places:x?}");
+    program[places[0]..places[0] + to.len()].copy_from_slice(to);
+    let machines = Machines::new();
+    let changed = machines.path("emulator");
+    fs::write(&changed, program).unwrap();
+    Side::create(&machines.path("links"), &topology()).unwrap();
+    let plugin =
+        plugin_argument(&machines.path("lockstep.so"), &machines.path("links"), "m1").unwrap();
+    let output = emulator(&changed)
+        .args(["-icount", "shift=0,sleep=off", "-plugin", &plugin])
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
