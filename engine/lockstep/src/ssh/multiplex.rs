@@ -162,7 +162,7 @@ impl Multiplex {
         }
         let open = |entry: &&mut Entry| !entry.close_sent && !entry.eof_sent;
         let Some(entry) = state.channels.get_mut(&id).filter(open) else {
-            return Err(SshError::Left);
+            return Err(SshError::NoInput);
         };
         let most = entry.send.min(entry.largest).min(LARGEST) as usize;
         let n = most.min(bytes.len());
@@ -307,10 +307,10 @@ impl Entry {
                     _ => return Err(SshError::Protocol(format!("extended data {kind}"))),
                 }
             }
+            number::CHANNEL_EOF if self.eof_taken => (),
             number::CHANNEL_EOF => {
-                if !std::mem::replace(&mut self.eof_taken, true) {
-                    self.event(Event::Eof);
-                }
+                self.eof_taken = true;
+                self.event(Event::Eof);
             }
             number::CHANNEL_CLOSE => {
                 self.event(Event::Closed);

@@ -1,0 +1,21 @@
+//! The SSH client against a real OpenSSH server on loopback: all that every shell promises.
+//! Skipped, visibly, where `sshd` is not installed.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests fail by panicking and say what they skip"
+)]
+
+#[path = "../../core/tests/contract/mod.rs"]
+mod contract;
+mod loopback;
+#[path = "../../core/tests/sshd/mod.rs"]
+mod sshd;
+
+use loopback::Loopback;
+use vexp_lockstep::ssh::VirtualConnect;
+
+fn connector() -> VirtualConnect<Loopback> {
+    VirtualConnect::new(Loopback, 1)
+}
