@@ -12,6 +12,12 @@ mod sshd;
 
 use vexp_engine::run::ssh::Ssh;
 
+/// Programs that the server runs at a time on so many connections.
+const PROGRAMS: u32 = 200;
+const CONNECTIONS: usize = 1;
+/// Whether the server waits for the output of children that a program leaves behind.
+const WAITS_FOR_CHILDREN: bool = true;
+
 fn connector() -> Ssh {
     Ssh
 }

@@ -16,6 +16,12 @@ mod sshd;
 use loopback::Loopback;
 use vexp_lockstep::ssh::VirtualConnect;
 
+/// Programs that the server runs at a time on so many connections.
+const PROGRAMS: u32 = 200;
+const CONNECTIONS: usize = 1;
+/// Whether the server waits for the output of children that a program leaves behind.
+const WAITS_FOR_CHILDREN: bool = true;
+
 fn connector() -> VirtualConnect<Loopback> {
     VirtualConnect::new(Loopback, 1)
 }

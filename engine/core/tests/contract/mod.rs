@@ -9,8 +9,8 @@ use vexp_api::ids::Name;
 use vexp_api::shell::{Cmd, Connect as _, Output, Shell, ShellError};
 use vexp_api::site::{KeyedTarget, SshTarget};
 
-use super::connector;
 use super::sshd::Sshd;
+use super::{CONNECTIONS, PROGRAMS, WAITS_FOR_CHILDREN, connector};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -187,7 +187,10 @@ async fn output_that_a_child_holds_open_is_given_up_and_that_is_said() {
     let output = shell.run(leaves).await.unwrap();
     assert_eq!((output.status, output.timed_out), (Some(0), false));
     assert_eq!(output.text(), "out\n");
-    assert!(output.truncated);
+    assert_eq!(output.truncated, WAITS_FOR_CHILDREN);
+    if !WAITS_FOR_CHILDREN {
+        return;
+    }
     // Output that comes after the status, and then ends, is whole.
     let late = shell.run(sh("(sleep 1; echo late) &")).await.unwrap();
     assert_eq!((late.text().as_str(), late.truncated), ("late\n", false));
@@ -226,7 +229,8 @@ async fn a_deadline_ends_the_far_program_and_keeps_its_output() {
             .unwrap();
         assert!(output.timed_out && output.status.is_none(), "{output:?}");
         assert!(output.ended - output.started < Duration::from_secs(8));
-        assert!(!runs(&pid(&output)), "{output:?}");
+        // `timeout` may be gone a moment before what it has killed.
+        until("it has ended", || !runs(&pid(&output))).await;
     }
 }
 
@@ -449,12 +453,12 @@ async fn held_and_stoppable_programs_are_both() {
 }
 
 #[tokio::test]
-async fn two_hundred_commands_share_one_connection() {
+async fn many_commands_at_once_share_connections() {
     let Some((sshd, shell)) = connected().await else {
         return;
     };
     let mut all = JoinSet::new();
-    for i in 0..200_u32 {
+    for i in 0..PROGRAMS {
         let shell = Arc::clone(&shell);
         all.spawn(async move {
             let output = shell
@@ -464,8 +468,9 @@ async fn two_hundred_commands_share_one_connection() {
             assert_eq!(output.text(), format!("{i}\n"));
         });
     }
-    assert_eq!(all.join_all().await.len(), 200);
-    assert_eq!(sshd.connections().len(), 1);
+    assert_eq!(all.join_all().await.len(), PROGRAMS as usize);
+    let connections = sshd.connections().len();
+    assert!(connections <= CONNECTIONS, "{connections}");
 }
 
 #[tokio::test]

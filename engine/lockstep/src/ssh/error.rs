@@ -69,7 +69,7 @@ pub enum SshError {
         text: String,
     },
     /// The server does not run the program.
-    #[error("the server refuses to run the program")]
+    #[error("the server refuses to run the program, or closed its channel before")]
     NotRun,
     /// The program has ended, or closed its standard input.
     #[error("the program takes no more input")]

@@ -25,8 +25,8 @@ use super::multiplex::Event;
 use super::random::Random;
 use crate::net::Network;
 
-/// Most connections to one node: a server may have a limit on the programs of each.
-const MOST: usize = 8;
+/// Most connections to one node: a server may have a limit on the programs of each, as low as one.
+const MOST: usize = 64;
 /// Longest attempt to connect, and the time between two.
 const ATTEMPT: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(150);
@@ -151,7 +151,7 @@ fn login(target: &KeyedTarget) -> Result<Login, String> {
     })
 }
 
-/// Connections to one node: one, and more where the server has a limit on the programs of a connection.
+/// Connections to one node: one, and more where a connection has no place for another program.
 struct Connections<D> {
     dial: D,
     seeds: Arc<Seeds>,
@@ -210,12 +210,12 @@ impl<D: Dial> Connections<D> {
         }
     }
 
-    /// Starts a program, on a new connection where the server takes no more on those that there are.
+    /// Starts a program, on a new connection where those that there are have no place.
     async fn spawn(&self, command: &str) -> Result<Channel, String> {
         loop {
             let clients = self.open.lock().await.clone();
-            let mut refused = String::new();
-            for client in clients.iter().rev() {
+            let mut refused = "it takes no more programs".to_owned();
+            for client in clients.iter().rev().filter(|client| client.has_place()) {
                 match client.exec(command.as_bytes()).await {
                     Ok(channel) => return Ok(channel),
                     Err(error @ SshError::Refused { .. }) => refused = error.to_string(),
