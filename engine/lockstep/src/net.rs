@@ -142,7 +142,7 @@ impl<W: Wire> Driver<W> {
         arrived.sort_by_key(|(link, at, _)| (*at, *link));
         let mut stack = self.network.stack();
         for (link, _, frame) in arrived {
-            let To { links, own } = self.switch.from_link(link, &frame);
+            let To { links, own } = self.switch.heard(link, &frame);
             for link in links {
                 self.wire.send(link, &frame);
             }
@@ -161,7 +161,7 @@ impl<W: Wire> Driver<W> {
             if frame.len() < SHORTEST {
                 frame.resize(SHORTEST, 0);
             }
-            for link in self.switch.from_own(&frame) {
+            for link in self.switch.said(&frame) {
                 self.wire.send(link, &frame);
             }
         }

@@ -32,7 +32,7 @@ impl Switch {
     }
 
     /// A frame that arrived on a link. What is shorter than a header is dropped, as is what no link can have sent.
-    pub(super) fn from_link(&mut self, link: usize, frame: &[u8]) -> To {
+    pub(super) fn heard(&mut self, link: usize, frame: &[u8]) -> To {
         let (Some(to), Some(from)) = (address(frame, 0), address(frame, 6)) else {
             return To::default();
         };
@@ -56,7 +56,7 @@ impl Switch {
     }
 
     /// Links for a frame of vexp's own.
-    pub(super) fn from_own(&self, frame: &[u8]) -> Vec<usize> {
+    pub(super) fn said(&self, frame: &[u8]) -> Vec<usize> {
         address(frame, 0).map_or_else(Vec::new, |to| self.towards(to, None))
     }
 
@@ -96,30 +96,30 @@ mod tests {
     fn frames_go_where_their_receiver_was_heard() {
         let mut switch = Switch::new(3, OWN);
         // Nobody is known: everywhere.
-        assert_eq!(switch.from_own(&frame(A, OWN)), [0, 1, 2]);
-        let to = switch.from_link(1, &frame([0xff; 6], A));
+        assert_eq!(switch.said(&frame(A, OWN)), [0, 1, 2]);
+        let to = switch.heard(1, &frame([0xff; 6], A));
         assert_eq!((to.links, to.own), (vec![0, 2], true));
-        assert_eq!(switch.from_own(&frame(A, OWN)), [1]);
-        let to = switch.from_link(2, &frame(OWN, B));
+        assert_eq!(switch.said(&frame(A, OWN)), [1]);
+        let to = switch.heard(2, &frame(OWN, B));
         assert_eq!((to.links, to.own), (vec![], true));
         // Between two machines.
-        let to = switch.from_link(2, &frame(A, B));
+        let to = switch.heard(2, &frame(A, B));
         assert_eq!((to.links, to.own), (vec![1], false));
         // Behind the bridge of the machine that sent it: not back.
-        let to = switch.from_link(1, &frame(A, [2, 0, 0, 0, 0, 0xc]));
+        let to = switch.heard(1, &frame(A, [2, 0, 0, 0, 0, 0xc]));
         assert_eq!((to.links, to.own), (vec![], false));
     }
 
     #[test]
     fn what_no_machine_can_have_sent_is_dropped() {
         let mut switch = Switch::new(2, OWN);
-        assert_eq!(switch.from_link(0, &[0xff; 13]), To::default());
-        assert_eq!(switch.from_link(0, &frame(A, OWN)), To::default());
-        assert_eq!(switch.from_link(2, &frame(A, B)), To::default());
+        assert_eq!(switch.heard(0, &[0xff; 13]), To::default());
+        assert_eq!(switch.heard(0, &frame(A, OWN)), To::default());
+        assert_eq!(switch.heard(2, &frame(A, B)), To::default());
         // A group's address is never learned as a sender's.
         let group = [3, 0, 0, 0, 0, 9];
-        switch.from_link(0, &frame(OWN, group));
-        assert_eq!(switch.from_own(&frame(group, OWN)), [0, 1]);
+        switch.heard(0, &frame(OWN, group));
+        assert_eq!(switch.said(&frame(group, OWN)), [0, 1]);
     }
 
     #[test]
@@ -127,10 +127,10 @@ mod tests {
         let mut switch = Switch::new(2, OWN);
         for n in 0..10_000u16 {
             let [high, low] = n.to_be_bytes();
-            switch.from_link(0, &frame(OWN, [2, 1, 0, 0, high, low]));
+            switch.heard(0, &frame(OWN, [2, 1, 0, 0, high, low]));
         }
         assert_eq!(switch.known.len(), MOST);
-        switch.from_link(1, &frame(OWN, [2, 1, 0, 0, 0, 0]));
-        assert_eq!(switch.from_own(&frame([2, 1, 0, 0, 0, 0], OWN)), [1]);
+        switch.heard(1, &frame(OWN, [2, 1, 0, 0, 0, 0]));
+        assert_eq!(switch.said(&frame([2, 1, 0, 0, 0, 0], OWN)), [1]);
     }
 }

@@ -40,10 +40,20 @@ impl End {
 }
 
 impl Channel {
+    /// Opens a channel and has a command line run there.
     pub(super) async fn exec(
         multiplex: &Arc<Multiplex>,
         outgoing: &mpsc::UnboundedSender<Out>,
         command: &[u8],
+    ) -> Result<Self, SshError> {
+        let mut channel = Self::open(multiplex, outgoing).await?;
+        channel.run(command).await?;
+        Ok(channel)
+    }
+
+    async fn open(
+        multiplex: &Arc<Multiplex>,
+        outgoing: &mpsc::UnboundedSender<Out>,
     ) -> Result<Self, SshError> {
         let ((id, said, room), open) = multiplex.begin()?;
         let end = End {
@@ -59,16 +69,32 @@ impl Channel {
             input: None,
         };
         match channel.said.recv().await {
-            Some(Said::Open) => (),
-            Some(Said::Refused(error)) => return Err(error),
-            _ => return Err(end.failure()),
+            Some(Said::Open) => {
+                channel.input = Some(Input { end, room });
+                Ok(channel)
+            }
+            Some(Said::Refused(error)) => Err(error),
+            _ => Err(end.failure()),
         }
-        let request = end.multiplex.message(id, number::CHANNEL_REQUEST);
-        let request = request.ok_or_else(|| end.failure())?;
-        let request = request.string("exec").boolean(true).string(command);
-        end.send(Some(request.done()));
-        channel.input = Some(Input { end, room });
-        Ok(channel)
+    }
+
+    /// Has a program run, and waits for the server's word that it does.
+    async fn run(&mut self, command: &[u8]) -> Result<(), SshError> {
+        let request = self
+            .end
+            .multiplex
+            .message(self.end.id, number::CHANNEL_REQUEST);
+        let request = request.map(|it| it.string("exec").boolean(true).string(command).done());
+        self.end.send(request);
+        loop {
+            match self.said.recv().await {
+                Some(Said::Runs) => return Ok(()),
+                Some(Said::NotRun | Said::Event(Event::Closed)) => return Err(SshError::NotRun),
+                // Nothing else can come before.
+                Some(_) => (),
+                None => return Err(self.end.failure()),
+            }
+        }
     }
 
     /// The program's standard input, the first time.
@@ -82,7 +108,7 @@ impl Channel {
             Some(Said::Event(event)) => event,
             Some(Said::NotRun) => return Err(SshError::NotRun),
             Some(Said::Refused(error)) => return Err(error),
-            Some(Said::Open) | None => return Err(self.end.failure()),
+            Some(Said::Open | Said::Runs) | None => return Err(self.end.failure()),
         };
         if let Event::Stdout(bytes) | Event::Stderr(bytes) = &event {
             self.taken += u32::try_from(bytes.len()).unwrap_or(0);

@@ -39,6 +39,7 @@ pub struct Login {
 pub struct Client {
     multiplex: Arc<Multiplex>,
     outgoing: mpsc::UnboundedSender<Out>,
+    one_at_a_time: bool,
 }
 
 impl Client {
@@ -49,7 +50,7 @@ impl Client {
     {
         let mut transport = Transport::new(stream, random);
         let session = transport.exchange_keys(&login.host_keys).await?;
-        auth::log_in(&mut transport, &login.user, &login.key, &session).await?;
+        auth::log_in(&mut transport, &login.user, &login.key, &session.id).await?;
         let Transport {
             stream,
             opener,
@@ -75,6 +76,7 @@ impl Client {
         Ok(Self {
             multiplex,
             outgoing,
+            one_at_a_time: closes_what_has_not_begun(&session.server),
         })
     }
 
@@ -83,9 +85,35 @@ impl Client {
         Channel::exec(&self.multiplex, &self.outgoing, command).await
     }
 
+    /// Whether a program can be started now without endangering others.
+    ///
+    /// When a program ends, Dropbear before 2024.86 closes all channels of its connection on which nothing runs yet, and
+    /// what is then asked on those ends the connection. There a connection is for one program at a time.
+    pub fn has_place(&self) -> bool {
+        !self.one_at_a_time || self.multiplex.is_idle()
+    }
+
     /// Why the connection has ended, if it has.
     pub fn failure(&self) -> Option<SshError> {
         self.multiplex.failure()
+    }
+}
+
+/// Dropbear's versions are a year and the number of the release.
+fn closes_what_has_not_begun(server: &str) -> bool {
+    let version = server.strip_prefix("SSH-2.0-dropbear_");
+    let version = version.and_then(|version| version.split_once('.'));
+    let Some((year, release)) = version else {
+        return false;
+    };
+    let digits = |text: &str| {
+        text.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+    };
+    match (digits(year).parse::<u32>(), digits(release).parse::<u32>()) {
+        (Ok(year), Ok(release)) => (year, release) < (2024, 86),
+        _ => false,
     }
 }
 
@@ -159,4 +187,20 @@ fn goodbye() -> Vec<u8> {
         .string("")
         .string("")
         .done()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_dropbear_that_close_what_has_not_begun_are_known() {
+        let one_at_a_time = |version| closes_what_has_not_begun(version);
+        assert!(one_at_a_time("SSH-2.0-dropbear_2022.83"));
+        assert!(one_at_a_time("SSH-2.0-dropbear_2024.85"));
+        assert!(!one_at_a_time("SSH-2.0-dropbear_2024.86"));
+        assert!(!one_at_a_time("SSH-2.0-dropbear_2025.89 Debian-1"));
+        assert!(!one_at_a_time("SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u7"));
+        assert!(!one_at_a_time("SSH-2.0-dropbear"));
+    }
 }

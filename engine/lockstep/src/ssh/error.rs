@@ -69,8 +69,11 @@ pub enum SshError {
         text: String,
     },
     /// The server does not run the program.
-    #[error("the server refuses to run the program")]
+    #[error("the server refuses to run the program, or closed its channel before")]
     NotRun,
+    /// The program has ended, or closed its standard input.
+    #[error("the program takes no more input")]
+    NoInput,
     /// Keys are agreed on once.
     #[error(
         "the connection has carried {bytes} bytes and would need new keys, which this client does not make: move less than 1 GiB of data over one connection"

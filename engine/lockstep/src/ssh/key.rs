@@ -125,7 +125,7 @@ impl KeyPair {
             .string(comment)
             .done();
         for padding in 1.. {
-            if private.len() % BLOCK == 0 {
+            if private.len().is_multiple_of(BLOCK) {
                 break;
             }
             private.push(padding);

@@ -27,4 +27,4 @@ pub use client::{Client, Login};
 pub use error::SshError;
 pub use multiplex::Event;
 pub use random::Random;
-pub use shell::VirtualConnect;
+pub use shell::{Dial, VirtualConnect};

@@ -51,6 +51,7 @@ pub enum Event {
 pub(super) enum Said {
     Open,
     Refused(SshError),
+    Runs,
     NotRun,
     Event(Event),
 }
@@ -71,6 +72,8 @@ struct Entry {
     wanted: bool,
     eof_sent: bool,
     close_sent: bool,
+    /// Whether the server has said that the program runs.
+    runs: bool,
     eof_taken: bool,
     /// Whether the server has said how the program ended.
     ended: bool,
@@ -99,6 +102,11 @@ pub(super) type Begun = (u32, mpsc::UnboundedReceiver<Said>, Arc<Notify>);
 impl Multiplex {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is no channel, not even one that closes.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state().channels.is_empty()
     }
 
     pub(super) fn failure(&self) -> Option<SshError> {
@@ -135,6 +143,7 @@ impl Multiplex {
             wanted: true,
             eof_sent: false,
             close_sent: false,
+            runs: false,
             eof_taken: false,
             ended: false,
         };
@@ -162,7 +171,7 @@ impl Multiplex {
         }
         let open = |entry: &&mut Entry| !entry.close_sent && !entry.eof_sent;
         let Some(entry) = state.channels.get_mut(&id).filter(open) else {
-            return Err(SshError::Left);
+            return Err(SshError::NoInput);
         };
         let most = entry.send.min(entry.largest).min(LARGEST) as usize;
         let n = most.min(bytes.len());
@@ -307,10 +316,10 @@ impl Entry {
                     _ => return Err(SshError::Protocol(format!("extended data {kind}"))),
                 }
             }
+            number::CHANNEL_EOF if self.eof_taken => (),
             number::CHANNEL_EOF => {
-                if !std::mem::replace(&mut self.eof_taken, true) {
-                    self.event(Event::Eof);
-                }
+                self.eof_taken = true;
+                self.event(Event::Eof);
             }
             number::CHANNEL_CLOSE => {
                 self.event(Event::Closed);
@@ -319,8 +328,16 @@ impl Entry {
             }
             number::CHANNEL_REQUEST => return self.request(message),
             number::CHANNEL_FAILURE => self.say(Said::NotRun),
-            // SSH_MSG_CHANNEL_SUCCESS: it runs.
-            _ => (),
+            // SSH_MSG_CHANNEL_SUCCESS. Only one thing is ever asked.
+            _ if self.runs => {
+                return Err(SshError::Protocol(
+                    "it says twice that a program runs".to_owned(),
+                ));
+            }
+            _ => {
+                self.runs = true;
+                self.say(Said::Runs);
+            }
         }
         Ok(None)
     }

@@ -202,7 +202,7 @@ impl Opener {
         }
         let length = u32::from_be_bytes([first[0], first[1], first[2], first[3]]);
         let total = usize::try_from(length).ok().and_then(|n| n.checked_add(4));
-        let fits = |total: &usize| (16..=LONGEST).contains(total) && total % block == 0;
+        let fits = |total: &usize| (16..=LONGEST).contains(total) && total.is_multiple_of(block);
         let total = total.filter(fits);
         self.begun = Some(total.ok_or(SshError::Packet("its length can't be"))?);
         Ok(self.begun)

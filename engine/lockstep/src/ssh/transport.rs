@@ -33,6 +33,14 @@ const ALGORITHMS: [(&str, &str); 10] = [
     ("language to the client", ""),
 ];
 
+/// What keys were agreed on for.
+pub(super) struct Session {
+    /// Its identifier: the first hash, and the only one.
+    pub(super) id: [u8; 32],
+    /// The server's version.
+    pub(super) server: String,
+}
+
 /// A byte stream with packets on it.
 pub(super) struct Transport<S> {
     pub(super) stream: S,
@@ -103,11 +111,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
         }
     }
 
-    /// Agrees on keys. Gives the session's identifier, and leaves NEWKEYS to be flushed with what comes next.
-    pub(super) async fn exchange_keys(
-        &mut self,
-        known: &[PublicKey],
-    ) -> Result<[u8; 32], SshError> {
+    /// Agrees on keys.
+    pub(super) async fn exchange_keys(&mut self, known: &[PublicKey]) -> Result<Session, SshError> {
         self.out.extend_from_slice(VERSION);
         self.out.extend_from_slice(b"\r\n");
         let proposal = proposal(self.random.array());
@@ -130,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
         let hash = Sha256::digest(
             Writer::new()
                 .string(VERSION)
-                .string(server_version)
+                .string(&server_version)
                 .string(proposal)
                 .string(server_proposal)
                 .string(reply.host_key)
@@ -151,7 +156,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
         let end = self.expect(number::NEWKEYS).await?;
         Reader::new(&end[1..], "SSH_MSG_NEWKEYS").end()?;
         self.opener.keys(keys(*b"BDF"));
-        Ok(hash)
+        Ok(Session {
+            id: hash,
+            server: String::from_utf8_lossy(&server_version).into_owned(),
+        })
     }
 
     /// The server's version, without the end of its line. Other lines may come before.
