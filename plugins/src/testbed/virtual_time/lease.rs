@@ -29,7 +29,7 @@ const MACHINE: &str = "machine";
 /// An instruction takes 2 to the power of this in nanoseconds.
 const SHIFT: u8 = 0;
 /// Virtual time before which machines boot uncoupled, in ns.
-const START: u64 = 1_000_000_000;
+const START: u64 = 6_000_000_000;
 /// How far a busy machine goes between two looks at the others, in ns; see `vexp-lockstep`.
 const QUANTUM: u64 = 20_000;
 /// Most data networks: each has an emulator.
