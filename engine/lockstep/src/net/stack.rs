@@ -53,7 +53,8 @@ impl Stack {
             now,
             reached: Instant::now(),
             settled: false,
-            port: FIRST_PORT,
+            // A machine may still know a connection of the seed before.
+            port: FIRST_PORT + (addresses.seed % 8) as u16 * 2000,
             closing: Vec::new(),
             failed: None,
         }

@@ -28,10 +28,10 @@ pub(super) mod nodes;
 mod peers;
 mod probe;
 pub(super) mod qemu;
-mod qmp;
+pub(super) mod qmp;
 pub(super) mod run;
 pub(super) mod seed;
-mod snapshot;
+pub(super) mod snapshot;
 mod start;
 
 use std::path::PathBuf;

@@ -88,11 +88,7 @@ impl<'a> Start<'a> {
     }
 
     /// Starts QEMU: the machine boots, or waits for what it is to be restored from.
-    pub(super) fn spawn(
-        &self,
-        emulator: &Emulator,
-        restored: bool,
-    ) -> Result<Child, LabError> {
+    pub(super) fn spawn(&self, emulator: &Emulator, restored: bool) -> Result<Child, LabError> {
         const STEP: &str = "start QEMU";
         self.seed_initramfs().map_err(LabError::io(STEP))?;
         self.link_boot_files().map_err(LabError::io(STEP))?;

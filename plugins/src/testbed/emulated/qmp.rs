@@ -21,7 +21,7 @@ const CHANNELS: u32 = 2;
 const STEP: &str = "talk to the emulator";
 
 /// A conversation.
-pub(super) struct Qmp {
+pub(in crate::testbed) struct Qmp {
     words: BufReader<UnixStream>,
     /// Whether the last that was said of it is that it has stopped.
     stopped: bool,
@@ -29,7 +29,10 @@ pub(super) struct Qmp {
 
 impl Qmp {
     /// Connects as soon as there is somebody; `runs` says whether there still will be.
-    pub(super) fn connect(socket: &Path, mut runs: impl FnMut() -> bool) -> Result<Self, LabError> {
+    pub(in crate::testbed) fn connect(
+        socket: &Path,
+        mut runs: impl FnMut() -> bool,
+    ) -> Result<Self, LabError> {
         let began = Instant::now();
         let stream = loop {
             match UnixStream::connect(socket) {
@@ -88,12 +91,12 @@ impl Qmp {
     }
 
     /// Writes a machine that stands still to a file.
-    pub(super) fn write(&mut self, file: &Path) -> Result<(), LabError> {
+    pub(in crate::testbed) fn write(&mut self, file: &Path) -> Result<(), LabError> {
         self.migrate("migrate", file)
     }
 
     /// Lets a machine that stands still go on.
-    pub(super) fn go_on(&mut self) -> Result<(), LabError> {
+    pub(in crate::testbed) fn go_on(&mut self) -> Result<(), LabError> {
         self.execute("cont", json!({})).map(drop)
     }
 
@@ -124,7 +127,7 @@ impl Qmp {
     }
 
     /// Reads a machine that was started with `-incoming defer` from a file.
-    pub(super) fn restore(&mut self, file: &Path) -> Result<(), LabError> {
+    pub(in crate::testbed) fn restore(&mut self, file: &Path) -> Result<(), LabError> {
         self.migrate("migrate-incoming", file)
     }
 

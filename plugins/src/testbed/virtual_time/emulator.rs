@@ -12,6 +12,8 @@ use super::super::emulated::run::{LabError, run};
 
 /// The image that has it; see `images/emulator`.
 pub(super) const IMAGE: &str = "emulator";
+/// Where unpacked emulators are kept, below the store.
+pub(super) const FOLDER: &str = "emulators-v1";
 const STEP: &str = "unpack the emulator";
 /// In its root: the loader, the libraries, the program, and its modules.
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";

@@ -8,11 +8,14 @@ use std::sync::{Mutex, PoisonError};
 use vexp_api::shell::tail;
 use vexp_lockstep::topology::plugin_argument;
 
+use super::super::emulated::qmp::Qmp;
 use super::super::emulated::run::LabError;
 use super::command::{self, Shape};
 use super::emulator::Emulator;
 
 const STEP: &str = "start an emulator";
+/// The machine under test, in the lockstep.
+pub(super) const MACHINE: &str = "machine";
 
 /// A machine that is to be started.
 pub(super) struct Start<'a> {
@@ -30,7 +33,7 @@ pub(super) struct Start<'a> {
 impl Start<'_> {
     fn log(&self, kind: &str) -> PathBuf {
         let prefix = match self.name {
-            "machine" => String::new(),
+            MACHINE => String::new(),
             other => format!("{other}."),
         };
         self.logs.join(format!("{prefix}{kind}.log"))
@@ -40,6 +43,7 @@ impl Start<'_> {
 struct Member {
     name: String,
     child: Child,
+    socket: PathBuf,
     log: PathBuf,
     console: PathBuf,
 }
@@ -89,6 +93,7 @@ impl Fleet {
         self.lock().push(Member {
             name: start.name.to_owned(),
             child,
+            socket: start.folder.join(command::QMP),
             log,
             console,
         });
@@ -117,6 +122,31 @@ impl Fleet {
         })
     }
 
+    /// Talks to each emulator.
+    fn each(
+        &self,
+        mut talk: impl FnMut(&str, &mut Qmp) -> Result<(), LabError>,
+    ) -> Result<(), LabError> {
+        for member in self.lock().iter_mut() {
+            let child = &mut member.child;
+            let mut qmp = Qmp::connect(&member.socket, || matches!(child.try_wait(), Ok(None)))?;
+            talk(&member.name, &mut qmp)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the memory of all, which have stopped, to files in a folder, and lets them go on.
+    pub(super) fn save(&self, folder: &Path) -> Result<(), LabError> {
+        self.each(|name, qmp| qmp.write(&memory(folder, name)))?;
+        self.each(|_, qmp| qmp.go_on())
+    }
+
+    /// Restores all from such files, and lets them go on.
+    pub(super) fn restore(&self, folder: &Path) -> Result<(), LabError> {
+        self.each(|name, qmp| qmp.restore(&memory(folder, name)))?;
+        self.each(|_, qmp| qmp.go_on())
+    }
+
     /// Ends all.
     pub(super) fn end(&self) {
         for mut member in self.lock().drain(..) {
@@ -124,6 +154,14 @@ impl Fleet {
             let _ = member.child.kill();
             let _ = member.child.wait();
         }
+    }
+}
+
+/// The file with an emulator's memory.
+fn memory(folder: &Path, name: &str) -> PathBuf {
+    match name {
+        MACHINE => folder.join("ram"),
+        other => folder.join(format!("ram.{other}")),
     }
 }
 

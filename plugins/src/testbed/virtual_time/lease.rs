@@ -17,21 +17,23 @@ use super::super::emulated::address::Who;
 use super::super::emulated::nodes::{Nodes, data_networks, name};
 use super::super::emulated::qemu;
 use super::super::emulated::run::LabError;
+use super::super::emulated::snapshot::{Origin, Shelf};
 use super::command::{self, Shape};
 use super::emulator::{self, Emulator};
-use super::fleet::{Fleet, Start};
-use super::seeds;
+use super::fleet::{Fleet, MACHINE, Start};
 use super::wire::{PATIENCE, Shared};
+use super::{seeds, snapshot};
 
 pub(super) const STEP: &str = "set up the lockstep";
-/// The machine under test, in the lockstep.
-const MACHINE: &str = "machine";
+
 /// An instruction takes 2 to the power of this in nanoseconds.
-const SHIFT: u8 = 0;
+pub(super) const SHIFT: u8 = 0;
 /// Virtual time before which machines boot uncoupled, in ns.
 const START: u64 = 6_000_000_000;
 /// How far a busy machine goes between two looks at the others, in ns; see `vexp-lockstep`.
 const QUANTUM: u64 = 20_000;
+/// In a lease's folder: the links' files.
+const LINKS: &str = "links";
 /// Most data networks: each has an emulator.
 const MOST_NETWORKS: usize = 8;
 
@@ -40,15 +42,25 @@ pub(super) struct VirtualLease {
     site: Site,
     fleet: Arc<Fleet>,
     shared: Arc<Shared>,
-    /// Workers that stood here so far: each draws random numbers of its own.
+    /// Workers that stood here since the machines were restored or could have been: each draws random numbers of
+    /// its own.
     workers: u64,
+    /// Where the machines are kept, and by what.
+    keeping: Option<(Shelf, Origin)>,
     /// With all files of the machines; removed last.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for VirtualLease {
     fn drop(&mut self) {
         self.fleet.end();
+    }
+}
+
+impl VirtualLease {
+    /// The folder of the links' files.
+    fn links(&self) -> PathBuf {
+        self.folder.path().join(LINKS)
     }
 }
 
@@ -67,11 +79,11 @@ impl Peers {
 impl VirtualLease {
     /// Starts all machines.
     pub(super) fn acquire(
-        emulators: Option<&Path>,
+        store: Option<&Path>,
         request: &MachineRequest,
         cx: &Context,
     ) -> Result<Self, PluginError> {
-        acquire(emulators, request, cx)
+        acquire(store, request, cx)
             .map_err(|error| PluginError::new(error.step, "controller", error.message))
     }
 }
@@ -81,7 +93,7 @@ fn fail(message: impl Into<String>) -> LabError {
 }
 
 fn acquire(
-    emulators: Option<&Path>,
+    store: Option<&Path>,
     request: &MachineRequest,
     cx: &Context,
 ) -> Result<VirtualLease, LabError> {
@@ -97,12 +109,17 @@ fn acquire(
         )));
     }
     let folder = folder()?;
-    let kept = emulators.map_or_else(|| folder.path().join("emulators"), Path::to_owned);
-    let emulator = Emulator::unpack(emulator_image, &kept)?;
+    let unpacked = store.unwrap_or(folder.path()).join(emulator::FOLDER);
+    let emulator = Emulator::unpack(emulator_image, &unpacked)?;
+    let keeping = store.and_then(|store| snapshot::keeping(request, store));
+    let kept = match &keeping {
+        Some((shelf, origin)) => shelf.find::<()>(origin, request.vms)?,
+        None => None,
+    };
     let library = folder.path().join("lockstep.so");
     std::fs::write(&library, vexp_lockstep::LIBRARY).map_err(LabError::io(STEP))?;
-    let links = folder.path().join("links");
-    for path in ["keys", "ssh", "links"] {
+    let links = folder.path().join(LINKS);
+    for path in ["keys", "ssh", LINKS] {
         std::fs::create_dir(folder.path().join(path)).map_err(LabError::io(STEP))?;
     }
     let keys = seeds::keys(machine.max_vms);
@@ -117,33 +134,47 @@ fn acquire(
     nodes.write_keys(
         u32::try_from(peers.iter().map(|p| p.nodes.len()).sum::<usize>()).unwrap_or(0),
     )?;
-    let side = Side::create(&links, &topology(machine)).map_err(|error| fail(error.to_string()))?;
+    let side = match &kept {
+        Some(kept) => snapshot::copy_links(kept.folder(), &links)
+            .map_err(LabError::io("restore the links"))
+            .and_then(|()| Side::open(&links, PATIENCE).map_err(|error| fail(error.to_string()))),
+        None => Side::create(&links, &topology(machine)).map_err(|error| fail(error.to_string())),
+    }?;
     let fleet = Arc::new(Fleet::default());
-    let start = |name: &str, shape: &Shape, boot: &BootFiles, archive: Vec<u8>| {
-        let folder = folder.path().join(name);
-        lay_out(&folder, boot, &archive).map_err(LabError::io("lay out a machine's files"))?;
-        let start = Start {
-            name,
-            shape,
-            folder: &folder,
-            logs: &cx.logs,
-            restored: false,
+    let start =
+        |name: &str, shape: &Shape, boot: &BootFiles, disks: &[(&str, &Path)], files: Vec<_>| {
+            // A machine that is restored has them in its memory.
+            let archive = match &kept {
+                Some(_) => Ok(Vec::new()),
+                None => seeds::archive(disks, &files),
+            };
+            let archive = archive.map_err(LabError::io("write a machine's seed"))?;
+            let folder = folder.path().join(name);
+            lay_out(&folder, boot, &archive).map_err(LabError::io("lay out a machine's files"))?;
+            let start = Start {
+                name,
+                shape,
+                folder: &folder,
+                logs: &cx.logs,
+                restored: kept.is_some(),
+            };
+            fleet.start(&emulator, &library, &links, &start, SHIFT)
         };
-        fleet.start(&emulator, &library, &links, &start, SHIFT)
-    };
-    let archived = LabError::io("write a machine's seed");
     let disks = [("root", &*image.root), ("guest", &*guest_image.root)];
-    let archive = seeds::archive(&disks, &nodes.host_files()).map_err(archived)?;
     let boot = bootable(image)?;
-    start(MACHINE, &Shape::machine(machine, boot), boot, archive)?;
+    let shape = Shape::machine(machine, boot);
+    start(MACHINE, &shape, boot, &disks, nodes.host_files())?;
     let boot = bootable(guest_image)?;
     for all in &peers {
         let whom: Vec<_> = all.nodes.iter().map(|(who, info)| (*who, info)).collect();
         let files = seeds::peers(all.net, &whom, &peer_key, &keys.client);
-        let archive = seeds::archive(&[("root", &guest_image.root)], &files)
-            .map_err(LabError::io("write the peers' seed"))?;
-        start(&all.name(), &Shape::peers(all.net), boot, archive)?;
+        let disks = [("root", &*guest_image.root)];
+        start(&all.name(), &Shape::peers(all.net), boot, &disks, files)?;
     }
+    let running = match kept {
+        Some(kept) => Some(snapshot::restore(&fleet, kept)?),
+        None => None,
+    };
     let nodes_of = |all: Peers| all.nodes.into_iter().map(|(_, info)| info).collect();
     let site = Site {
         host: nodes.host()?.0,
@@ -152,8 +183,8 @@ fn acquire(
             .collect::<Result<_, _>>()?,
         guests: nodes.guests()?,
         peers: peers.into_iter().map(nodes_of).collect(),
-        running: 0,
-        restored: false,
+        running: running.unwrap_or(0),
+        restored: running.is_some(),
         disposable: true,
         emulator: None,
         links: BTreeMap::new(),
@@ -164,8 +195,10 @@ fn acquire(
         site,
         shared: Shared::new(side, Arc::clone(&fleet)),
         fleet,
-        workers: 0,
-        _folder: folder,
+        workers: running.map_or(0, u64::from),
+        // `boot` says whether it is to be kept; which boot it is makes no difference.
+        keeping: keeping.filter(|_| request.boot.is_some()),
+        folder,
     })
 }
 
@@ -183,7 +216,7 @@ fn folder() -> Result<tempfile::TempDir, LabError> {
     made.map_err(LabError::io(STEP))
 }
 
-fn bootable(image: &ImageFiles) -> Result<&BootFiles, LabError> {
+pub(super) fn bootable(image: &ImageFiles) -> Result<&BootFiles, LabError> {
     let none = || fail("an image that a machine is to boot has no kernel");
     image.boot.as_ref().ok_or_else(none)
 }
@@ -212,7 +245,7 @@ fn peers(machine: &Machine, nodes: &Nodes<'_>) -> Result<Vec<Peers>, LabError> {
     data_networks(machine).map(of).collect()
 }
 
-fn topology(machine: &Machine) -> Topology {
+pub(super) fn topology(machine: &Machine) -> Topology {
     let nic = |machine: &str, hub, paused| {
         End::Nic(Nic {
             machine: machine.to_owned(),
@@ -280,6 +313,27 @@ impl Lease for VirtualLease {
     fn workplace(&mut self) -> Result<Option<Workplace>, PluginError> {
         self.workers += 1;
         Ok(Some(self.shared.workplace(self.workers)))
+    }
+
+    async fn save(&mut self, running: u32) -> Result<bool, PluginError> {
+        self.site.running = running;
+        // What comes after is the same whether the machines are restored or go on.
+        self.workers = u64::from(running);
+        let Some((shelf, origin)) = self.keeping.clone() else {
+            return Ok(false);
+        };
+        let (fleet, shared) = (Arc::clone(&self.fleet), Arc::clone(&self.shared));
+        let links = self.links();
+        let saved = tokio::task::spawn_blocking(move || {
+            snapshot::save(&shelf, &origin, running, &fleet, &shared, &links)
+        });
+        let saved = saved
+            .await
+            .map_err(|error| LabError::new("keep the machines", error.to_string()));
+        saved
+            .and_then(|saved| saved)
+            .map(|()| true)
+            .map_err(|error| PluginError::new(error.step, "controller", error.message))
     }
 
     async fn release(self: Box<Self>) -> Result<(), PluginError> {

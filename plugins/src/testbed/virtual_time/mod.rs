@@ -15,6 +15,7 @@ mod emulator;
 mod fleet;
 mod lease;
 mod seeds;
+mod snapshot;
 mod wire;
 
 use std::path::PathBuf;
@@ -26,16 +27,14 @@ use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Test
 /// The testbed.
 #[derive(Debug)]
 pub struct Virtual {
-    /// Where unpacked emulators are kept, below the store.
-    emulators: Option<PathBuf>,
+    /// Where unpacked emulators and kept machines are.
+    store: Option<PathBuf>,
 }
 
 impl Virtual {
-    /// A testbed that keeps what it unpacks below `store`, or nothing.
+    /// A testbed that keeps machines and what it unpacks below `store`, or nothing.
     pub fn new(store: Option<PathBuf>) -> Self {
-        Self {
-            emulators: store.map(|store| store.join("emulators-v1")),
-        }
+        Self { store }
     }
 }
 
@@ -67,14 +66,26 @@ impl Testbed for Virtual {
         refuses(machine)
     }
 
+    fn kept(&self, request: &MachineRequest) -> Option<u32> {
+        let (shelf, origin) = snapshot::keeping(request, self.store.as_deref()?)?;
+        shelf.has(&origin, request.vms)
+    }
+
+    fn forget(&self, request: &MachineRequest) {
+        let store = self.store.as_deref();
+        if let Some((shelf, origin)) = store.and_then(|store| snapshot::keeping(request, store)) {
+            shelf.forget(&origin, request.vms);
+        }
+    }
+
     async fn acquire(
         &self,
         request: &MachineRequest,
         cx: &Context,
     ) -> Result<Box<dyn Lease>, PluginError> {
-        let (emulators, request, cx) = (self.emulators.clone(), request.clone(), cx.clone());
+        let (store, request, cx) = (self.store.clone(), request.clone(), cx.clone());
         let acquired = tokio::task::spawn_blocking(move || {
-            lease::VirtualLease::acquire(emulators.as_deref(), &request, &cx)
+            lease::VirtualLease::acquire(store.as_deref(), &request, &cx)
         });
         let lease = acquired
             .await

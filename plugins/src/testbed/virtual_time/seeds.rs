@@ -16,7 +16,7 @@ const SEED: u64 = 1;
 
 /// What an emulator of peers does once it is ready: a line of `peers` becomes a network namespace with an SSH server.
 /// The NICs are shared by macvlan; each peer has MAC addresses of its own.
-const PEERS: &str = r#"export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+pub(super) const PEERS: &str = r#"export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 modprobe macvlan || { echo "vexp: failed module macvlan"; exit 1; }
 key=/run/vexp/dropbear_ed25519_host_key
 while read -r name ctl_mac ctl_cidr data_mac data_cidr; do
