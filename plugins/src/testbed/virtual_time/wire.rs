@@ -13,8 +13,9 @@ use vexp_lockstep::ssh::VirtualConnect;
 use super::super::emulated::address::Who;
 use super::fleet::Fleet;
 
-/// How long an emulator may take for a step of 5 ms: a busy computer's time, not the machines'.
-pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+/// How long an emulator may take until it is heard of again, in this computer's time: the longest is its boot, on a
+/// busy computer. One that has ended is noticed at once..
+pub(super) const PATIENCE: Duration = Duration::from_secs(900);
 /// MAC address of vexp's side, below `52:54:00:00:ff`.
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0xff, 1];
 
