@@ -183,6 +183,9 @@ impl Port {
         }
         let end = begins + serialisation(frame.len(), self.rate);
         let at = end + self.delay;
+        if at < out.horizon.load(Relaxed) {
+            out.broken.fetch_add(1, Relaxed);
+        }
         out.wire_free.store(end, Relaxed);
         let mut record = [0; RECORD as usize];
         record[..8].copy_from_slice(&at.to_le_bytes());
@@ -197,8 +200,8 @@ impl Port {
         Some(at)
     }
 
-    /// The first frame that arrives before `until`, taken out of the ring.
-    fn take(&self, until: u64) -> Result<Option<(u64, Vec<u8>)>, LinkError> {
+    /// The first frame that arrives before `until`, taken out of the ring. One before `now` is late.
+    fn take(&self, now: u64, until: u64) -> Result<Option<(u64, Vec<u8>)>, LinkError> {
         let into = self.into();
         let tail = into.tail.load(Relaxed);
         if tail == into.head.load(Acquire) {
@@ -217,6 +220,9 @@ impl Port {
         }
         let mut bytes = vec![0; length];
         self.file.get(1 - self.end, tail + RECORD, &mut bytes);
+        if at < now {
+            into.late.fetch_add(1, Relaxed);
+        }
         into.taken.fetch_add(1, Relaxed);
         into.taken_bytes.fetch_add(length as u64, Relaxed);
         let hash = chain(into.taken_hash.load(Relaxed), at, &bytes);
@@ -369,7 +375,7 @@ impl Side {
         waiting.until_known(until)?;
         let mut frames = Vec::new();
         for (link, port) in self.ports.iter().enumerate() {
-            while let Some((at, bytes)) = port.take(until)? {
+            while let Some((at, bytes)) = port.take(self.now, until)? {
                 frames.push(Frame { at, link, bytes });
             }
         }
