@@ -398,7 +398,7 @@ impl Side {
     /// folder can then be copied, and the machines saved by `migrate`. A machine that is inside a guest of its own at that
     /// time goes on for as long as it may without the others, until it is outside, since QEMU restores no state from within.
     ///
-    /// To go on instead, call [`Side::resume`], then `cont` all machines.
+    /// To go on instead, call [`Side::resume`], then `cont` the machines that it names.
     ///
     /// # Errors
     /// As for [`Side::advance`]; a time before [`Side::earliest`].
@@ -439,11 +439,17 @@ impl Side {
         Ok(())
     }
 
-    /// Lets machines that stopped go on, once each is given `cont`.
-    pub fn resume(&mut self) {
-        for (_, side) in &self.others {
+    /// Lets machines go on that were told to stop. Gives the names of those that did stop: each needs `cont`. (One that is
+    /// still inside a guest answers no QMP: it waits for this side's next [`Side::advance`].)
+    pub fn resume(&mut self) -> Vec<String> {
+        let mut stopped = Vec::new();
+        for (name, side) in &self.others {
             side.fields().stop_at.store(NEVER, SeqCst);
+            if State::of(side.fields().state.load(SeqCst)) == State::Stopped {
+                stopped.push(name.clone());
+            }
         }
+        stopped
     }
 }
 

@@ -354,7 +354,7 @@ fn all_stop_at_one_time_and_a_copy_holds_what_is_in_flight() {
         }]
     );
     assert_eq!(restored.1.len(), 2);
-    vexp.resume();
+    assert_eq!(vexp.resume(), ["m"]);
     assert_eq!(finish(vexp, machine), restored);
 }
 

@@ -1,6 +1,6 @@
 //! The library's promises and waits, without QEMU: machines made of `machine.c`, in a chain with several links.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
