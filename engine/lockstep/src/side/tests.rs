@@ -171,7 +171,11 @@ fn a_conditional_promise_holds_until_something_is_sent() {
 
 #[test]
 fn a_ring_wraps() {
-    let (_folder, mut vexp, mut machine) = pair(1);
+    let folder = tempfile::tempdir().unwrap();
+    let mut slow = topology(1);
+    slow.links[0].spec.rate_bps = 100_000_000;
+    let mut vexp = Side::create(folder.path(), &slow).unwrap();
+    let mut machine = Side::attach(folder.path(), "m", START).unwrap();
     let ring = vexp.ports[0].file.ring();
     let mut sent = Vec::new();
     let mut taken = Vec::new();
