@@ -233,6 +233,19 @@ impl Machines {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Processor seconds that its emulator took.
+    pub(crate) fn processor_time(&self, number: usize) -> f64 {
+        let path = format!("/proc/{}/stat", self.children[number - 1].id());
+        let line = fs::read_to_string(path).unwrap();
+        let fields: Vec<&str> = line
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+    }
+
     /// What its emulator said.
     pub(crate) fn log(&self, number: usize) -> String {
         fs::read_to_string(self.path(&format!("m{number}.log"))).unwrap()

@@ -110,6 +110,12 @@ fn the_same_twice(saved: &Machines) -> Outcome {
     let (first, counters) = finish(&machines, &mut side);
     assert_eq!(counters.late(), 0, "{counters:#?}");
     println!("{counters:#?}");
+    for number in [1, 2] {
+        println!(
+            "m{number}: {} s of processor",
+            machines.processor_time(number)
+        );
+    }
     let data = counters
         .links
         .iter()
