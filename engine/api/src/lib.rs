@@ -16,6 +16,7 @@ pub mod plan;
 pub mod plugin;
 pub mod record;
 pub mod registry;
+pub mod remote;
 pub mod sample;
 pub mod shell;
 pub mod site;

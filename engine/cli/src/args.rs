@@ -203,34 +203,12 @@ pub(crate) enum Verb {
     /// First process of a lab.
     #[command(hide = true)]
     Lab,
-    /// Takes a worker's manifest into a machine in virtual time.
-    #[command(hide = true)]
-    Courier {
-        /// The block's manifest
-        manifest: PathBuf,
-    },
-    /// What a machine in virtual time does by itself.
-    #[command(hide = true)]
-    Inside {
-        /// Which part of it
-        #[arg(value_enum)]
-        part: Inside,
-    },
     /// Runs a block's trials from inside the machines' network.
     #[command(hide = true)]
     Worker {
         /// The block's manifest
         manifest: PathBuf,
     },
-}
-
-/// What a machine in virtual time does by itself.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum Inside {
-    /// Makes keys and its own identity
-    Prepare,
-    /// Sets the lab up and runs workers
-    Agent,
 }
 
 #[derive(Debug, clap::Args)]

@@ -22,6 +22,7 @@ use vexp_api::registry::Registry;
 use vexp_api::shell::Connect;
 use vexp_engine::run::ssh::Ssh;
 use vexp_plugins::testbed::emulated::Emulated;
+use vexp_plugins::testbed::virtual_time::Virtual;
 
 /// The version, and the commit where it is known: `0.1.0+g0123456789ab`.
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("VEXP_COMMIT_SUFFIX"));
@@ -30,9 +31,9 @@ pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("VEXP_C
 pub fn registry() -> Registry {
     // Without a store nothing is built either, and the error then names what is missing.
     let store = vexp_engine::store::Store::default_root().ok();
-    let snapshots = store.map(|root| root.join("snapshots-v1"));
-    let emulated = Emulated::new(executable(), snapshots.clone());
-    let in_virtual_time = Emulated::in_virtual_time(executable(), snapshots);
+    let snapshots = store.as_ref().map(|root| root.join("snapshots-v1"));
+    let emulated = Emulated::new(executable(), snapshots);
+    let in_virtual_time = Virtual::new(store);
     let registry = vexp_plugins::registry();
     let hypervisors = registry.hypervisors().clone();
     let hosts = vexp_plugins::testbed::hosts::Hosts::new(Arc::new(Ssh), hypervisors);

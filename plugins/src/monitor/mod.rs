@@ -4,7 +4,6 @@
 
 pub mod counters;
 pub mod mpstat;
-pub mod peers;
 pub mod pidstat;
 mod processors;
 pub mod sar;

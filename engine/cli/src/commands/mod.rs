@@ -112,26 +112,6 @@ pub(crate) fn run(
             vexp_plugins::testbed::emulated::lab::main().or_exit(Exit::Infrastructure)?;
             Ok(Exit::Fine)
         }
-        Verb::Courier { manifest } => {
-            use vexp_plugins::testbed::emulated::virtual_time::courier::Errand;
-            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-            let fine = Errand::new(manifest).run(&mut out, &mut err);
-            let fine = fine.or_exit(Exit::Infrastructure)?;
-            Ok(if fine {
-                Exit::Fine
-            } else {
-                Exit::Infrastructure
-            })
-        }
-        Verb::Inside { part } => {
-            use vexp_plugins::testbed::emulated::virtual_time::inside;
-            let done = match part {
-                crate::args::Inside::Prepare => inside::prepare(),
-                crate::args::Inside::Agent => inside::agent(),
-            };
-            done.or_exit(Exit::Infrastructure)?;
-            Ok(Exit::Fine)
-        }
         Verb::Worker { manifest } => worker::run(&manifest, registry, connect),
     }
 }

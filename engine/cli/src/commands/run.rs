@@ -144,7 +144,7 @@ pub(super) fn measure(
         .register(run.id(), &run.path)
         .or_exit(Exit::Infrastructure)?;
     built.iter().for_each(|image| store.used(&image.key));
-    let ended = run.trials(&plan, built, testbed, &progress);
+    let ended = run.trials(&plan, built, testbed, registry, &progress);
     progress.finish();
     let summary = ended?;
     run.end()?;

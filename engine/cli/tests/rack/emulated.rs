@@ -36,7 +36,6 @@ impl Emulated {
             vms: 0,
             boot: None,
             snapshots: None,
-            virtual_time: false,
             accelerator: None,
             logs: folder.path().to_owned(),
         };

@@ -8,6 +8,8 @@ use tokio::io::AsyncWriteExt as _;
 use vexp_api::ids::Name;
 use vexp_api::shell::{Cmd, Output, Process, Shell, ShellError};
 
+use super::clock;
+
 /// Programs on the worker's own machine, in its network: for a look at the testbed's links. It has
 /// no use for programs that are stopped early or held back, and refuses them.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl Shell for LocalShell {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let started = Instant::now();
+        let started = clock::now();
         let mut child = command
             .spawn()
             .map_err(|error| self.failed(&cmd, error.to_string()))?;
@@ -90,7 +92,7 @@ impl Process for LocalProcess {
             reason,
         };
         let end = self.end.await.map_err(|error| lost(error.to_string()))?;
-        let ended = Instant::now();
+        let ended = clock::now();
         let (status, stdout, stderr, timed_out) = match end {
             Ok(output) => {
                 let output = output.map_err(|error| lost(error.to_string()))?;

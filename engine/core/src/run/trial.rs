@@ -17,7 +17,7 @@ use vexp_api::sample::Sample;
 use vexp_api::spec::{MeasureUse, Role};
 use vexp_api::units::BitRate;
 
-use super::pause::Watch;
+use super::clock::Clock;
 use super::ssh::chain;
 
 /// The machines, as a trial needs them.
@@ -30,6 +30,8 @@ pub(super) struct Bench<'a> {
     pub(super) link_rate: BitRate,
     /// The process that is the machine, where it is emulated.
     pub(super) emulator: Option<u32>,
+    /// Whose time it is.
+    pub(super) clock: &'a Clock,
 }
 
 /// How much longer load runs than the traffic that is measured and that starts after it.
@@ -75,14 +77,14 @@ pub(super) async fn run(
     cx: &Context,
 ) -> Seen {
     let mut captured = Vec::new();
-    let watch = Watch::start(bench.emulator);
+    let lookout = bench.clock.watch(bench.emulator);
     let outcome = match measure(trial, bench, registry, epoch, cx, &mut captured).await {
         Ok(()) => Outcome::Measured,
         Err(error) => Outcome::Failed {
             error: chain(&error),
         },
     };
-    let pauses = watch.end();
+    let spoiled = lookout.end();
     let mut seen = Seen {
         captured,
         ..Seen::nothing(outcome)
@@ -96,7 +98,7 @@ pub(super) async fn run(
             Err(reason) => seen.outcome = Outcome::Invalid { reason },
         }
     }
-    if let (Some(reason), Outcome::Measured) = (pauses.invalid(), &seen.outcome) {
+    if let (Some(reason), Outcome::Measured) = (spoiled, &seen.outcome) {
         seen.outcome = Outcome::Invalid { reason };
     }
     seen

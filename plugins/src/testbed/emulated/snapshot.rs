@@ -50,9 +50,6 @@ pub(super) struct Origin {
     accelerator: String,
     /// QEMU's arguments, the same in every run.
     arguments: Vec<String>,
-    /// The program that is part of the machine, where one is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    program: Option<Digest>,
 }
 
 impl Origin {
@@ -80,21 +77,6 @@ impl Origin {
             emulator,
             accelerator: accelerator.to_owned(),
             arguments,
-            program: None,
-        }
-    }
-
-    /// A machine in virtual time. All its boots are one, and its peers and links are parts of it.
-    pub(super) fn whole(
-        machine: &Machine,
-        images: [&Digest; 3],
-        program: Digest,
-        arguments: Vec<String>,
-    ) -> Self {
-        Self {
-            machine: machine.clone(),
-            program: Some(program),
-            ..Self::new(machine, 1, images, "icount", arguments)
         }
     }
 
