@@ -204,6 +204,21 @@ fn a_long_chain_does_not_stall() {
 }
 
 #[test]
+fn the_library_compiles_without_a_warning() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("emulator");
+    let sources = ["lockstep.c", "pin.c", "idle.c", "port.c", "wait.c"];
+    for source in sources {
+        let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+        cc.args(["-std=gnu11", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror"]);
+        cc.args(["-Wno-unused-parameter", "-c", "-o", "/dev/null", source]);
+        assert!(
+            cc.current_dir(&folder).status().unwrap().success(),
+            "{source}"
+        );
+    }
+}
+
+#[test]
 fn a_machine_that_dies_ends_the_others() {
     let (mut machines, mut side) = Machines::start(&chain(3, 20_000), 3, 5, 0, 1);
     side.advance(START + GRID, PATIENCE, &|| None).unwrap();
