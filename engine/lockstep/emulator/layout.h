@@ -60,7 +60,7 @@ struct link {
 struct channel {
     // The writer's.
     word horizon, promise, promise_seen, head, wire_free, pressed, pressed_until, pauses;
-    word sent, sent_bytes, sent_hash, queue_drops, early_drops, spare0[3];
+    word sent, sent_bytes, sent_hash, queue_drops, early_drops, broken, spare0[2];
     // The reader's.
     word tail, want, blocked, taken, taken_bytes, taken_hash, nic_drops, late, spare1[8];
     // vexp's.

@@ -68,8 +68,6 @@ void arm(void)
     timer_mod_ns(&timer, (int64_t)(due + late));
 }
 
-static bool is_late(uint64_t now) { return now - due >= (uint64_t)icount_to_ns(1); }
-
 // False if the machine stops here.
 static bool border(uint64_t now)
 {
@@ -78,7 +76,7 @@ static bool border(uint64_t now)
         next_border = least(me->start, now + 50000000);
         return true;
     }
-    if (is_late(now)) count(&me->late_borders, 1);
+    if (now - next_border >= (uint64_t)icount_to_ns(1)) count(&me->late_borders, 1);
     count(&me->borders, 1);
     for each_port (p) publish(p, now);
     bool stop = now >= atomic_load(&me->stop_at), leaving = stop && inside_guest();

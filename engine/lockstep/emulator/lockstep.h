@@ -55,6 +55,7 @@ uint64_t serialisation(struct port *, uint64_t length);
 // wait.c
 void ring(struct side *);
 void publish(struct port *, uint64_t from);
+uint64_t known_there(struct port *);
 uint64_t wait_for_others(uint64_t now, bool leaving);
 
 static inline uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }

@@ -121,6 +121,7 @@ static void send_frame(struct port *p, const uint8_t *frame, size_t length)
     uint64_t end = begins + serialisation(p, length), head = get(&c->head), bytes = sizeof(struct record) + ((length + 7) & ~7ull);
     struct record record = { .at = end + p->delay, .length = (uint32_t)length };
     if (head + bytes - atomic_load(&c->tail) > p->ring) fail(INTERNAL, "the ring of the link with %s has no room", p->name);
+    if (record.at < known_there(p)) count(&c->broken, 1);
     set(&c->wire_free, end);
     copy_in(p, head, &record, sizeof record);
     copy_in(p, head + sizeof record, frame, length);

@@ -59,8 +59,8 @@ static uint64_t known(struct port *p)
     return promise == again && seen == get(&p->tx->head) ? most(promise, horizon) : horizon;
 }
 
-// What the peer knows of this side.
-static uint64_t known_there(struct port *p)
+// What the peer knows of this side's frames, as `known` is there.
+uint64_t known_there(struct port *p)
 {
     struct channel *c = p->tx;
     uint64_t horizon = get(&c->horizon);

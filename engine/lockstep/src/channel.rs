@@ -190,7 +190,9 @@ pub(crate) struct Channel {
     pub(crate) queue_drops: AtomicU64,
     /// Dropped because they were sent before the start.
     pub(crate) early_drops: AtomicU64,
-    spare0: [AtomicU64; 3],
+    /// Frames that arrive earlier than the sender had promised: a run with one isn't valid.
+    pub(crate) broken: AtomicU64,
+    spare0: [AtomicU64; 2],
     // The reader writes from here on.
     /// Bytes ever taken out of the ring.
     pub(crate) tail: AtomicU64,

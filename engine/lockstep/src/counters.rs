@@ -32,6 +32,8 @@ pub struct Direction {
     pub nic_drops: u64,
     /// Frames delivered after their time: a trial with one is invalid.
     pub late: u64,
+    /// Frames sent to arrive before a time up to which the sender had promised none: a trial with one is invalid.
+    pub broken: u64,
     /// Times that back-pressure stopped the sender's transmitter.
     pub pauses: u64,
 }
@@ -78,13 +80,13 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Late borders and frames: a trial with one isn't reproducible, and therefore invalid.
+    /// Late borders, late frames and broken promises: a trial with one isn't reproducible, and therefore invalid.
     #[must_use]
     pub fn late(&self) -> u64 {
         let borders = self.machines.iter().map(|machine| machine.late_borders);
         let directions = self.links.iter().flat_map(|link| &link.directions);
         borders
-            .chain(directions.map(|direction| direction.late))
+            .chain(directions.map(|direction| direction.late + direction.broken))
             .sum()
     }
 }
@@ -104,6 +106,7 @@ fn direction(channel: &Channel, from: String, to: String) -> Direction {
         early_drops: read(&channel.early_drops),
         nic_drops: read(&channel.nic_drops),
         late: read(&channel.late),
+        broken: read(&channel.broken),
         pauses: read(&channel.pauses),
     }
 }

@@ -183,6 +183,9 @@ impl Port {
         }
         let end = begins + serialisation(frame.len(), self.rate);
         let at = end + self.delay;
+        if at < out.horizon.load(Relaxed) {
+            out.broken.fetch_add(1, Relaxed);
+        }
         out.wire_free.store(end, Relaxed);
         let mut record = [0; RECORD as usize];
         record[..8].copy_from_slice(&at.to_le_bytes());
@@ -197,8 +200,8 @@ impl Port {
         Some(at)
     }
 
-    /// The first frame that arrives before `until`, taken out of the ring.
-    fn take(&self, until: u64) -> Result<Option<(u64, Vec<u8>)>, LinkError> {
+    /// The first frame that arrives before `until`, taken out of the ring. One before `now` is late.
+    fn take(&self, now: u64, until: u64) -> Result<Option<(u64, Vec<u8>)>, LinkError> {
         let into = self.into();
         let tail = into.tail.load(Relaxed);
         if tail == into.head.load(Acquire) {
@@ -217,6 +220,9 @@ impl Port {
         }
         let mut bytes = vec![0; length];
         self.file.get(1 - self.end, tail + RECORD, &mut bytes);
+        if at < now {
+            into.late.fetch_add(1, Relaxed);
+        }
         into.taken.fetch_add(1, Relaxed);
         into.taken_bytes.fetch_add(length as u64, Relaxed);
         let hash = chain(into.taken_hash.load(Relaxed), at, &bytes);
@@ -369,7 +375,7 @@ impl Side {
         waiting.until_known(until)?;
         let mut frames = Vec::new();
         for (link, port) in self.ports.iter().enumerate() {
-            while let Some((at, bytes)) = port.take(until)? {
+            while let Some((at, bytes)) = port.take(self.now, until)? {
                 frames.push(Frame { at, link, bytes });
             }
         }
@@ -392,7 +398,7 @@ impl Side {
     /// folder can then be copied, and the machines saved by `migrate`. A machine that is inside a guest of its own at that
     /// time goes on for as long as it may without the others, until it is outside, since QEMU restores no state from within.
     ///
-    /// To go on instead, call [`Side::resume`], then `cont` all machines.
+    /// To go on instead, call [`Side::resume`], then `cont` the machines that it names.
     ///
     /// # Errors
     /// As for [`Side::advance`]; a time before [`Side::earliest`].
@@ -433,11 +439,17 @@ impl Side {
         Ok(())
     }
 
-    /// Lets machines that stopped go on, once each is given `cont`.
-    pub fn resume(&mut self) {
-        for (_, side) in &self.others {
+    /// Lets machines go on that were told to stop. Gives the names of those that did stop: each needs `cont`. (One that is
+    /// still inside a guest answers no QMP: it waits for this side's next [`Side::advance`].)
+    pub fn resume(&mut self) -> Vec<String> {
+        let mut stopped = Vec::new();
+        for (name, side) in &self.others {
             side.fields().stop_at.store(NEVER, SeqCst);
+            if State::of(side.fields().state.load(SeqCst)) == State::Stopped {
+                stopped.push(name.clone());
+            }
         }
+        stopped
     }
 }
 

@@ -171,7 +171,11 @@ fn a_conditional_promise_holds_until_something_is_sent() {
 
 #[test]
 fn a_ring_wraps() {
-    let (_folder, mut vexp, mut machine) = pair(1);
+    let folder = tempfile::tempdir().unwrap();
+    let mut slow = topology(1);
+    slow.links[0].spec.rate_bps = 100_000_000;
+    let mut vexp = Side::create(folder.path(), &slow).unwrap();
+    let mut machine = Side::attach(folder.path(), "m", START).unwrap();
     let ring = vexp.ports[0].file.ring();
     let mut sent = Vec::new();
     let mut taken = Vec::new();
@@ -304,8 +308,10 @@ fn a_wait_can_be_abandoned() {
 fn stops(mut side: Side) -> thread::JoinHandle<Side> {
     thread::spawn(move || {
         loop {
+            // In this order: vexp tells when to stop before it promises anything beyond.
+            let known = side.ports[0].known();
             let stop = side.me.fields().stop_at.load(SeqCst);
-            let until = (side.now() + DELAY / 4).min(stop);
+            let until = (side.now() + DELAY / 4).min(known).min(stop);
             go(&mut side, until);
             if until == stop {
                 break;
@@ -352,7 +358,7 @@ fn all_stop_at_one_time_and_a_copy_holds_what_is_in_flight() {
         }]
     );
     assert_eq!(restored.1.len(), 2);
-    vexp.resume();
+    assert_eq!(vexp.resume(), ["m"]);
     assert_eq!(finish(vexp, machine), restored);
 }
 
@@ -421,6 +427,21 @@ fn files_of_another_format_are_refused() {
     std::fs::write(&path, [0; 100]).unwrap();
     let short = Side::open(folder.path(), LONG).unwrap_err().to_string();
     assert!(short.contains("it has 100 bytes"), "{short}");
+}
+
+#[test]
+fn a_broken_promise_and_a_late_frame_are_counted() {
+    let (_folder, mut vexp, mut machine) = pair(1);
+    let out = machine.ports[0].out();
+    let horizon = out.horizon.load(SeqCst);
+    out.horizon.store(horizon + DELAY, SeqCst);
+    go(&mut vexp, horizon + DELAY);
+    machine.send(0, &frame(1, 60));
+    assert_eq!(vexp.counters().late(), 1);
+    go(&mut machine, START + DELAY + 1);
+    assert_eq!(go(&mut vexp, horizon + DELAY + 1).len(), 1);
+    let back = vexp.counters().links[0].directions[1].clone();
+    assert_eq!((back.broken, back.late), (1, 1));
 }
 
 #[test]

@@ -5,12 +5,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::images::unpacked;
 use vexp_lockstep::side::{Frame, LinkError, Side};
 use vexp_lockstep::topology::{End, Link, LinkSpec, Nic, Topology, plugin_argument};
 
+/// The emulator in its image.
+const PROGRAM: &str = "usr/bin/qemu-system-x86_64";
 const START: u64 = 5_000_000_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -22,7 +24,23 @@ pub(crate) fn stop_at(side: &mut Side, at: u64) -> Result<Vec<Frame>, LinkError>
     side.stop_at(at, PATIENCE, &|| None)
 }
 
-fn topology() -> Topology {
+/// Two machines that ping each other and talk TCP.
+pub(crate) const PAIR: Setup = Setup {
+    machines: 2,
+    processor: "Opteron_G3",
+    role: "pair",
+};
+
+/// What machines a test has: all with a control link, two of them with a data link between them.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) machines: u32,
+    pub(crate) processor: &'static str,
+    /// What they do; see `script.sh`.
+    pub(crate) role: &'static str,
+}
+
+fn topology(machines: u32) -> Topology {
     let nic = |machine: &str, hub, paused: Option<&str>| {
         let (machine, paused) = (machine.to_owned(), paused.map(str::to_owned));
         End::Nic(Nic {
@@ -42,7 +60,10 @@ fn topology() -> Topology {
     };
     let ends = ["m1", "m2"].map(|machine| nic(machine, 1, Some("data")));
     let data = link("data", LinkSpec::data(1_000_000_000), ends);
-    let links = vec![control("m1"), control("m2"), data];
+    let mut links = vec![control("m1"), control("m2"), data];
+    if machines == 1 {
+        links.truncate(1);
+    }
     Topology {
         start_ns: START,
         quantum_ns: 20_000,
@@ -51,161 +72,35 @@ fn topology() -> Topology {
     }
 }
 
-/// Files out of the images, unpacked once.
-struct Unpacked {
-    emulator: PathBuf,
-    kernel: PathBuf,
-    initramfs: PathBuf,
-}
-
-fn unpacked() -> &'static Unpacked {
-    static UNPACKED: OnceLock<Unpacked> = OnceLock::new();
-    UNPACKED.get_or_init(|| {
-        let emulator = unpack("VEXP_TEST_EMULATOR", "emulator", &[]);
-        let modules = "usr/lib/modules/*/kernel/drivers/net/ethernet/intel/e1000";
-        let linux = unpack("VEXP_TEST_LINUX", "linux", &["usr/bin/busybox", modules]);
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let (kernel, initramfs) = (folder.join("vmlinux"), folder.join("initramfs"));
-        fs::write(
-            &kernel,
-            elf(&fs::read(image("VEXP_TEST_LINUX").join("vmlinuz")).unwrap()),
-        )
-        .unwrap();
-        fs::write(&initramfs, archive(&linux)).unwrap();
-        Unpacked {
-            emulator,
-            kernel,
-            initramfs,
-        }
-    })
-}
-
-fn image(variable: &str) -> PathBuf {
-    let folder = std::env::var_os(variable);
-    PathBuf::from(
-        folder.unwrap_or_else(|| panic!("{variable} isn't set; see the head of this file")),
-    )
-}
-
-fn unpack(variable: &str, name: &str, what: &[&str]) -> PathBuf {
-    let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let mut command = Command::new("unsquashfs");
-    command.args(["-no-progress", "-force", "-d"]).arg(&to);
-    let status = command
-        .arg(image(variable).join("root.squashfs"))
-        .args(what)
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
-    to
-}
-
-/// The ELF kernel in a compressed one: it boots in half the instructions.
-fn elf(compressed: &[u8]) -> Vec<u8> {
-    let magic = [0x28, 0xb5, 0x2f, 0xfd];
-    let starts = compressed
-        .windows(4)
-        .enumerate()
-        .filter(|(_, bytes)| *bytes == magic);
-    for (start, _) in starts {
-        let mut zstd = Command::new("zstd");
-        zstd.arg("-dc")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = zstd.spawn().unwrap();
-        let mut input = child.stdin.take().unwrap();
-        let bytes = compressed[start..].to_vec();
-        // It stops reading at the frame's end.
-        let writer = std::thread::spawn(move || input.write_all(&bytes).is_ok());
-        let output = child.wait_with_output().unwrap().stdout;
-        writer.join().unwrap();
-        if output.starts_with(b"\x7fELF") {
-            return output;
-        }
-    }
-    panic!("the kernel isn't compressed by zstd");
-}
-
-/// An uncompressed initramfs: cpio, "newc".
-fn archive(linux: &Path) -> Vec<u8> {
-    let module = fs::read_dir(linux.join("usr/lib/modules"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
-    let module = module.join("kernel/drivers/net/ethernet/intel/e1000/e1000.ko");
-    let mut archive = Vec::new();
-    let mut entry = |name: &str, mode: u32, bytes: &[u8]| {
-        let fields = [
-            0,
-            mode,
-            0,
-            0,
-            1,
-            0,
-            bytes.len() as u32,
-            0,
-            0,
-            0,
-            0,
-            name.len() as u32 + 1,
-            0,
-        ];
-        archive.extend(b"070701");
-        archive.extend(
-            fields
-                .iter()
-                .flat_map(|field| format!("{field:08x}").into_bytes()),
-        );
-        archive.extend(name.as_bytes());
-        archive.push(0);
-        archive.resize(archive.len().next_multiple_of(4), 0);
-        archive.extend(bytes);
-        archive.resize(archive.len().next_multiple_of(4), 0);
-    };
-    entry("bin", 0o040_755, b"");
-    entry("dev", 0o040_755, b"");
-    entry(
-        "bin/busybox",
-        0o100_755,
-        &fs::read(linux.join("usr/bin/busybox")).unwrap(),
-    );
-    entry("e1000.ko", 0o100_644, &fs::read(module).unwrap());
-    entry("init", 0o100_755, include_bytes!("script.sh"));
-    entry("TRAILER!!!", 0, b"");
-    archive
-}
-
 /// The machines of a lockstep, killed when it is dropped.
 pub(crate) struct Machines {
+    setup: Setup,
     folder: tempfile::TempDir,
     children: Vec<Child>,
 }
 
 impl Machines {
-    fn new() -> Self {
+    fn new(setup: Setup) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         fs::create_dir(folder.path().join("links")).unwrap();
         fs::write(folder.path().join("lockstep.so"), vexp_lockstep::LIBRARY).unwrap();
         Self {
+            setup,
             folder,
             children: Vec::new(),
         }
     }
 
-    pub(crate) fn boot() -> (Self, Side) {
-        let mut machines = Self::new();
-        let side = Side::create(&machines.path("links"), &topology()).unwrap();
+    pub(crate) fn boot(setup: Setup) -> (Self, Side) {
+        let mut machines = Self::new(setup);
+        let side = Side::create(&machines.path("links"), &topology(setup.machines)).unwrap();
         machines.start(&[]);
         (machines, side)
     }
 
     /// Saves the memory of the machines, which have stopped.
     pub(crate) fn migrate(&mut self) {
-        for number in [1, 2] {
+        for number in 1..=self.setup.machines {
             let mut monitor = self.monitor(number);
             // QEMU would announce a restored machine at host times.
             monitor.ask(
@@ -216,8 +111,8 @@ impl Machines {
             monitor.ask(&format!(r#"{{"execute":"migrate",{uri}}}"#));
             monitor.until("query-migrate", r#""status": "completed""#);
         }
-        for number in [1, 2] {
-            self.kill(number);
+        for number in 1..=self.setup.machines {
+            self.kill(number as usize);
         }
     }
 
@@ -243,7 +138,7 @@ impl Machines {
 
     /// Starts machines where these were saved. `change` sees the lockstep before they run.
     pub(crate) fn restore(&self, change: impl FnOnce(&mut Side)) -> (Self, Side) {
-        let mut machines = Self::new();
+        let mut machines = Self::new(self.setup);
         for entry in fs::read_dir(self.path("links")).unwrap() {
             let entry = entry.unwrap();
             fs::copy(entry.path(), machines.path("links").join(entry.file_name())).unwrap();
@@ -253,7 +148,7 @@ impl Machines {
         let memory = [1, 2]
             .map(|number| format!("file:{}", self.path(&format!("m{number}.memory")).display()));
         machines.start(&memory);
-        for number in [1, 2] {
+        for number in 1..=self.setup.machines {
             let mut monitor = machines.monitor(number);
             // A machine that was saved while it stood still stands still.
             monitor.until("query-status", r#""status": "paused""#);
@@ -263,7 +158,7 @@ impl Machines {
     }
 
     fn start(&mut self, memory: &[String]) {
-        for number in [1, 2] {
+        for number in 1..=self.setup.machines {
             let mut command = self.command(number);
             if let Some(memory) = memory.get(number as usize - 1) {
                 command.args(["-incoming", memory]);
@@ -277,8 +172,8 @@ impl Machines {
     }
 
     fn command(&self, number: u32) -> Command {
-        let root = &unpacked().emulator;
-        let mut command = emulator(&root.join("usr/bin/qemu-system-x86_64"));
+        let mut command = emulator(&unpacked().emulator.join(PROGRAM));
+        command.args(["-cpu", self.setup.processor]);
         command.args(
             "-icount shift=0,sleep=off -rtc base=2026-01-01,clock=vm -seed 1 -no-reboot".split(' '),
         );
@@ -306,7 +201,9 @@ impl Machines {
             .arg("-initrd")
             .arg(&unpacked().initramfs);
         let line = "console=ttyS0 quiet nokaslr panic=-1 mitigations=off net.ifnames=0";
-        command.arg("-append").arg(format!("{line} me={number}"));
+        command
+            .arg("-append")
+            .arg(format!("{line} role={} me={number}", self.setup.role));
         let plugin = plugin_argument(
             &self.path("lockstep.so"),
             &self.path("links"),
@@ -321,10 +218,32 @@ impl Machines {
         command
     }
 
+    /// Lets machines go on that have stopped.
+    pub(crate) fn go_on(&self, names: &[String]) {
+        for number in 1..=self.setup.machines {
+            if names.contains(&format!("m{number}")) {
+                self.monitor(number).ask(r#"{"execute":"cont"}"#);
+            }
+        }
+    }
+
     /// What a machine's console showed.
     pub(crate) fn said(&self, number: usize) -> String {
         let bytes = fs::read(self.path(&format!("m{number}.console"))).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Processor seconds that its emulator took.
+    pub(crate) fn processor_time(&self, number: usize) -> f64 {
+        let path = format!("/proc/{}/stat", self.children[number - 1].id());
+        let line = fs::read_to_string(path).unwrap();
+        let fields: Vec<&str> = line
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
     }
 
     /// What its emulator said.
@@ -405,16 +324,14 @@ fn emulator(program: &Path) -> Command {
         .arg(root.join("usr/share/qemu"))
         .arg("-L")
         .arg(root.join("usr/share/seabios"));
-    command.args(
-        "-accel tcg,thread=single,tb-size=128 -machine pc -cpu Opteron_G3 -smp 1 -m 256".split(' '),
-    );
+    command.args("-accel tcg,thread=single,tb-size=128 -machine pc -smp 1 -m 256".split(' '));
     command.args("-nodefaults -no-user-config -display none -monitor none".split(' '));
     command
 }
 
 /// Starts an emulator in whose program one sequence of bytes is another. Its exit code, and what it said.
 pub(crate) fn start_changed(from: &[u8], to: &[u8]) -> (Option<i32>, String) {
-    let mut program = fs::read(unpacked().emulator.join("usr/bin/qemu-system-x86_64")).unwrap();
+    let mut program = fs::read(unpacked().emulator.join(PROGRAM)).unwrap();
     let places: Vec<usize> = program
         .windows(from.len())
         .enumerate()
@@ -423,10 +340,10 @@ pub(crate) fn start_changed(from: &[u8], to: &[u8]) -> (Option<i32>, String) {
         .collect();
     assert_eq!(places.len(), 1, "{places:x?}");
     program[places[0]..places[0] + to.len()].copy_from_slice(to);
-    let machines = Machines::new();
+    let machines = Machines::new(PAIR);
     let changed = machines.path("emulator");
     fs::write(&changed, program).unwrap();
-    Side::create(&machines.path("links"), &topology()).unwrap();
+    Side::create(&machines.path("links"), &topology(2)).unwrap();
     let plugin =
         plugin_argument(&machines.path("lockstep.so"), &machines.path("links"), "m1").unwrap();
     let output = emulator(&changed)

@@ -1,7 +1,8 @@
 //! Two real emulators and vexp's side in one lockstep.
 //!
 //! Ignored by default, since it takes minutes. It needs, in the environment, the folders of two built images:
-//! `VEXP_TEST_EMULATOR` and `VEXP_TEST_LINUX` (those in vexp's store that have `emulator` and `linux` in their manifest).
+//! `VEXP_TEST_EMULATOR` and `VEXP_TEST_KVM` (those in vexp's store that have `emulator` and `kvm` in their manifest). It compiles a
+//! static program, with `cc`, and unpacks by `unsquashfs` and `zstd`.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,12 +11,13 @@
     reason = "tests"
 )]
 
+mod images;
 mod machines;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use machines::{Machines, advance};
+use machines::{Machines, PAIR, Setup, advance};
 use vexp_lockstep::counters::Counters;
 use vexp_lockstep::generator::{HEADERS, Phase};
 use vexp_lockstep::side::{LinkError, Side};
@@ -89,7 +91,7 @@ fn a_lockstep_of_emulators() {
 }
 
 fn save() -> Machines {
-    let (mut machines, mut side) = Machines::boot();
+    let (mut machines, mut side) = Machines::boot(PAIR);
     while side.now() < SAVED - 20_000_000 {
         let next = side.now() + GRID;
         advance(&mut side, next)
@@ -108,6 +110,12 @@ fn the_same_twice(saved: &Machines) -> Outcome {
     let (first, counters) = finish(&machines, &mut side);
     assert_eq!(counters.late(), 0, "{counters:#?}");
     println!("{counters:#?}");
+    for number in [1, 2] {
+        println!(
+            "m{number}: {} s of processor",
+            machines.processor_time(number)
+        );
+    }
     let data = counters
         .links
         .iter()
@@ -238,4 +246,46 @@ fn another_emulator_is_refused() {
         log.contains("not the code that belongs to it: the vCPU's loop wakes the main loop"),
         "{log}"
     );
+}
+
+/// A processor delivers each tick once. QEMU delivers some twice, which the guest sees when it has interrupts off.
+#[test]
+#[ignore = "boots a machine"]
+fn a_guest_of_a_machine_gets_each_interrupt_once() {
+    let setup = Setup {
+        machines: 1,
+        processor: "Opteron_G3,+svm,+npt",
+        role: "host",
+    };
+    let (machines, mut side) = Machines::boot(setup);
+    let mut inside = 0;
+    while !machines.said(1).contains("guest: over") {
+        assert!(side.now() < 20_000_000_000, "{}", machines.said(1));
+        let next = side.now() + GRID;
+        advance(&mut side, next).unwrap_or_else(|error| panic!("{error}: {}", machines.log(1)));
+        if inside < 3 && machines.said(1).contains("guest: loops") {
+            inside += 1;
+            // It can't be saved while it is inside the guest, and goes on.
+            let at = side.earliest();
+            match machines::stop_at(&mut side, at) {
+                Ok(_) | Err(LinkError::InsideGuest { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+            machines.go_on(&side.resume());
+        }
+    }
+    let said = machines.said(1);
+    println!("{said}");
+    let last = said.lines().rfind(|line| line.contains("ticks")).unwrap();
+    let number = |name: &str| {
+        let mut words = last.split_whitespace();
+        words.find(|word| *word == name);
+        words.next().unwrap().parse::<u32>().unwrap()
+    };
+    // A second at 1 kHz.
+    assert!((900..=1010).contains(&number("ticks")), "{last}");
+    assert_eq!(number("bogus"), 0, "{last}");
+    let counters = side.counters();
+    assert!(counters.machines[0].vmruns > 900, "{counters:#?}");
+    assert_eq!(counters.late(), 0, "{counters:#?}");
 }

@@ -16,6 +16,7 @@ static int64_t now, own_timer = -1, busy_until, next_act, answer_at = -1;
 static void (*timer_runs)(void *), (*state_changes)(void *, bool, int);
 static bool running = true;
 static uint64_t seed;
+static int64_t grain; // nanoseconds of an instruction: while it computes, its clock goes in such steps
 static unsigned jitter;
 static int answer_hub;
 static struct { NetClientState *nc; int hub; } hubs[LINKS];
@@ -31,7 +32,7 @@ static uint64_t chance(uint64_t below)
 // ---- what the library uses of QEMU ----
 void pin(void) {}
 bool inside_guest(void) { return false; }
-int64_t icount_to_ns(int64_t n) { return n; }
+int64_t icount_to_ns(int64_t n) { return n * grain; }
 int64_t qemu_clock_get_ns(int clock) { return now; }
 void timer_init_full(QEMUTimer *t, void *g, int c, int s, int a, void (*run)(void *), void *o) { timer_runs = run; }
 void timer_mod_ns(QEMUTimer *t, int64_t at) { own_timer = at; }
@@ -91,7 +92,7 @@ static void send_some(int hub)
 
 static void act(void)
 {
-    if (answer_at == now) {
+    if (answer_at >= 0 && answer_at <= now) {
         answer_at = -1;
         send_some(answer_hub);
         busy_until = now + 500;
@@ -109,7 +110,8 @@ static void act(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) return 2;
+    if (argc != 5) return 2;
+    grain = atoi(argv[4]);
     seed = strtoull(argv[2], NULL, 10), jitter = (unsigned)strtoul(argv[3], NULL, 10);
     qemu_plugin_install(0, NULL, 1, argv + 1);
     on_ready(NULL, NULL);
@@ -118,8 +120,11 @@ int main(int argc, char **argv)
     srand((unsigned)getpid());
     while (running) {
         int64_t guest = guest_event();
-        now = own_timer >= 0 && own_timer < guest ? own_timer : guest;
-        if (guest == now) act();
+        int64_t next = own_timer >= 0 && own_timer < guest ? own_timer : guest, before = now;
+        if (before < busy_until && next > busy_until) next = busy_until;
+        // Idle, it goes to the very nanosecond.
+        now = before >= busy_until ? next : before + (next - before + grain - 1) / grain * grain;
+        if (guest <= now) act();
         if (own_timer >= 0 && own_timer <= now) {
             own_timer = -1;
             timer_runs(NULL);

@@ -1,6 +1,6 @@
 //! The library's promises and waits, without QEMU: machines made of `machine.c`, in a chain with several links.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -92,7 +92,13 @@ struct Machines {
 }
 
 impl Machines {
-    fn start(topology: &Topology, count: usize, seed: u64, jitter: u32) -> (Self, Side) {
+    fn start(
+        topology: &Topology,
+        count: usize,
+        seed: u64,
+        jitter: u32,
+        grain: u32,
+    ) -> (Self, Side) {
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let side = Side::create(folder.path(), topology).unwrap();
         let children = (0..count).map(|number| {
@@ -102,7 +108,8 @@ impl Machines {
             command.arg(argument.strip_prefix("file=,").unwrap());
             command
                 .arg((seed * 1000 + number as u64 + 1).to_string())
-                .arg(jitter.to_string());
+                .arg(jitter.to_string())
+                .arg(grain.to_string());
             command
                 .stdin(Stdio::null())
                 .stderr(Stdio::inherit())
@@ -129,8 +136,9 @@ impl Drop for Machines {
     }
 }
 
-fn run(machines: usize, seed: u64, quantum: u64, jitter: u32) -> Counters {
-    let (running, mut side) = Machines::start(&chain(machines, quantum), machines, seed, jitter);
+fn run(machines: usize, seed: u64, quantum: u64, jitter: u32, grain: u32) -> Counters {
+    let (running, mut side) =
+        Machines::start(&chain(machines, quantum), machines, seed, jitter, grain);
     let template = [2; HEADERS];
     let phase = Phase {
         start_ns: START + 3 * GRID,
@@ -168,30 +176,51 @@ fn run(machines: usize, seed: u64, quantum: u64, jitter: u32) -> Counters {
 
 #[test]
 fn a_chain_of_machines_is_the_same_whatever_real_time_does() {
-    let first = run(3, 1, 20_000, 0);
+    let first = run(3, 1, 20_000, 0, 1);
     for link in &first.links {
         for direction in &link.directions {
             assert!(direction.sent > 10 && direction.delivered > 10, "{link:#?}");
         }
     }
     for (quantum, jitter) in [(20_000, 20), (5_000, 50), (20_000, 3)] {
-        let again = run(3, 1, quantum, jitter);
+        let again = run(3, 1, quantum, jitter, 1);
         assert_eq!(
             again.links, first.links,
             "quantum {quantum}, jitter {jitter}"
         );
     }
-    assert_ne!(run(3, 2, 20_000, 0).links, first.links);
+    assert_ne!(run(3, 2, 20_000, 0, 1).links, first.links);
+}
+
+#[test]
+fn instructions_of_several_nanoseconds_make_nothing_late() {
+    let first = run(3, 4, 20_000, 0, 2);
+    assert_eq!(run(3, 4, 20_000, 20, 2).links, first.links);
 }
 
 #[test]
 fn a_long_chain_does_not_stall() {
-    run(6, 7, 20_000, 0);
+    run(6, 7, 20_000, 0, 1);
+}
+
+#[test]
+fn the_library_compiles_without_a_warning() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("emulator");
+    let sources = ["lockstep.c", "pin.c", "idle.c", "port.c", "wait.c"];
+    for source in sources {
+        let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+        cc.args(["-std=gnu11", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror"]);
+        cc.args(["-Wno-unused-parameter", "-c", "-o", "/dev/null", source]);
+        assert!(
+            cc.current_dir(&folder).status().unwrap().success(),
+            "{source}"
+        );
+    }
 }
 
 #[test]
 fn a_machine_that_dies_ends_the_others() {
-    let (mut machines, mut side) = Machines::start(&chain(3, 20_000), 3, 5, 0);
+    let (mut machines, mut side) = Machines::start(&chain(3, 20_000), 3, 5, 0, 1);
     side.advance(START + GRID, PATIENCE, &|| None).unwrap();
     side.advance(START + 2 * GRID, PATIENCE, &|| None).unwrap();
     machines.children[2].kill().unwrap();
