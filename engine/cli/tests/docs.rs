@@ -12,7 +12,13 @@ use support::{Said, command, root, said, vexp};
 
 /// Beside those of `doctor`: for building vexp and for its tests.
 const BUILD: [&str; 2] = ["gcc", "libc6-dev"];
-const TEST: [&str; 4] = ["nix-bin", "openssh-server", "python3-venv", "sudo"];
+const TEST: [&str; 5] = [
+    "nix-bin",
+    "dropbear-bin",
+    "openssh-server",
+    "python3-venv",
+    "sudo",
+];
 /// On every Debian, and not to be named: dpkg would refuse to remove it.
 const ESSENTIAL: [&str; 1] = ["coreutils"];
 

@@ -14,11 +14,14 @@
 //! One interface stands on all links, which a learning switch joins: nodes reach each other by way of the control network
 //! too, a grid point later. Nothing here depends on the host's time, addresses or random numbers.
 
+mod arp;
 mod stack;
 mod stream;
 mod switch;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -123,7 +126,8 @@ impl<W: Wire> Driver<W> {
         let (virtual_start, start) = (self.wire.now(), Instant::now());
         let mut point = virtual_start - virtual_start % GRID_NS;
         let origin = point;
-        self.network.stack().reached(virtual_start, start);
+        let said = self.network.stack().reached(virtual_start, start);
+        self.send(said);
         loop {
             point += GRID_NS;
             tokio::time::sleep_until(start + Duration::from_nanos(point - origin)).await;

@@ -1,7 +1,7 @@
 //! smoltcp on the control network.
 
 use std::collections::VecDeque;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
@@ -9,14 +9,17 @@ use smoltcp::socket::tcp::{self, Socket, SocketBuffer};
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint};
 use tokio::time::Instant;
 
+use super::arp::{self, Neighbours};
 use super::{Addresses, WireError};
 
 /// Bytes that a connection holds in each direction: what fits into two grid points at 400 Mb/s.
 const BUFFER: usize = 512 << 10;
 /// Local ports (RFC 6335's dynamic ones), in turn.
 const FIRST_PORT: u16 = 49152;
+/// Virtual time after which smoltcp is told again who has which address, in µs: it forgets after a minute.
+const REMINDER: u64 = 20_000_000;
 /// Virtual time for which a connection that nobody has any more may still be closing, in µs.
-const CLOSING: i64 = 60_000_000;
+const CLOSING: u64 = 60_000_000;
 
 /// Interface, connections, and the time that both are at.
 pub(super) struct Stack {
@@ -30,6 +33,9 @@ pub(super) struct Stack {
     /// Whether what was said at the present point stands in `device` already.
     settled: bool,
     port: u16,
+    neighbours: Neighbours,
+    /// When smoltcp is told again who they are.
+    reminder: smoltcp::time::Instant,
     /// Connections without an owner, and until when they may close.
     closing: Vec<(SocketHandle, smoltcp::time::Instant)>,
     failed: Option<WireError>,
@@ -55,6 +61,8 @@ impl Stack {
             settled: false,
             // A machine may still know a connection of the seed before.
             port: FIRST_PORT + (addresses.seed % 8) as u16 * 2000,
+            neighbours: Neighbours::new(addresses),
+            reminder: now,
             closing: Vec::new(),
             failed: None,
         }
@@ -62,12 +70,17 @@ impl Stack {
 
     /// A frame that [`Stack::reached`] will look at.
     pub(super) fn arrives(&mut self, frame: Vec<u8>) {
+        self.neighbours.hear(&frame);
         self.device.received.push_back(frame);
     }
 
     /// The machines have reached a point. Takes what arrived up to it, and gives what leaves at once.
     pub(super) fn reached(&mut self, now_ns: u64, reached: Instant) -> Vec<Vec<u8>> {
         (self.now, self.reached, self.settled) = (instant(now_ns), reached, false);
+        if self.now >= self.reminder {
+            self.reminder = self.now + smoltcp::time::Duration::from_micros(REMINDER);
+            self.device.received.extend(self.neighbours.answers());
+        }
         self.poll();
         self.reap();
         std::mem::take(&mut self.device.sent)
@@ -95,8 +108,16 @@ impl Stack {
     }
 
     fn poll(&mut self) {
+        let own = std::mem::take(&mut self.device.sent);
         self.interface
             .poll(self.now, &mut self.device, &mut self.sockets);
+        self.device.sent.retain(|frame| !arp::is_question(frame));
+        self.device.sent.splice(0..0, own);
+    }
+
+    /// Asks who has an address, unless that is known.
+    pub(super) fn ask(&mut self, address: Ipv4Addr) {
+        self.device.sent.extend(self.neighbours.question(address));
     }
 
     /// Removes connections that have closed, or had their time for it.
@@ -104,12 +125,12 @@ impl Stack {
         let (sockets, now) = (&mut self.sockets, self.now);
         self.closing.retain(|(handle, until)| {
             let socket = sockets.get_mut::<Socket<'_>>(*handle);
-            if socket.is_open() && now > *until {
-                socket.abort();
-            }
-            // One that was aborted says so first.
-            let gone = !socket.is_open() && socket.remote_endpoint().is_none()
-                || socket.state() == tcp::State::TimeWait;
+            let gone = match socket.state() {
+                // One that was aborted says so first.
+                tcp::State::Closed => socket.remote_endpoint().is_none(),
+                state => state == tcp::State::TimeWait,
+            };
+            let gone = gone || now > *until;
             if gone {
                 sockets.remove(*handle);
             }
@@ -125,6 +146,12 @@ impl Stack {
             let smoltcp::socket::Socket::Tcp(socket) = socket;
             socket.abort();
         }
+    }
+
+    /// How many connections there are.
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> usize {
+        self.sockets.iter().count()
     }
 
     /// Begins to connect.
@@ -158,22 +185,27 @@ impl Stack {
     pub(super) fn abandon(&mut self, handle: SocketHandle) {
         // If the wire has failed the connection is closed already.
         let _ = self.touch();
-        self.sockets.get_mut::<Socket<'_>>(handle).close();
-        let until = self.now + smoltcp::time::Duration::from_micros(CLOSING.unsigned_abs());
+        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+        if socket.state() == tcp::State::SynSent {
+            self.sockets.remove(handle);
+            return;
+        }
+        socket.close();
+        let until = self.now + smoltcp::time::Duration::from_micros(CLOSING);
         self.closing.push((handle, until));
     }
 }
 
 /// smoltcp counts µs.
-fn instant(ns: u64) -> smoltcp::time::Instant {
+pub(super) fn instant(ns: u64) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_micros(i64::try_from(ns / 1000).unwrap_or(i64::MAX))
 }
 
 /// Frames on their way in and out of the stack.
 #[derive(Default)]
-struct Frames {
-    received: VecDeque<Vec<u8>>,
-    sent: Vec<Vec<u8>>,
+pub(super) struct Frames {
+    pub(super) received: VecDeque<Vec<u8>>,
+    pub(super) sent: Vec<Vec<u8>>,
 }
 
 impl Device for Frames {
@@ -198,7 +230,7 @@ impl Device for Frames {
     }
 }
 
-struct Received(Vec<u8>);
+pub(super) struct Received(Vec<u8>);
 
 impl phy::RxToken for Received {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
@@ -206,7 +238,7 @@ impl phy::RxToken for Received {
     }
 }
 
-struct Sent<'a>(&'a mut Vec<Vec<u8>>);
+pub(super) struct Sent<'a>(&'a mut Vec<Vec<u8>>);
 
 impl phy::TxToken for Sent<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {

@@ -12,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Network;
 
+/// Virtual time after which it is asked again who has an address.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A connection on the control network. When it is dropped, what was written is still sent.
 #[derive(Debug)]
 pub struct TcpStream {
@@ -30,7 +33,15 @@ impl TcpStream {
             network: network.clone(),
             handle,
         };
-        let open = std::future::poll_fn(|context| stream.poll_open(context));
+        let open = async {
+            loop {
+                network.stack().ask(*to.ip());
+                let open = std::future::poll_fn(|context| stream.poll_open(context));
+                if let Ok(opened) = tokio::time::timeout(ASK_AGAIN, open).await {
+                    return opened;
+                }
+            }
+        };
         match tokio::time::timeout(timeout, open).await {
             Ok(Ok(())) => Ok(stream),
             Ok(Err(error)) => Err(Error::new(error.kind(), format!("{to}: {error}"))),

@@ -205,7 +205,84 @@ fn parse_file(file: &[u8]) -> Result<KeyPair, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::known;
     use super::*;
+
+    #[test]
+    fn signatures_are_those_of_rfc_8032() {
+        // Section 7.1, test 2.
+        let hex = |text: &str| -> Vec<u8> {
+            let byte = |i: usize| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap();
+            (0..text.len() / 2).map(byte).collect()
+        };
+        let secret = hex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb");
+        let public = hex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
+        let signature = hex(
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+             085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+        );
+        let key = KeyPair(SigningKey::from_bytes(&secret.try_into().unwrap()));
+        assert_eq!(key.public().0[..], public);
+        let blob = key.sign(&[0x72]);
+        assert_eq!(blob[blob.len() - 64..], signature);
+        assert!(key.public().verifies(&[0x72], &blob));
+        assert!(!key.public().verifies(&[0x73], &blob));
+        assert!(!KeyPair::from_seed(1, "x").public().verifies(&[0x72], &blob));
+    }
+
+    #[test]
+    fn ssh_keygen_reads_what_was_written_and_the_other_way_round() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let keygen = |args: &[&str]| {
+            let mut keygen = std::process::Command::new("ssh-keygen");
+            let output = keygen.args(args).current_dir(&dir).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let ours = KeyPair::from_seed(5, "host");
+        let path = dir.path().join("ours");
+        std::fs::write(&path, ours.private_file("a comment")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let public = keygen(&["-y", "-f", "ours"]);
+        assert_eq!(public.trim(), format!("{} a comment", ours.public().line()));
+
+        keygen(&["-q", "-t", "ed25519", "-N", "", "-f", "theirs"]);
+        let theirs = KeyPair::read(&dir.path().join("theirs")).unwrap();
+        let public = std::fs::read_to_string(dir.path().join("theirs.pub")).unwrap();
+        assert!(public.starts_with(&theirs.public().line()), "{public}");
+        keygen(&["-q", "-t", "ed25519", "-N", "secret", "-f", "locked"]);
+        let locked = KeyPair::read(&dir.path().join("locked")).unwrap_err();
+        assert!(locked.to_string().contains("passphrase"), "{locked}");
+    }
+
+    proptest! {
+        #![proptest_config(vexp_testkit::cases(256))]
+
+        #[test]
+        fn a_damaged_file_is_no_key_and_no_panic(place in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+            let whole = KeyPair::from_seed(3, "host").private_file("c");
+            let body: String = whole.lines().filter(|line| !line.starts_with('-')).collect();
+            let mut bytes = base64::decode(&body).unwrap();
+            let at = place.index(bytes.len());
+            match cut {
+                true => bytes.truncate(at),
+                false => bytes[at] = byte,
+            }
+            if let Ok(key) = parse_file(&bytes) {
+                // The comment, its padding and the name of no options are all that may differ.
+                prop_assert_eq!(key.public(), KeyPair::from_seed(3, "host").public());
+            }
+        }
+
+        #[test]
+        fn any_text_may_stand_among_known_hosts(text in "\\PC{0,200}") {
+            let _ = known::keys(&text, "198.19.255.2".parse().unwrap(), 22);
+            let _ = KeyPair::parse(&text);
+        }
+    }
 
     #[test]
     fn a_key_is_read_as_it_was_written() {

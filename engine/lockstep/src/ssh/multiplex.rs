@@ -398,3 +398,157 @@ fn refuse_open(mut message: Reader<'_>) -> Result<Option<Vec<u8>>, SshError> {
         .string("");
     Ok(Some(refusal.done()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn take(multiplex: &Multiplex, message: Writer) -> Result<Option<Vec<u8>>, SshError> {
+        let payload = message.done();
+        let sequence = 7;
+        multiplex.take(Packet { sequence, payload }, 100)
+    }
+
+    /// A channel that the server has opened as its number 9, with a window of 10 bytes.
+    fn opened() -> (Multiplex, u32, mpsc::UnboundedReceiver<Said>) {
+        let multiplex = Multiplex::default();
+        let ((id, mut said, _), _) = multiplex.begin().unwrap();
+        let open = Writer::message(number::CHANNEL_OPEN_CONFIRMATION);
+        let open = open.number(id).number(9).number(10).number(4);
+        take(&multiplex, open).unwrap();
+        assert!(matches!(said.try_recv(), Ok(Said::Open)));
+        (multiplex, id, said)
+    }
+
+    fn about(kind: u8, id: u32) -> Writer {
+        Writer::message(kind).number(id)
+    }
+
+    #[test]
+    fn input_keeps_to_the_window_and_to_the_largest_message() {
+        let (multiplex, id, _said) = opened();
+        let sent = |bytes: &[u8]| multiplex.data(id, bytes).unwrap().0;
+        assert_eq!([sent(b"abcdef"), sent(b"ef"), sent(b"abcdef")], [4, 2, 4]);
+        assert_eq!(multiplex.data(id, b"x").unwrap(), (0, None));
+        let adjust = about(number::CHANNEL_WINDOW_ADJUST, id).number(1);
+        take(&multiplex, adjust).unwrap();
+        assert_eq!(sent(b"xy"), 1);
+        assert!(multiplex.eof(id).is_some() && multiplex.eof(id).is_none());
+        assert_eq!(multiplex.data(id, b"x"), Err(SshError::NoInput));
+        let beyond = about(number::CHANNEL_WINDOW_ADJUST, id).number(u32::MAX);
+        assert!(take(&multiplex, beyond).is_ok());
+        let beyond = about(number::CHANNEL_WINDOW_ADJUST, id).number(1);
+        assert!(take(&multiplex, beyond).is_err());
+    }
+
+    #[test]
+    fn a_server_that_sends_more_than_it_may_is_refused() {
+        let (multiplex, id, mut said) = opened();
+        let data = || about(number::CHANNEL_DATA, id).string(vec![1; 1 << 20]);
+        assert!(take(&multiplex, data()).is_ok() && take(&multiplex, data()).is_ok());
+        let error = take(&multiplex, about(number::CHANNEL_DATA, id).string("x")).unwrap_err();
+        assert!(error.to_string().contains("more than it may"), "{error}");
+        assert!(matches!(said.try_recv(), Ok(Said::Event(Event::Stdout(_)))));
+        multiplex.taken(id, 1).unwrap();
+        assert!(take(&multiplex, about(number::CHANNEL_DATA, id).string("x")).is_ok());
+    }
+
+    #[test]
+    fn messages_without_a_place_end_the_connection() {
+        let wrong = |message: fn(u32) -> Writer| {
+            let (multiplex, id, _said) = opened();
+            take(&multiplex, message(id)).unwrap_err()
+        };
+        wrong(|id| about(number::CHANNEL_DATA, id + 1).string("x"));
+        wrong(|id| {
+            about(number::CHANNEL_OPEN_CONFIRMATION, id)
+                .number(1)
+                .number(1)
+                .number(1)
+        });
+        wrong(|id| {
+            about(number::CHANNEL_OPEN_FAILURE, id)
+                .number(1)
+                .string("")
+                .string("")
+        });
+        wrong(|id| {
+            about(number::CHANNEL_EXTENDED_DATA, id)
+                .number(2)
+                .string("x")
+        });
+        wrong(|id| about(number::CHANNEL_DATA, id).number(5).raw(b"1234"));
+        wrong(|_| Writer::message(number::USERAUTH_SUCCESS));
+        wrong(|_| Writer::message(number::NEWKEYS));
+        let disconnect = wrong(|_| Writer::message(number::DISCONNECT).number(2).string("a\nb"));
+        let text = "a b".to_owned();
+        assert_eq!(disconnect, SshError::Disconnected { code: 2, text });
+        let rekey = wrong(|_| Writer::message(number::KEXINIT));
+        assert_eq!(rekey, SshError::Rekey { bytes: 100 });
+    }
+
+    #[test]
+    fn what_a_server_asks_is_answered() {
+        let (multiplex, id, _said) = opened();
+        let request = Writer::message(number::GLOBAL_REQUEST).string("keepalive@openssh.com");
+        let answer = take(&multiplex, request.boolean(true)).unwrap();
+        assert_eq!(answer, Some(vec![number::REQUEST_FAILURE]));
+        let unknown = about(number::CHANNEL_REQUEST, id).string("keepalive@openssh.com");
+        let answer = take(&multiplex, unknown.boolean(true)).unwrap();
+        assert_eq!(answer, Some(about(number::CHANNEL_FAILURE, 9).done()));
+        let open = Writer::message(number::CHANNEL_OPEN)
+            .string("x11")
+            .number(3);
+        let answer = take(&multiplex, open).unwrap().unwrap();
+        assert!(answer.starts_with(&[number::CHANNEL_OPEN_FAILURE, 0, 0, 0, 3]));
+        let answer = take(&multiplex, Writer::message(200)).unwrap();
+        assert_eq!(answer, Some(vec![number::UNIMPLEMENTED, 0, 0, 0, 7]));
+    }
+
+    #[test]
+    fn a_channel_that_nobody_waits_for_closes_once_it_is_open() {
+        let multiplex = Multiplex::default();
+        let ((id, said, _), _) = multiplex.begin().unwrap();
+        drop(said);
+        assert_eq!(multiplex.leave(id), None);
+        let open = about(number::CHANNEL_OPEN_CONFIRMATION, id);
+        let close = take(&multiplex, open.number(9).number(10).number(4)).unwrap();
+        assert_eq!(close, Some(about(number::CHANNEL_CLOSE, 9).done()));
+        assert_eq!(take(&multiplex, about(number::CHANNEL_CLOSE, id)), Ok(None));
+        assert!(multiplex.is_idle());
+    }
+
+    proptest! {
+        #![proptest_config(vexp_testkit::cases(512))]
+
+        /// Any messages after any others: an answer or an error, and never more kept than may come.
+        #[test]
+        fn whatever_a_server_says_ends_well(
+            messages in proptest::collection::vec(
+                (prop_oneof![80_u8..=100, any::<u8>()], 0_u32..3, proptest::collection::vec(any::<u8>(), 0..40), any::<bool>()),
+                1..30,
+            )
+        ) {
+            let (multiplex, _, mut said) = opened();
+            let (_second, _) = multiplex.begin().unwrap();
+            for (kind, id, rest, lengths) in messages {
+                let message = about(kind, id);
+                let message = if lengths { message.string(rest) } else { message.raw(&rest) };
+                if take(&multiplex, message).is_err() {
+                    break;
+                }
+            }
+            multiplex.fail(SshError::Closed);
+            prop_assert!(multiplex.is_idle());
+            let mut bytes = 0;
+            while let Ok(event) = said.try_recv() {
+                if let Said::Event(Event::Stdout(data) | Event::Stderr(data)) = event {
+                    bytes += data.len();
+                }
+            }
+            prop_assert!(bytes <= WINDOW as usize);
+        }
+    }
+}

@@ -211,7 +211,38 @@ impl Opener {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(vexp_testkit::cases(512))]
+
+        /// Any bytes, in any pieces: packets or an error, and nothing kept beyond the longest packet.
+        #[test]
+        fn any_bytes_are_packets_or_an_error(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 1..20),
+            small in any::<bool>(),
+            encrypted in any::<bool>(),
+        ) {
+            let (_, mut opener) = pair(encrypted);
+            if small {
+                // A length that can be, so that more than lengths is tried.
+                opener.feed(&[0, 0, 0, 12]);
+            }
+            'all: for piece in pieces {
+                opener.feed(&piece);
+                loop {
+                    match opener.next() {
+                        Ok(Some(packet)) => prop_assert!(!packet.payload.is_empty()),
+                        Ok(None) => break,
+                        Err(_) => break 'all,
+                    }
+                }
+                prop_assert!(opener.waiting() <= LONGEST + MAC);
+            }
+        }
+    }
 
     fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();

@@ -294,3 +294,112 @@ fn derive(shared: &[u8], hash: &[u8; 32], letter: u8) -> [u8; 32] {
 fn first_16(bytes: [u8; 32]) -> [u8; 16] {
     std::array::from_fn(|i| bytes[i])
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::key::KeyPair;
+    use super::*;
+
+    fn hex<const N: usize>(text: &str) -> [u8; N] {
+        std::array::from_fn(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap())
+    }
+
+    /// SSH_MSG_KEXINIT of a server with these names first, and then this client's.
+    fn offers(first: [&str; 10], follows: bool) -> Vec<u8> {
+        let message = Writer::message(number::KEXINIT).raw(&[0; 16]);
+        let lists = first.iter().zip(ALGORITHMS);
+        let message = lists.fold(message, |message, (other, (_, own))| match *other {
+            "" => message.string(own),
+            other => message.string(format!("{other},{own}")),
+        });
+        message.boolean(follows).number(0).done()
+    }
+
+    #[test]
+    fn the_shared_secret_is_that_of_rfc_7748() {
+        // Section 6.1.
+        let alice = hex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
+        let bob = hex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
+        let shared = agreement(&StaticSecret::from(alice), bob).unwrap();
+        let expected = hex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
+        assert_eq!(shared, expected);
+        let small = agreement(&StaticSecret::from(alice), [0; 32]).unwrap_err();
+        assert!(small.to_string().contains("small order"), "{small}");
+    }
+
+    #[test]
+    fn a_server_without_an_algorithm_is_told_apart_by_it() {
+        let message = Writer::message(number::KEXINIT).raw(&[0; 16]);
+        let message = message
+            .string("curve25519-sha256")
+            .string("ssh-rsa,ssh-dss");
+        let message = (0..8).fold(message, |message, _| message.string(""));
+        let error = agree(&message.boolean(false).number(0).done()).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("ssh-rsa,ssh-dss") && text.contains("host key"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_guess_of_the_server_is_passed_over() {
+        let none = [""; 10];
+        assert_eq!(agree(&offers(none, false)), Ok(false));
+        assert_eq!(agree(&offers(none, true)), Ok(false));
+        let other = ["other-kex", "", "", "", "", "", "", "", "", ""];
+        assert_eq!(agree(&offers(other, true)), Ok(true));
+        assert_eq!(agree(&offers(other, false)), Ok(false));
+        // Ciphers aren't guessed.
+        let cipher = ["", "", "other-cipher", "", "", "", "", "", "", ""];
+        assert_eq!(agree(&offers(cipher, true)), Ok(false));
+    }
+
+    #[test]
+    fn a_host_must_have_the_known_key_and_not_only_show_it() {
+        let [host, other] = ["host", "other"].map(|owner| KeyPair::from_seed(1, owner));
+        let verified = |shown: &KeyPair, signer: &KeyPair| {
+            let (host_key, signature) = (shown.public().blob(), signer.sign(b"hash"));
+            let reply = Reply {
+                host_key: &host_key,
+                point: [0; 32],
+                signature: &signature,
+            };
+            verify_host(&reply, &[host.public()], b"hash")
+        };
+        assert_eq!(verified(&host, &host), Ok(()));
+        for error in [verified(&other, &other), verified(&host, &other)] {
+            let text = error.unwrap_err().to_string();
+            assert!(text.contains("Host key verification failed"), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(vexp_testkit::cases(512))]
+
+        #[test]
+        fn damaged_messages_of_the_exchange_are_errors_or_harmless(
+            place in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()
+        ) {
+            let key = KeyPair::from_seed(1, "host");
+            let reply = Writer::message(number::ECDH_REPLY)
+                .string(key.public().blob())
+                .string([9; 32])
+                .string(key.sign(b"hash"))
+                .done();
+            for mut message in [offers([""; 10], true), reply] {
+                let at = 1 + place.index(message.len() - 1);
+                match cut {
+                    true => message.truncate(at),
+                    false => message[at] = byte,
+                }
+                let _ = agree(&message);
+                if let Ok(reply) = Reply::parse(&message) {
+                    let _ = verify_host(&reply, &[key.public()], b"hash");
+                }
+            }
+        }
+    }
+}
