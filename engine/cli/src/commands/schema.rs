@@ -24,6 +24,7 @@ use vexp_report::ClaimVerdict;
 use vexp_report::compare::Comparison;
 use vexp_report::judge::{ClaimsFile, MetricsFile, SteadyFile};
 use vexp_report::trend::Trend;
+use vexp_report::trend::table::TableTrend;
 
 use super::bundle::export::Exported;
 use super::bundle::verify::Verified;
@@ -78,6 +79,11 @@ const SCHEMAS: &[Schema] = &[
     ("steady", "RUN/frames/steady.json", of::<SteadyFile<'_>>),
     ("study", "a study's value and RUN/study.json", json_schema),
     ("trend", "vexp trend --format json", of::<Trend>),
+    (
+        "trend-tables",
+        "vexp trend TABLE --format json",
+        of::<Vec<TableTrend>>,
+    ),
     ("trial", "RUN/trials/TRIAL/trial.json", of::<TrialRecord>),
     ("verify", "vexp verify --format json", of::<Verified>),
 ];
