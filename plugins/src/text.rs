@@ -69,6 +69,44 @@ pub(crate) fn text<'a>(raw: &Raw<'a>) -> Result<&'a str, ParseError> {
     })
 }
 
+/// Whether a file is none of a run's, whose record says when its command began and ended.
+pub(crate) fn alone(raw: &Raw<'_>) -> bool {
+    raw.artefact.ended_s <= raw.artefact.started_s
+}
+
+/// Most frames that a network interface moves in a second: Ethernet at 800 Gb/s, 84 bytes each on the wire.
+const MOST_FRAMES_PER_SECOND: f64 = 1.2e9;
+
+/// Where a negative number that was printed as an unsigned one of 32 bits begins.
+const NEGATIVE: f64 = (1_u64 << 31) as f64;
+
+/// Refuses a count of packets, or of segments, that no network interface could have moved in the time.
+pub(crate) fn plausible(
+    raw: &Raw<'_>,
+    line: usize,
+    what: &str,
+    count: f64,
+    seconds: f64,
+) -> Result<(), ParseError> {
+    let most = (MOST_FRAMES_PER_SECOND * seconds.max(0.001)).min(NEGATIVE);
+    if count < most {
+        return Ok(());
+    }
+    let message = format!(
+        "{what} is {count} in {seconds:.3} s, more than any network interface moves: a counter went wrong"
+    );
+    Err(at(raw, line, message))
+}
+
+/// A sample about a part of its node, such as an interface: `eth1.rx_packets`.
+pub(crate) fn of_part(raw: &Raw<'_>, part: &str, sample: Sample) -> Result<Sample, ParseError> {
+    let metric = Name::new(format!("{part}.{}", sample.metric));
+    Ok(Sample {
+        metric: metric.map_err(|error| whole(raw, error.to_string()))?,
+        ..sample
+    })
+}
+
 /// A number in plain decimal notation: no sign but a leading minus, no exponent, no `nan`.
 pub(crate) fn decimal(text: &str) -> Option<f64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -114,12 +152,25 @@ impl<'r, 'a> Maker<'r, 'a> {
         (t, dt): (f64, f64),
         value: f64,
     ) -> Result<Sample, ParseError> {
-        if !(value.is_finite() && t.is_finite() && dt.is_finite() && dt >= 0.0) {
-            return Err(at(
-                self.raw,
-                line,
-                format!("{} is not a finite number at a finite time", metric.name),
-            ));
+        if !(t.is_finite() && dt.is_finite()) {
+            let message = format!("{} is not a finite number at a finite time", metric.name);
+            return Err(at(self.raw, line, message));
+        }
+        self.of_unknown_time(line, metric, (t, dt), value)
+    }
+
+    /// A sample whose time may be unknown, which is NaN: only files that stand alone have such.
+    pub(crate) fn of_unknown_time(
+        &self,
+        line: usize,
+        metric: MetricInfo,
+        (t, dt): (f64, f64),
+        value: f64,
+    ) -> Result<Sample, ParseError> {
+        let known = alone(self.raw) || (t.is_finite() && dt.is_finite());
+        if !value.is_finite() || !known || dt < 0.0 {
+            let message = format!("{} is not a finite number at a finite time", metric.name);
+            return Err(at(self.raw, line, message));
         }
         let name = Name::new(metric.name).map_err(|error| whole(self.raw, error.to_string()))?;
         Ok(Sample {

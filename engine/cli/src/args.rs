@@ -2,6 +2,7 @@
 
 mod bundle;
 mod history;
+mod parse;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use vexp_api::ids::{BadName, Name};
 
 pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
 pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
+pub(crate) use parse::{FrameFormat, ParseArgs, Side, command};
 
 /// Rerun systems experiments that are declared, not scripted.
 ///
@@ -88,18 +90,10 @@ pub(crate) enum Verb {
     },
     /// Read raw output of a tool: tidy samples on standard output
     ///
-    /// FILE.times beside FILE, as a run keeps it, gives each line's time of arrival.
-    Parse {
-        /// Plugin that made the files: iperf3, ping, xentop, sar
-        #[arg(long)]
-        tool: Name,
-        /// Raw files
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// How to print the samples
-        #[arg(long, value_enum, default_value_t)]
-        format: FrameFormat,
-    },
+    /// Names of files mean nothing: a file of a run is read as the run's record describes it, any other
+    /// as it stands. FILE.times beside FILE, as a run keeps it, gives each line's time of arrival. Samples
+    /// have no time where the tool prints none.
+    Parse(ParseArgs),
     /// Make a run's report again, from its folder alone
     Report {
         /// The run's folder
@@ -303,15 +297,4 @@ pub(crate) enum Format {
     Text,
     /// For programs
     Json,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FrameFormat {
-    /// One JSON object a line
-    #[default]
-    Jsonl,
-    /// Comma-separated values
-    Csv,
-    /// Apache Parquet
-    Parquet,
 }

@@ -16,7 +16,7 @@ mod render;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_api::shell::Connect;
@@ -62,7 +62,10 @@ pub fn run(registry: Registry) -> ExitCode {
 
 /// The same, with another way to the nodes than the system's ssh.
 pub fn run_by_way_of(registry: Registry, connect: Arc<dyn Connect>) -> ExitCode {
-    let args = match args::Args::try_parse() {
+    let parsed = args::command(&registry)
+        .try_get_matches()
+        .and_then(|matches| args::Args::from_arg_matches(&matches));
+    let args = match parsed {
         Ok(args) => args,
         Err(error) => {
             // `--help` and `--version` are errors to clap; printing can only fail on a closed pipe.

@@ -38,7 +38,7 @@ pub(crate) struct CompareArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct TrendArgs {
-    /// Runs, or folders of runs
+    /// Runs, or folders of runs; or tables (.csv or .parquet) with columns time, value and environment
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
     /// Folder for the site; what is there is replaced

@@ -64,11 +64,7 @@ pub(crate) fn run(
             runs,
             expect,
         } => run::run(&study, &images, &runs, registry, run::Then::Report(expect)),
-        Verb::Parse {
-            tool,
-            files,
-            format,
-        } => parse::run(&tool, &files, format, registry),
+        Verb::Parse(args) => parse::run(&args, registry),
         Verb::Report {
             run,
             templates,
@@ -80,10 +76,10 @@ pub(crate) fn run(
         Verb::Trend(args) => trend::run(&args, registry),
         Verb::Gc(args) => gc::run(&args, registry),
         Verb::Init { folder } => init::run(&folder),
-        Verb::Completions { shell } => generate::completions(shell),
+        Verb::Completions { shell } => generate::completions(shell, registry),
         Verb::Library { folder } => generate::library(&folder, registry),
         Verb::Schema { name } => schema::run(name.as_deref(), registry),
-        Verb::Man { folder } => generate::man(&folder),
+        Verb::Man { folder } => generate::man(&folder, registry),
         Verb::Runs { runs, format } => runs::run(&runs, format),
         Verb::Doctor {
             file: None, format, ..

@@ -7,6 +7,7 @@
 mod chart;
 mod series;
 mod site;
+pub mod table;
 
 use serde::Serialize;
 use vexp_api::ids::Name;
