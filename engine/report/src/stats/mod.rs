@@ -5,6 +5,7 @@
 //! | [`describe`] | mean, quantiles, fences, fairness | Jain 1984, Tukey 1977 |
 //! | [`student`] | intervals of means | Student 1908, Georges et al. 2007 |
 //! | [`contrast`] | two sides compared, ratios | Fieller 1954, Schuirmann 1987, Cochran 1977 |
+//! | [`directed`] | units of a claim, in which direction they decide it | Jones and Tukey 2000, Schuirmann 1987 |
 //! | [`bootstrap`] | samples inside a trial, levels above them | Künsch 1989, Davison and Hinkley 1997 |
 //! | [`holm`] | many claims at once | Holm 1979 |
 //! | [`aa`] | how often they are wrong | Kohavi et al. 2009 |
@@ -19,6 +20,7 @@ pub mod bootstrap;
 pub mod changes;
 pub mod contrast;
 pub mod describe;
+pub mod directed;
 mod divisive;
 pub mod holm;
 #[cfg(test)]
