@@ -45,7 +45,8 @@ pub const REPLICATES: usize = 400;
 pub struct Interval {
     /// Lower bound.
     pub low: f64,
-    /// Upper bound.
+    /// Upper bound; none (null) where there is no bound.
+    #[schemars(with = "Option<f64>")]
     pub high: f64,
 }
 
