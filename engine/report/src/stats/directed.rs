@@ -233,6 +233,20 @@ impl Units {
         })
     }
 
+    /// Whether so many units would decide it at α if its estimate lay a standard error further on its side
+    /// than it does.
+    pub fn reach(&self, region: Region, units: u32, alpha: f64) -> bool {
+        let units = f64::from(units);
+        let low = region.low.map(|c| self.t(c));
+        let high = region.high.map(|c| -self.t(c));
+        let nearest = [low, high]
+            .into_iter()
+            .flatten()
+            .fold(f64::INFINITY, f64::min);
+        let t = (nearest.abs() + 1.0) * (units / self.len() as f64).sqrt();
+        tail(t, units - 1.0) <= alpha
+    }
+
     /// The least number of units, but no more than `most`, with which [`Units::decide`] would be sure
     /// at α, if they varied as these do around the same estimates.
     pub fn units_for(&self, region: Region, alpha: f64, most: u32) -> Option<u32> {

@@ -8,6 +8,7 @@
 //! | [`directed`] | units of a claim, in which direction they decide it | Jones and Tukey 2000, Schuirmann 1987 |
 //! | [`bootstrap`] | samples inside a trial, levels above them | Künsch 1989, Davison and Hinkley 1997 |
 //! | [`holm`] | many claims at once | Holm 1979 |
+//! | [`sequential`] | looks at claims while units are measured | Jennison and Turnbull 2000, Maurer and Bretz 2013 |
 //! | [`aa`] | how often they are wrong | Kohavi et al. 2009 |
 //! | [`steady`] | whether a series is level | Kwiatkowski et al. 1992, von Neumann et al. 1941 |
 //! | [`changes`] | where a series changes | Matteson and James 2014, Fleming et al. 2023 |
@@ -23,6 +24,7 @@ pub mod describe;
 pub mod directed;
 mod divisive;
 pub mod holm;
+pub mod sequential;
 #[cfg(test)]
 pub(crate) mod simulate;
 pub mod steady;
