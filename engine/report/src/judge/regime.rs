@@ -7,7 +7,7 @@ use vexp_api::ids::Name;
 use vexp_api::metric;
 use vexp_api::plan::{Calibration, Machine};
 use vexp_api::sample::Unit;
-use vexp_api::spec::{Assertion, Calibrate, Claim, Condition, MetricRef, Operand, TimeKind};
+use vexp_api::spec::{Assertion, Calibrate, Claim, Condition, MetricRef, Operand, Role, TimeKind};
 
 use super::assertion::{Judged, Lookup, region};
 use super::reason::{describe, digits};
@@ -289,7 +289,7 @@ impl<'a> Cx<'a> {
             for (experiment, platform, vms) in self.points() {
                 found.extend(match condition {
                     Condition::Unsaturated => self.saturated(experiment, platform, vms),
-                    Condition::LinkFilled => self.link_not_filled(experiment, platform, vms),
+                    Condition::LinkFilled => self.link_not_filled(experiment),
                     Condition::HardwareVirtualization => None,
                 });
             }
@@ -326,12 +326,15 @@ impl<'a> Cx<'a> {
         })
     }
 
-    fn link_not_filled(&self, experiment: &Name, platform: &Name, vms: u32) -> Option<Cause> {
+    /// Classical Linux in the same experiment, whether or not a test names it.
+    fn link_not_filled(&self, experiment: &Name) -> Option<Cause> {
         let run = &self.frames.run;
-        if !run.is_classical(platform) {
-            return None;
-        }
-        let reached = self.value("throughput_aggregate", experiment, platform, vms)?;
+        let mut trials = run.plan.trials();
+        let classical = trials.find(|trial| {
+            trial.experiment == *experiment && trial.vms == 0 && run.is_classical(&trial.platform)
+        })?;
+        let platform = &classical.platform;
+        let reached = self.value("throughput_aggregate", experiment, platform, 0)?;
         let rate = self
             .machine(experiment, platform)?
             .nics
