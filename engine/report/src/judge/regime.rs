@@ -354,12 +354,11 @@ impl<'a> Cx<'a> {
 
     fn lagging(&self, share: f64, experiment: &Name, platform: &Name, vms: u32) -> Option<Cause> {
         let offered = self.value("offered_load", experiment, platform, vms)?;
-        let rate = self
-            .machine(experiment, platform)?
-            .nics
-            .first()?
-            .rate
-            .mbps();
+        let machine = self.machine(experiment, platform)?;
+        // What a router forwards comes from a machine of its own for each flow.
+        let role = self.frames.run.study.experiments.get(experiment)?.role;
+        let sources = if role == Role::Router { vms.max(1) } else { 1 };
+        let rate = machine.nics.first()?.rate.mbps() * f64::from(sources);
         (offered < share * rate).then(|| Cause {
             kind: CauseKind::Condition,
             what: format!(
