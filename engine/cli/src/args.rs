@@ -32,7 +32,7 @@ pub(crate) use parse::{FrameFormat, ParseArgs, Side, command};
       2  bad spec or usage\n    \
       3  image build failed\n    \
       4  testbed or infrastructure failed\n    \
-      5  inconclusive or incomplete\n  \
+      5  inconclusive, out of regime or incomplete\n  \
     130  interrupted")]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -86,9 +86,49 @@ fn exit(claims: &[ClaimVerdict]) -> Exit {
     let any = |verdict| claims.iter().any(|claim| claim.verdict == verdict);
     if any(Verdict::NotReproduced) {
         Exit::Refuted
-    } else if any(Verdict::Inconclusive) || any(Verdict::NotTested) {
+    } else if claims
+        .iter()
+        .any(|claim| claim.verdict != Verdict::Reproduced)
+    {
         Exit::Incomplete
     } else {
         Exit::Fine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What this run can't show is not shown by it, whoever is to blame.
+    #[test]
+    fn only_reproduced_claims_are_fine() {
+        let of = |verdicts: &[Verdict]| {
+            let claims: Vec<ClaimVerdict> = verdicts
+                .iter()
+                .map(|verdict| ClaimVerdict {
+                    claim: "c".parse().unwrap(),
+                    statement: String::new(),
+                    place: String::new(),
+                    note: None,
+                    verdict: *verdict,
+                    reason: String::new(),
+                    causes: Vec::new(),
+                    margins: Vec::new(),
+                    tested: 1,
+                    p: None,
+                    adjusted_p: None,
+                    tests: Vec::new(),
+                })
+                .collect();
+            exit(&claims)
+        };
+        use Verdict as V;
+        assert_eq!(of(&[]), Exit::Fine);
+        assert_eq!(of(&[V::Reproduced, V::Reproduced]), Exit::Fine);
+        for open in [V::Inconclusive, V::OutOfRegime, V::NotTested] {
+            assert_eq!(of(&[V::Reproduced, open]), Exit::Incomplete, "{open}");
+            assert_eq!(of(&[V::NotReproduced, open]), Exit::Refuted, "{open}");
+        }
     }
 }

@@ -36,6 +36,10 @@ pub(crate) fn text(trend: &Trend) -> String {
             trend.series.len()
         ));
     }
+    for caveat in trend.caveats() {
+        text.push_str(&caveat);
+        text.push('\n');
+    }
     let worse = changes.iter().filter(|(_, change, _)| change.worse).count();
     text.push_str(&format!(
         "{} runs, {} series: {} changes, {worse} of them for the worse\n",

@@ -34,6 +34,7 @@ fn measured(values: &[f64]) -> Vec<Measured> {
             above: *value,
             below: 1.0,
             samples: 8,
+            step: 0.0,
         },
     })
     .collect()

@@ -18,13 +18,15 @@ use std::rc::Rc;
 
 use vexp_api::ids::Name;
 use vexp_api::metric;
+use vexp_api::plan::Trial;
 use vexp_api::sample::Unit;
 use vexp_api::spec::MetricRef;
 
-use crate::frame::Frames;
+use crate::frame::{Frames, TrialFrame};
+use crate::stats::directed::{Scale, Units};
 use crate::stats::{self, Interval};
 pub use infer::{Basis, Inference};
-use infer::{Sampled, infer};
+use infer::{Sampled, infer, units};
 pub use observed::{Classical, Estimates, Key, Observed};
 use repetition::Repetition;
 pub use series::Estimate;
@@ -102,6 +104,7 @@ impl<'a> Metrics<'a> {
             .iter()
             .map(|frame| (&frame.trial, Rc::new(Observed::new(frame))))
             .collect();
+        let copies = copies(&frames.trials);
         let mut points: BTreeMap<Point, Vec<Repetition<'a>>> = BTreeMap::new();
         for (trial, own) in &observed {
             let classical = observed.iter().find(|(other, _)| {
@@ -111,12 +114,14 @@ impl<'a> Metrics<'a> {
                     && frames.run.is_classical(&other.platform)
             });
             let classical = classical.map(|(trial, observed)| (*trial, Rc::clone(observed)));
+            let is_copy = |trial: &Trial| copies.contains(&trial.id);
+            let copy = is_copy(trial) && classical.as_ref().is_none_or(|(other, _)| is_copy(other));
             let point = Point {
                 experiment: trial.experiment.clone(),
                 platform: trial.platform.clone(),
                 vms: trial.vms,
             };
-            let repetition = Repetition::new(trial, Rc::clone(own), classical, seed);
+            let repetition = Repetition::new(trial, Rc::clone(own), classical, copy, seed);
             points.entry(point).or_default().push(repetition);
         }
         for repetitions in points.values_mut() {
@@ -182,6 +187,21 @@ impl<'a> Metrics<'a> {
         infer(&left, right.as_deref(), self.seed)
     }
 
+    /// The same unit by unit, for verdicts; `None` of fewer than [`ENOUGH_REPETITIONS`] units.
+    pub fn units(&self, left: &MetricRef, right: Option<&MetricRef>) -> Option<(Units, Basis)> {
+        let both = [Some(left), right].into_iter().flatten();
+        let skewed = |of: &MetricRef| metric::find(of.metric.as_str()).is_some_and(|m| m.skewed());
+        let scale = match both.into_iter().all(skewed) {
+            true => Scale::Log,
+            false => Scale::Linear,
+        };
+        let right = match right {
+            Some(right) => Some(self.find(right)?),
+            None => None,
+        };
+        units(&self.find(left)?, right.as_deref(), scale)
+    }
+
     /// The points that were measured, in order.
     pub fn points(&self) -> impl Iterator<Item = &Point> {
         self.points.keys()
@@ -230,6 +250,27 @@ impl<'a> Metrics<'a> {
         found.sort_by(|a, b| a.trial.cmp(&b.trial));
         found
     }
+}
+
+/// Trials whose samples are to the last bit those of an earlier repetition of their point.
+fn copies(trials: &[TrialFrame]) -> BTreeSet<&Name> {
+    let mut points: BTreeMap<(&Name, &Name, u32), Vec<&TrialFrame>> = BTreeMap::new();
+    for frame in trials {
+        let trial = &frame.trial;
+        let point = (&trial.experiment, &trial.platform, trial.vms);
+        points.entry(point).or_default().push(frame);
+    }
+    let mut found = BTreeSet::new();
+    for repetitions in points.values_mut() {
+        repetitions.sort_by_key(|frame| frame.trial.repetition);
+        for (i, frame) in repetitions.iter().enumerate() {
+            let mut earlier = repetitions.iter().take(i);
+            if earlier.any(|other| other.rows == frame.rows) {
+                found.insert(&frame.trial.id);
+            }
+        }
+    }
+    found
 }
 
 fn sampled<'p>(repetitions: &'p [Repetition<'p>], key: &Key) -> Vec<Sampled<'p>> {

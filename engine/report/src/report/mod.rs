@@ -4,6 +4,7 @@ mod axis;
 mod chart;
 mod data;
 mod figures;
+mod forest;
 mod format;
 mod index;
 mod tables;
@@ -107,6 +108,10 @@ pub fn render(
             format::csv(&verdicts.metrics).into_bytes(),
         ),
     ];
+    if let Some(svg) = forest::svg(&verdicts.claims, frames.run.plan.testbed.as_str()) {
+        let alone = chart::standalone(&svg.replacen("</title>", "</title><defs></defs>", 1));
+        files.push(("figures/claims.svg".to_owned(), alone.into_bytes()));
+    }
     for figure in paper.iter().chain(more.values().flatten()) {
         let name = |end: &str| format!("figures/{}.{end}", figure.id);
         files.push((name("svg"), figure.file.clone().into_bytes()));
