@@ -10,7 +10,7 @@ use vexp_api::digest::Digest;
 use vexp_api::ids::{BadName, Name};
 
 pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
-pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
+pub(crate) use history::{CompareArgs, CompareFormat, Compat, NightlyArgs, Pick, TrendArgs};
 
 /// Rerun systems experiments that are declared, not scripted.
 ///
@@ -30,7 +30,8 @@ pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
       2  bad spec or usage\n    \
       3  image build failed\n    \
       4  testbed or infrastructure failed\n    \
-      5  inconclusive or incomplete\n  \
+      5  inconclusive or incomplete\n    \
+      6  recorded data can't be read or trusted: nothing was judged\n  \
     130  interrupted")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -101,16 +102,7 @@ pub(crate) enum Verb {
         format: FrameFormat,
     },
     /// Make a run's report again, from its folder alone
-    Report {
-        /// The run's folder
-        run: PathBuf,
-        /// Folder with templates to use instead of the built-in ones
-        #[arg(long)]
-        templates: Option<PathBuf>,
-        /// How to print the verdicts
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
+    Report(ReportArgs),
     /// Check, plan, build, run and report, ending in the claims table
     Reproduce {
         #[command(flatten)]
@@ -133,11 +125,20 @@ pub(crate) enum Verb {
     Compare(CompareArgs),
     /// Find where metrics changed in a history of runs, and make a site that shows it
     Trend(TrendArgs),
+    /// Run a study, compare the run with the last good nights, and make their trend
+    ///
+    /// In FOLDER: `runs` has every run, `good` links to those without a regression, `site` the trend of
+    /// these, `compare.xml` the last comparison as JUnit XML. Ends as `compare` does: 0 and 5 make the
+    /// run a good night, 1 is a regression, 2 another environment, 6 a run that can't be read.
+    Nightly(NightlyArgs),
     /// Remove what died processes have left; with rules, also runs, images and machines that none keeps
     #[command(after_long_help = bundle::RULES)]
     Gc(GcArgs),
     /// List the runs in a folder
     Runs {
+        /// Folder with runs, as --runs
+        #[arg(value_name = "FOLDER")]
+        folder: Option<PathBuf>,
         /// Folder with runs
         #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
         runs: PathBuf,
@@ -224,6 +225,25 @@ pub(crate) enum Verb {
     },
 }
 
+impl Verb {
+    /// Whether its standard output is to be one JSON document.
+    pub(crate) fn prints_json(&self) -> bool {
+        match self {
+            Self::Check { format, .. }
+            | Self::Plan { format, .. }
+            | Self::Runs { format, .. }
+            | Self::Doctor { format, .. } => *format == Format::Json,
+            Self::Report(args) => args.format == Format::Json,
+            Self::Export(args) => args.format == Format::Json,
+            Self::Verify(args) => args.format == Format::Json,
+            Self::Trend(args) => args.format == Format::Json,
+            Self::Gc(args) => args.format == Format::Json,
+            // A comparison that fails is a document of its own.
+            _ => false,
+        }
+    }
+}
+
 /// What a machine in virtual time does by itself.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Inside {
@@ -231,6 +251,33 @@ pub(crate) enum Inside {
     Prepare,
     /// Sets the lab up and runs workers
     Agent,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// The run's folder
+    pub(crate) run: PathBuf,
+    /// Folder for `frames` and `report`; by default the run's, which must be writable then
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// Folder with templates to use instead of the built-in ones
+    #[arg(long)]
+    pub(crate) templates: Option<PathBuf>,
+    /// How to print the verdicts
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+impl ReportArgs {
+    /// Those of `vexp report RUN`.
+    pub(crate) fn of(run: &std::path::Path) -> Self {
+        Self {
+            run: run.to_owned(),
+            out: None,
+            templates: None,
+            format: Format::Text,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -54,7 +54,7 @@ pub(super) fn run(
             Exit::Fine
         }
         Then::Report(expected) => {
-            let verdicts = report::claims(run, None, registry)?;
+            let verdicts = report::claims(run, registry)?;
             if measured.virtual_time {
                 identity::say(run, expected.as_ref(), registry, verdicts)?
             } else {
