@@ -143,6 +143,12 @@ pub(super) fn measure(
     store
         .register(run.id(), &run.path)
         .or_exit(Exit::Infrastructure)?;
+    if !store.is_writable() && !plan.images.is_empty() {
+        render::say(&format!(
+            "note: {} can't be written to, so that `vexp gc` of its owner does not know of this run",
+            store.root().display()
+        ));
+    }
     built.iter().for_each(|image| store.used(&image.key));
     let ended = run.trials(&plan, built, testbed, &progress);
     progress.finish();

@@ -53,6 +53,9 @@ const HELD: &str = r#"echo 'vexp: ready' >&2
 read -r _ || { echo 'never released' >&2; exit 125; }
 exec "$@""#;
 
+/// [`vexp_api::shell::LOCALE`] as env(1) takes it.
+const SET_LOCALE: &str = "LC_ALL=C";
+
 /// Commands that may be starting at a time: ssh keeps at most 64 waiting for its control socket,
 /// and refuses more.
 const STARTING: usize = 32;
@@ -63,6 +66,9 @@ pub struct SshShell {
     node: Name,
     control: Option<IpAddr>,
     sudo: bool,
+    /// Whether the machine has settings of its own. vexp's images have none: their sshd gives programs
+    /// the C locale.
+    foreign: bool,
     tools: BTreeMap<String, RemotePath>,
     connections: Connections,
     starting: Semaphore,
@@ -95,6 +101,7 @@ impl SshShell {
             node: node.clone(),
             control: target.control(),
             sudo,
+            foreign: matches!(target, SshTarget::Configured(_)),
             tools,
             connections,
             starting: Semaphore::new(STARTING),
@@ -134,11 +141,16 @@ impl SshShell {
     fn words<'a>(&'a self, cmd: &'a Cmd, seconds: &'a str) -> Vec<&'a str> {
         let mut words = Vec::new();
         if self.sudo {
-            words.extend(["sudo", "-n", "--"]);
+            // sudo's own words are read, too.
+            words.extend(["env", SET_LOCALE, "sudo", "-n", "--"]);
         }
         // Ending the local client leaves the far program running, so the far side keeps the
         // deadline itself. As root where the program is: nobody else could end it.
         words.extend(["timeout", "-k", KILL_AFTER, seconds]);
+        if self.foreign {
+            // After sudo, which may take variables away.
+            words.extend(["env", SET_LOCALE]);
+        }
         if cmd.held {
             words.extend(["sh", "-c", HELD, "held"]);
         }
