@@ -21,3 +21,4 @@ pub mod shell;
 pub mod site;
 pub mod spec;
 pub mod units;
+pub mod window;

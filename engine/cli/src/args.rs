@@ -19,6 +19,7 @@ pub(crate) use history::{CompareArgs, CompareFormat, Compat, NightlyArgs, Pick, 
 /// and says of each claim whether it was reproduced.
 #[derive(Debug, Parser)]
 #[command(name = "vexp", version = crate::VERSION, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
 #[command(after_help = "Start here:\n  \
     vexp init my-study\n  \
     vexp check experiments/paper.ncl\n  \
@@ -172,6 +173,11 @@ pub(crate) enum Verb {
         /// The study's testbed
         #[arg(long, default_value = "hosts")]
         testbed: Name,
+    },
+    /// Explain a verb, or a tool, hypervisor or testbed with its options
+    Help {
+        /// Which, e.g. run, iperf3, hosts; without it, all verbs are listed
+        name: Option<String>,
     },
     /// Print a shell's completion script
     Completions {

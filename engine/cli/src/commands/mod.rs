@@ -10,6 +10,7 @@ mod doctor;
 mod folder;
 mod gc;
 mod generate;
+mod help;
 mod history;
 mod identity;
 mod images;
@@ -78,6 +79,7 @@ pub(crate) fn run(
         Verb::Nightly(args) => nightly::run(&args, registry),
         Verb::Gc(args) => gc::run(&args, registry),
         Verb::Init { folder } => init::run(&folder),
+        Verb::Help { name } => help::run(name.as_deref(), registry),
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Library { folder } => generate::library(&folder, registry),
         Verb::Schema { name } => schema::run(name.as_deref(), registry),

@@ -223,6 +223,25 @@ pub fn build(
         .collect()
 }
 
+/// Of images, those that [`build`] would have to build. Nothing is written and nothing is fetched.
+pub fn missing(
+    names: &[Name],
+    images: &Path,
+    store: &Store,
+    policy: Locked,
+) -> Result<Vec<Name>, BuildError> {
+    let images = &canonical(images)?;
+    let tools = tools::versions()?;
+    let mut missing = Vec::new();
+    for name in names {
+        let wanted = Wanted::new(name, images, &tools, store, policy)?;
+        if wanted.find(store)?.is_none() {
+            missing.push(name.clone());
+        }
+    }
+    Ok(missing)
+}
+
 fn canonical(images: &Path) -> Result<PathBuf, BuildError> {
     std::fs::canonicalize(images).map_err(|source| {
         BuildError::Definition(DefinitionError::Io {

@@ -569,7 +569,7 @@ mod tests {
         let cases = vexp_testkit::cases(400);
         proptest!(cases, |(changed in vexp_testkit::hostile::changed_json(&whole))| {
             if changed.is_object() && let Ok(inventory) = read(changed) {
-                let text = super::super::config::text(&inventory, &[], std::path::Path::new("/f"));
+                let text = super::super::config::text(&inventory, &[], std::path::Path::new("/f"), None);
                 let text = text.unwrap();
                 for hostile in ["ProxyCommand", "$(", "`", "\0", "--help"] {
                     prop_assert!(!text.contains(hostile), "{}", text);
