@@ -216,15 +216,20 @@ fn a_byte_order_mark_and_crlf_are_no_part_of_a_study() {
 #[test]
 fn every_reader_works_on_a_run_that_is_read_only() {
     let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
-    let copied = std::process::Command::new("cp")
-        .arg("-r")
-        .arg(root().join("engine/report/tests/data/run"))
-        .arg(&run)
-        .status();
-    assert!(copied.unwrap().success());
+    let runs = folder.path().join("runs");
+    std::fs::create_dir(&runs).unwrap();
+    for (from, to) in [
+        ("engine/report/tests/data/run", "run"),
+        ("engine/cli/tests/data/recorded-run", "recorded"),
+    ] {
+        let mut copy = std::process::Command::new("cp");
+        copy.arg("-r").arg(root().join(from)).arg(runs.join(to));
+        assert!(copy.status().unwrap().success());
+    }
+    let (run, recorded) = (runs.join("run"), runs.join("recorded"));
     let out = folder.path().join("out");
     let (run, out) = (run.to_str().unwrap(), out.to_str().unwrap());
+    let (runs, recorded) = (runs.to_str().unwrap(), recorded.to_str().unwrap());
     let read_only = |args: &[&str]| {
         let mut unshare = std::process::Command::new("unshare");
         unshare.args(["--mount", "--propagation", "private"]);
@@ -232,7 +237,7 @@ fn every_reader_works_on_a_run_that_is_read_only() {
             unshare.arg("--map-root-user");
         }
         let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
-        unshare.args(["sh", "-c", script, run, env!("CARGO_BIN_EXE_vexp")]);
+        unshare.args(["sh", "-c", script, runs, env!("CARGO_BIN_EXE_vexp")]);
         said(unshare.args(args).current_dir(folder.path()))
     };
     let told = read_only(&["--version"]);
@@ -264,10 +269,10 @@ fn every_reader_works_on_a_run_that_is_read_only() {
     let told = read_only(&["report", run, "--format", "json"]);
     assert_eq!(json(&told.out).as_array().unwrap().len(), 6);
     for (args, codes) in [
-        (&["export", run, "--output", "bundle"][..], &[0][..]),
-        (&["trend", run, "--out", "site"], &[0, 2]),
-        (&["runs", folder.path().to_str().unwrap()], &[0]),
-        (&["compare", run, run], &[2]),
+        (&["export", recorded, "--output", "bundle"][..], &[0, 2][..]),
+        (&["trend", recorded, "--out", "site"], &[0]),
+        (&["runs", runs], &[0]),
+        (&["compare", recorded, run], &[2, 5]),
     ] {
         let told = read_only(args);
         assert!(codes.contains(&told.code), "{args:?}: {}", told.err);

@@ -4,7 +4,7 @@ use clap::CommandFactory as _;
 use vexp_api::exit::Exit;
 use vexp_api::plugin::{Measure, MeasureKind};
 use vexp_api::registry::Registry;
-use vexp_engine::load::docs::fields;
+use vexp_engine::load::docs::{Documented, documented, fields};
 
 use crate::args::Args;
 use crate::error::Failure;
@@ -88,11 +88,17 @@ fn options(place: &str, contract: &str) -> String {
     if fields.is_empty() {
         return "\nno options\n".to_owned();
     }
-    let mut text = format!("\n{place}\n");
-    for one in fields {
+    let line = |one: &Documented| {
         let first = format!("  {}: ", one.field);
-        let doc = one.doc.unwrap_or_default();
-        text.push_str(&render::wrapped(&doc, &first, "      "));
+        render::wrapped(one.doc.as_deref().unwrap_or_default(), &first, "      ")
+    };
+    let mut text = format!("\n{place}\n");
+    text.extend(fields.iter().map(line));
+    let mut inner = documented(contract);
+    inner.retain(|one| one.doc.is_some() && fields.iter().all(|known| known.field != one.field));
+    if !inner.is_empty() {
+        text.push_str("\nfields within these\n");
+        text.extend(inner.iter().map(line));
     }
     text
 }

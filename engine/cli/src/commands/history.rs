@@ -33,8 +33,9 @@ pub(super) fn runs(paths: &[&PathBuf], inside: bool, registry: &Registry) -> Res
                 Ok(run) if usable.iter().all(|other| other.run != run.run) => usable.push(run),
                 Ok(_) => {}
                 Err(reason) => left_out.push(LeftOut {
-                    folder: folder.display().to_string(),
-                    reason,
+                    // On one line, whatever the folder is called.
+                    folder: escaped(&folder.display().to_string()),
+                    reason: escaped(&reason),
                 }),
             }
         }
@@ -62,6 +63,15 @@ pub(super) fn runs(paths: &[&PathBuf], inside: bool, registry: &Registry) -> Res
 fn summary(folder: &Path, inside: bool, registry: &Registry) -> Result<Summary, String> {
     let frames = frame::read(folder, registry).map_err(|error| chain(&error))?;
     Summary::of(&frames, inside).map_err(|error| chain(&error))
+}
+
+/// A text without line breaks and other control characters.
+fn escaped(text: &str) -> String {
+    let one = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(one).collect()
 }
 
 /// An error with its causes in one line.

@@ -50,13 +50,15 @@ fn by_name<'a>(
             })
             .collect();
         let definition = format!("{record}.{name}");
+        // A contract that is more than a record says by itself what it takes.
+        let whole = !options.is_empty() || contract.trim() == "{}";
         definitions.insert(
             definition.clone(),
             json!({
                 "type": "object",
                 "description": format!("Options of {name}: `vexp help {name}`."),
                 "properties": options,
-                "additionalProperties": false,
+                "additionalProperties": !whole,
             }),
         );
         cases.push(json!({
