@@ -2,7 +2,7 @@
 
 use vexp_api::ids::Name;
 use vexp_api::plugin::{MetricInfo, ParseError, Raw};
-use vexp_api::sample::{NodeRole, Sample};
+use vexp_api::sample::{NodeRole, Sample, Unit};
 
 /// One line of a raw file.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +58,10 @@ pub(crate) fn text<'a>(raw: &Raw<'a>) -> Result<&'a str, ParseError> {
             "the output was longer than the cap and was cut: shorten the window or raise the cap",
         ));
     }
-    std::str::from_utf8(raw.bytes).map_err(|error| {
-        let before = &raw.bytes[..error.valid_up_to()];
+    // An editor, or a shell on Windows, may have put a byte-order mark before the tool's text.
+    let bytes = raw.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw.bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         at(
             raw,
@@ -125,6 +127,29 @@ pub(crate) fn subject(raw: &Raw<'_>) -> (Name, NodeRole) {
     (node.clone(), role)
 }
 
+/// The most that a sample can plausibly be, over `dt` seconds: what passes it is a counter that has
+/// wrapped, or was reset, or a file of something else. Links of 10 Tb/s with the smallest frames give the
+/// bounds of rates; a count has at most as many events a second as a link of 100 Gb/s has frames.
+fn most(unit: Unit, dt: f64) -> f64 {
+    let seconds = dt.max(1.0);
+    match unit {
+        Unit::MbPerS => 1e7,
+        Unit::PacketsPerS => 1.5e10,
+        Unit::Bytes => 1.25e12 * seconds,
+        Unit::Count => 1.5e8 * seconds,
+        Unit::Ms => 86_400e3,
+        Unit::Percent => 100.0,
+        Unit::CpuPercent => 100.0 * 8192.0,
+        Unit::One | Unit::CpuPercentPerMbPerS => f64::MAX,
+    }
+}
+
+/// Whether a count is a small negative number in 32 bits.
+fn wrapped(unit: Unit, value: f64) -> bool {
+    const TOP: f64 = 4_294_967_296.0;
+    unit == Unit::Count && (TOP - 65_536.0..TOP).contains(&value)
+}
+
 /// Makes samples of one node.
 pub(crate) struct Maker<'r, 'a> {
     raw: &'r Raw<'a>,
@@ -172,6 +197,20 @@ impl<'r, 'a> Maker<'r, 'a> {
             let message = format!("{} is not a finite number at a finite time", metric.name);
             return Err(at(self.raw, line, message));
         }
+        let least = match metric.unit {
+            Unit::One => f64::MIN,
+            // What is left of rounded shares.
+            Unit::CpuPercent => -1.0,
+            _ => 0.0,
+        };
+        if value < least || value > most(metric.unit, dt) || wrapped(metric.unit, value) {
+            let message = format!(
+                "{} is {value} {} over {dt} s, which can't be: a counter has wrapped or was reset, or \
+                 the tool has a bug",
+                metric.name, metric.unit
+            );
+            return Err(at(self.raw, line, message));
+        }
         let name = Name::new(metric.name).map_err(|error| whole(self.raw, error.to_string()))?;
         Ok(Sample {
             node: self.node.clone(),
@@ -188,6 +227,55 @@ impl<'r, 'a> Maker<'r, 'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_counter_can_be_is_refused_with_its_place() {
+        let artefact = crate::testing::artefact("t", "client", ("vm1", NodeRole::Guest));
+        let raw = Raw {
+            artefact: &artefact,
+            bytes: b"",
+            line_times: &[],
+        };
+        let maker = Maker::of_subject(&raw);
+        let sample = |unit, dt, value| {
+            let metric = MetricInfo {
+                name: "m",
+                unit,
+                about: "",
+            };
+            maker.sample(7, metric, (0.0, dt), value)
+        };
+        for (unit, dt, good, bad) in [
+            (Unit::Count, 1.0, 12_000.0, 4_294_967_294.0),
+            (Unit::Count, 600.0, 4_294_000_000.0, 4_294_967_294.0),
+            (Unit::MbPerS, 1.0, 400_000.0, 18_446_744_073_709.0),
+            (Unit::PacketsPerS, 1.0, 1e8, 1.8e19),
+            (Unit::Bytes, 1.0, 1e11, 1.8e19),
+            (Unit::Percent, 1.0, 100.0, 100.1),
+            (Unit::Ms, 0.0, 0.0, -0.1),
+        ] {
+            assert!(sample(unit, dt, good).is_ok(), "{good} {unit}");
+            let error = sample(unit, dt, bad).unwrap_err();
+            assert_eq!(
+                (error.file.as_str(), error.line),
+                (artefact.path.as_str(), Some(7))
+            );
+            assert!(error.message.contains("can't be"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let artefact = crate::testing::artefact("t", "client", ("vm1", NodeRole::Guest));
+        let raw = |bytes| Raw {
+            artefact: &artefact,
+            bytes,
+            line_times: &[],
+        };
+        assert_eq!(text(&raw(b"\xef\xbb\xbf{}\r\n")).unwrap(), "{}\r\n");
+        assert_eq!(lines(&raw(b"\xef\xbb\xbfa\r\n")).unwrap()[0].text, "a");
+        assert!(text(&raw(b"\xff\xfe{\0")).is_err());
+    }
 
     #[test]
     fn decimal_takes_no_shortcuts() {

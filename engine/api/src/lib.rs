@@ -22,3 +22,4 @@ pub mod shell;
 pub mod site;
 pub mod spec;
 pub mod units;
+pub mod window;

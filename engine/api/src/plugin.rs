@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::digest::Digest;
 use crate::event::EventSink;
-use crate::ids::Name;
+use crate::ids::{Interface, Name};
 use crate::plan::Machine;
 use crate::record::{Artefact, Part};
 use crate::registry::Registry;
@@ -383,7 +383,7 @@ pub trait Hypervisor: Plugin {
     async fn prepare(
         &self,
         host: &Node,
-        host_nics: &[Name],
+        host_nics: &[Interface],
         machine: &Machine,
         cx: &Context,
     ) -> Result<BTreeMap<String, String>, PluginError>;

@@ -44,28 +44,42 @@ pub fn seconds(deadline: Duration) -> String {
     format!("{:.3}", deadline.as_secs_f64())
 }
 
+/// [`crate::shell::LOCALE`] as env(1) takes it.
+const SET_LOCALE: &str = "LC_ALL=C";
+
+/// How programs are run on a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner<'a> {
+    /// By `sudo`.
+    pub sudo: bool,
+    /// On a machine that is none of vexp's own, whose locale may be any.
+    pub foreign: bool,
+    /// Programs that are found elsewhere there.
+    pub tools: &'a BTreeMap<String, RemotePath>,
+}
+
 /// A command's words as the node gets them, with its deadline in [`seconds`]. `tools` are programs that
 /// are found elsewhere there. The words are not quoted.
-pub fn words<'a>(
-    cmd: &'a Cmd,
-    seconds: &'a str,
-    sudo: bool,
-    tools: &'a BTreeMap<String, RemotePath>,
-) -> Vec<&'a str> {
+pub fn words<'a>(cmd: &'a Cmd, seconds: &'a str, node: Manner<'a>) -> Vec<&'a str> {
     let mut words = Vec::new();
-    if sudo {
-        words.extend(["sudo", "-n", "--"]);
+    if node.sudo {
+        // sudo's own words are read, too.
+        words.extend(["env", SET_LOCALE, "sudo", "-n", "--"]);
     }
-    // Ending the local client leaves the far program running, so the far side keeps the
+    // Ending the local client leaves the remote program running, so the remote side keeps the
     // deadline itself. As root where the program is: nobody else could end it.
     words.extend(["timeout", "-k", KILL_AFTER, seconds]);
+    if node.foreign {
+        // After sudo, which may take variables away.
+        words.extend(["env", SET_LOCALE]);
+    }
     if cmd.held {
         words.extend(["sh", "-c", HELD, "held"]);
     }
     if cmd.stoppable {
         words.extend(["sh", "-c", STOPPABLE, "stoppable"]);
     }
-    let elsewhere = tools.get(&cmd.program).map(RemotePath::as_str);
+    let elsewhere = node.tools.get(&cmd.program).map(RemotePath::as_str);
     words.push(elsewhere.unwrap_or(&cmd.program));
     words.extend(cmd.args.iter().map(String::as_str));
     words
@@ -165,16 +179,26 @@ mod tests {
         let cmd = Cmd::new("xl").arg("a b");
         let cmd = cmd.deadline(Duration::from_millis(1500));
         let (seconds, none) = (seconds(cmd.deadline), BTreeMap::new());
-        let plain = words(&cmd, &seconds, false, &none);
+        let own = Manner {
+            sudo: false,
+            foreign: false,
+            tools: &none,
+        };
+        let plain = words(&cmd, &seconds, own);
         assert_eq!(plain, ["timeout", "-k", "2", "1.500", "xl", "a b"]);
         let path = RemotePath("/opt/xl".to_owned());
         let tools = BTreeMap::from([("xl".to_owned(), path)]);
-        let as_root = words(&cmd, &seconds, true, &tools);
-        assert_eq!(as_root[..4], ["sudo", "-n", "--", "timeout"]);
-        assert_eq!(as_root[7..], ["/opt/xl", "a b"]);
+        let theirs = Manner {
+            sudo: true,
+            foreign: true,
+            tools: &tools,
+        };
+        let as_root = words(&cmd, &seconds, theirs);
+        assert_eq!(as_root[..4], ["env", "LC_ALL=C", "sudo", "-n"]);
+        assert_eq!(as_root[9..], ["env", "LC_ALL=C", "/opt/xl", "a b"]);
         // Held outside of stoppable: one that is never released has nothing to stop.
         let both = cmd.clone().held().stoppable();
-        let both = words(&both, &seconds, false, &none);
+        let both = words(&both, &seconds, own);
         assert_eq!([both[7], both[11]], ["held", "stoppable"]);
     }
 

@@ -11,7 +11,7 @@ use vexp_api::digest::Digest;
 use vexp_api::ids::{BadName, Name};
 
 pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
-pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
+pub(crate) use history::{CompareArgs, CompareFormat, Compat, NightlyArgs, Pick, TrendArgs};
 pub(crate) use parse::{FrameFormat, ParseArgs, Side, command};
 
 /// Rerun systems experiments that are declared, not scripted.
@@ -21,6 +21,7 @@ pub(crate) use parse::{FrameFormat, ParseArgs, Side, command};
 /// and says of each claim whether it was reproduced.
 #[derive(Debug, Parser)]
 #[command(name = "vexp", version = crate::VERSION, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
 #[command(after_help = "Start here:\n  \
     vexp init my-study\n  \
     vexp check experiments/paper.ncl\n  \
@@ -32,7 +33,8 @@ pub(crate) use parse::{FrameFormat, ParseArgs, Side, command};
       2  bad spec or usage\n    \
       3  image build failed\n    \
       4  testbed or infrastructure failed\n    \
-      5  inconclusive, out of regime or incomplete\n  \
+      5  inconclusive, out of regime or incomplete\n    \
+      6  recorded data can't be read or trusted: nothing was judged\n  \
     130  interrupted")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -95,16 +97,7 @@ pub(crate) enum Verb {
     /// have no time where the tool prints none.
     Parse(ParseArgs),
     /// Make a run's report again, from its folder alone
-    Report {
-        /// The run's folder
-        run: PathBuf,
-        /// Folder with templates to use instead of the built-in ones
-        #[arg(long)]
-        templates: Option<PathBuf>,
-        /// How to print the verdicts
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
+    Report(ReportArgs),
     /// Check, plan, build, run and report, ending in the claims table
     Reproduce {
         #[command(flatten)]
@@ -127,11 +120,20 @@ pub(crate) enum Verb {
     Compare(CompareArgs),
     /// Find where metrics changed in a history of runs, and make a site that shows it
     Trend(TrendArgs),
+    /// Run a study, compare the run with the last good nights, and make their trend
+    ///
+    /// In FOLDER: `runs` has every run, `good` links to those without a regression, `site` the trend of
+    /// these, `compare.xml` the last comparison as JUnit XML. Ends as `compare` does: 0 and 5 make the
+    /// run a good night, 1 is a regression, 2 another environment, 6 a run that can't be read.
+    Nightly(NightlyArgs),
     /// Remove what died processes have left; with rules, also runs, images and machines that none keeps
     #[command(after_long_help = bundle::RULES)]
     Gc(GcArgs),
     /// List the runs in a folder
     Runs {
+        /// Folder with runs, as --runs
+        #[arg(value_name = "FOLDER")]
+        folder: Option<PathBuf>,
         /// Folder with runs
         #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
         runs: PathBuf,
@@ -165,6 +167,11 @@ pub(crate) enum Verb {
         /// The study's testbed
         #[arg(long, default_value = "hosts")]
         testbed: Name,
+    },
+    /// Explain a verb, or a tool, hypervisor or testbed with its options
+    Help {
+        /// Which, e.g. run, iperf3, hosts; without it, all verbs are listed
+        name: Option<String>,
     },
     /// Print a shell's completion script
     Completions {
@@ -203,6 +210,52 @@ pub(crate) enum Verb {
         /// The block's manifest
         manifest: PathBuf,
     },
+}
+
+impl Verb {
+    /// Whether its standard output is to be one JSON document.
+    pub(crate) fn prints_json(&self) -> bool {
+        match self {
+            Self::Check { format, .. }
+            | Self::Plan { format, .. }
+            | Self::Runs { format, .. }
+            | Self::Doctor { format, .. } => *format == Format::Json,
+            Self::Report(args) => args.format == Format::Json,
+            Self::Export(args) => args.format == Format::Json,
+            Self::Verify(args) => args.format == Format::Json,
+            Self::Trend(args) => args.format == Format::Json,
+            Self::Gc(args) => args.format == Format::Json,
+            // A comparison that fails is a document of its own.
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// The run's folder
+    pub(crate) run: PathBuf,
+    /// Folder for `frames` and `report`; by default the run's, which must be writable then
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// Folder with templates to use instead of the built-in ones
+    #[arg(long)]
+    pub(crate) templates: Option<PathBuf>,
+    /// How to print the verdicts
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+impl ReportArgs {
+    /// Those of `vexp report RUN`.
+    pub(crate) fn of(run: &std::path::Path) -> Self {
+        Self {
+            run: run.to_owned(),
+            out: None,
+            templates: None,
+            format: Format::Text,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

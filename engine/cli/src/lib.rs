@@ -78,9 +78,13 @@ pub fn run_by_way_of(registry: Registry, connect: Arc<dyn Connect>) -> ExitCode 
             .into();
         }
     };
+    let json = args.verb.prints_json();
     match commands::run(args, &registry, connect) {
         Ok(exit) => exit.into(),
         Err(error) => {
+            if json {
+                render::failure_as_json(&error);
+            }
             render::failure(&error);
             error.exit.into()
         }

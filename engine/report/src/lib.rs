@@ -41,7 +41,7 @@ pub mod summary;
 mod svg;
 pub mod table;
 pub mod trend;
-pub mod window;
+pub use vexp_api::window;
 
 pub use frame::{Frames, frame};
 pub use judge::{Cause, CauseKind, ClaimVerdict, Verdict, Verdicts, judge};

@@ -303,6 +303,8 @@ fn the_report_of_the_committed_run() {
 
     // Nothing hostile comes through.
     assert!(!html.contains("<script") && !html.contains("<b>console"));
+    // What is folded away on a screen is on paper.
+    assert!(html.contains("@media print { details::details-content"));
     assert!(html.contains("&lt;script&gt;alert(1)"));
     assert!(!markdown.contains("<script>"));
     // It needs nothing but itself.

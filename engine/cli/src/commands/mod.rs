@@ -10,10 +10,12 @@ mod doctor;
 mod folder;
 mod gc;
 mod generate;
+mod help;
 mod history;
 mod identity;
 mod images;
 mod init;
+mod nightly;
 mod parse;
 mod plan;
 mod preflight;
@@ -65,22 +67,24 @@ pub(crate) fn run(
             expect,
         } => run::run(&study, &images, &runs, registry, run::Then::Report(expect)),
         Verb::Parse(args) => parse::run(&args, registry),
-        Verb::Report {
-            run,
-            templates,
-            format,
-        } => report::run(&run, templates.as_deref(), format, registry),
+        Verb::Report(args) => report::run(&args, registry),
         Verb::Export(args) => bundle::export::run(&args, registry),
         Verb::Verify(args) => bundle::verify::run(&args, registry),
         Verb::Compare(args) => compare::run(&args, registry),
         Verb::Trend(args) => trend::run(&args, registry),
+        Verb::Nightly(args) => nightly::run(&args, registry),
         Verb::Gc(args) => gc::run(&args, registry),
         Verb::Init { folder } => init::run(&folder),
+        Verb::Help { name } => help::run(name.as_deref(), registry),
         Verb::Completions { shell } => generate::completions(shell, registry),
         Verb::Library { folder } => generate::library(&folder, registry),
         Verb::Schema { name } => schema::run(name.as_deref(), registry),
         Verb::Man { folder } => generate::man(&folder, registry),
-        Verb::Runs { runs, format } => runs::run(&runs, format),
+        Verb::Runs {
+            folder,
+            runs,
+            format,
+        } => runs::run(&folder.unwrap_or(runs), format),
         Verb::Doctor {
             file: None, format, ..
         } => doctor::run(format),

@@ -31,7 +31,7 @@ use super::bundle::verify::Verified;
 use super::doctor::Check;
 use super::gc::Collected;
 use super::runs::Listed;
-use crate::error::{Failure, OrExit as _};
+use crate::error::{ErrorDocument, Failure, OrExit as _};
 use crate::render;
 
 /// Name, what it is the schema of, and how it is made.
@@ -48,6 +48,11 @@ const SCHEMAS: &[Schema] = &[
         "environment",
         "RUN/blocks/BLOCK/environment.json",
         of::<Environment>,
+    ),
+    (
+        "error",
+        "any --format json of a verb that failed",
+        of::<ErrorDocument<'_>>,
     ),
     ("event", "a line of RUN/events.jsonl", of::<Line<'_>>),
     ("export", "vexp export --format json", of::<Exported>),

@@ -23,10 +23,11 @@ pub(super) fn run(args: &TrendArgs, registry: &Registry) -> Result<Exit, Failure
     let paths: Vec<_> = args.runs.iter().collect();
     let runs = history::runs(&paths, false, registry)?;
     let settings = settings(args);
-    let found = trend(&runs, settings, &|point, metric| {
+    let found = trend(&runs.usable, settings, &|point, metric| {
         picked.wants(point, metric)
     });
-    let found = found.or_exit(Exit::Incomplete)?;
+    let mut found = found.or_exit(Exit::Unreadable)?;
+    found.left_out = runs.left_out;
     if found.series.is_empty() {
         let message = "there is no history: no point and metric of these runs match";
         return Err(Failure::new(Exit::Usage, message).hint("look at --only and --metric"));

@@ -15,6 +15,7 @@ use vexp_api::registry::Registry;
 use vexp_api::sample::NodeRole;
 use vexp_api::shell::{Connect, ShellError};
 use vexp_api::site::{GuestSlot, NodeInfo, Site, SshTarget};
+use vexp_api::spec::Role;
 use vexp_api::units::BitRate;
 
 use super::clock::{self, Clock};
@@ -24,7 +25,7 @@ use super::manifest::Manifest;
 use super::ssh::chain;
 use super::together::each;
 use super::worker::{Place, WorkError};
-use super::{environment, restored, trial, urgent};
+use super::{environment, restored, route, trial, urgent};
 
 /// How long a host that has said that it is ready may take to answer.
 const HOST_DEADLINE: Duration = Duration::from_secs(60);
@@ -177,8 +178,12 @@ impl<'a> Bench<'a> {
             after,
         };
         files::write_json(&self.folder().join("environment.json"), &environment)?;
-        let changed = compare(&environment.before, &environment.after);
-        self.record.changed = changed.differences;
+        let mut changed = compare(&environment.before, &environment.after).differences;
+        let trials = &self.manifest.block.trials;
+        if trials.iter().any(|trial| trial.role == Role::Router) {
+            changed.retain(|one| !route::has_set(&one.fact, one.other.as_deref()));
+        }
+        self.record.changed = changed;
         self.write_record()
     }
 

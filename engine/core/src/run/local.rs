@@ -6,7 +6,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use tokio::io::AsyncWriteExt as _;
 use vexp_api::ids::Name;
-use vexp_api::shell::{Cmd, Output, Process, Shell, ShellError};
+use vexp_api::shell::{Cmd, LOCALE, Output, Process, Shell, ShellError};
 
 use super::clock;
 
@@ -46,6 +46,7 @@ impl Shell for LocalShell {
         let mut command = tokio::process::Command::new(&cmd.program);
         command
             .args(&cmd.args)
+            .envs([LOCALE])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -133,6 +134,12 @@ mod tests {
         assert_eq!(shell().check(echo).await.unwrap().text(), "in\n");
         let error = shell().check(Cmd::new("false")).await.unwrap_err();
         assert!(error.to_string().contains("ended with status 1"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn programs_have_the_fixed_locale() {
+        let locale = Cmd::new("sh").args(["-c", "echo $LC_ALL"]);
+        assert_eq!(shell().check(locale).await.unwrap().text(), "C\n");
     }
 
     #[tokio::test]

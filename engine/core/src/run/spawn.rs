@@ -47,6 +47,8 @@ pub(super) async fn run(work: &Work<'_>, manifest: &Manifest) -> Result<(), Bloc
     ];
     let mut command = tokio::process::Command::from(lease.enter(&argv));
     command
+        // All that it runs, the ssh of its connections included, has it from there.
+        .envs([vexp_api::shell::LOCALE])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

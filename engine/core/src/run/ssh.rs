@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use vexp_api::ids::{Name, RemotePath};
-use vexp_api::remote::{self, End, GRACE, Printed, READY, STDERR_CAP, STDOUT_CAP};
+use vexp_api::remote::{self, End, GRACE, Manner, Printed, READY, STDERR_CAP, STDOUT_CAP};
 use vexp_api::shell::{Cmd, Connect, Output, Process, Shell, ShellError};
 use vexp_api::site::SshTarget;
 
@@ -33,6 +33,9 @@ pub struct SshShell {
     node: Name,
     control: Option<IpAddr>,
     sudo: bool,
+    /// Whether the machine has settings of its own. vexp's images have none: their sshd gives programs
+    /// the C locale.
+    foreign: bool,
     tools: BTreeMap<String, RemotePath>,
     connections: Connections,
     starting: Semaphore,
@@ -65,6 +68,7 @@ impl SshShell {
             node: node.clone(),
             control: target.control(),
             sudo,
+            foreign: matches!(target, SshTarget::Configured(_)),
             tools,
             connections,
             starting: Semaphore::new(STARTING),
@@ -152,7 +156,12 @@ impl Shell for SshShell {
         // The semaphore is never closed.
         let place = self.starting.acquire().await.ok();
         let started = Instant::now();
-        let words = remote::words(&cmd, &seconds, self.sudo, &self.tools);
+        let manner = Manner {
+            sudo: self.sudo,
+            foreign: self.foreign,
+            tools: &self.tools,
+        };
+        let words = remote::words(&cmd, &seconds, manner);
         let spawned = self.connections.spawn(&words, input).await;
         let (session, mut child) = spawned.map_err(|reason| ShellError::Lost {
             node: self.node.clone(),

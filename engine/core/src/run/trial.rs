@@ -16,6 +16,7 @@ use vexp_api::registry::Registry;
 use vexp_api::sample::Sample;
 use vexp_api::spec::{MeasureUse, Role};
 use vexp_api::units::BitRate;
+use vexp_api::window::{self, Place};
 
 use super::clock::Clock;
 use super::ssh::chain;
@@ -266,7 +267,8 @@ fn look(registry: &Registry, captured: &[Captured]) -> Result<(Window, String), 
     if window.end_s <= window.start_s {
         return Err("the flows have no time in common in which all were measured".to_owned());
     }
-    Ok((window, summary(&traffic)))
+    let summary = summary(&traffic, window);
+    Ok((window, summary))
 }
 
 /// Monitors and load go on until they are stopped, and end with status 0 then. One that ended before,
@@ -286,20 +288,69 @@ fn ended_early(artefact: &Artefact) -> Result<(), String> {
     ))
 }
 
-/// The main number of a trial, for people who watch.
-fn summary(samples: &[Sample]) -> String {
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+/// The main number of a trial, for people who watch: as the report has it, of the window's samples,
+/// each weighted by its length.
+fn summary(samples: &[Sample], window: Window) -> String {
+    let inside = |sample: &&Sample| window::place(sample, window) == Place::Inside;
     for metric in ["throughput", "rtt"] {
-        let mut by_node: BTreeMap<&Name, Vec<f64>> = BTreeMap::new();
-        for sample in samples.iter().filter(|s| s.metric == *metric) {
-            by_node.entry(&sample.node).or_default().push(sample.value);
+        let mut by_node: BTreeMap<&Name, Vec<&Sample>> = BTreeMap::new();
+        for sample in samples
+            .iter()
+            .filter(|s| s.metric == *metric)
+            .filter(inside)
+        {
+            by_node.entry(&sample.node).or_default().push(sample);
         }
-        let means: Vec<f64> = by_node.values().map(|values| mean(values)).collect();
+        let means: Vec<f64> = by_node.values().map(|samples| mean(samples)).collect();
         match (metric, means.is_empty()) {
             ("throughput", false) => return format!("{:.1} Mb/s", means.iter().sum::<f64>()),
-            ("rtt", false) => return format!("{:.3} ms", mean(&means)),
+            ("rtt", false) => {
+                return format!("{:.3} ms", means.iter().sum::<f64>() / means.len() as f64);
+            }
             _ => {}
         }
     }
     String::new()
+}
+
+/// Weighted by the lengths of the intervals; points weigh the same.
+fn mean(samples: &[&Sample]) -> f64 {
+    let points = samples.iter().any(|sample| sample.dt <= 0.0);
+    let weight = |sample: &Sample| if points { 1.0 } else { sample.dt };
+    let sum: f64 = samples.iter().map(|s| s.value * weight(s)).sum();
+    sum / samples.iter().map(|s| weight(s)).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use vexp_api::sample::{NodeRole, Unit};
+
+    use super::*;
+
+    #[test]
+    fn the_main_number_is_that_of_the_window() {
+        let name = |text: &str| Name::new(text).unwrap();
+        let sample = |node: &str, t, dt, value| Sample {
+            node: name(node),
+            role: NodeRole::Guest,
+            metric: name("throughput"),
+            unit: Unit::MbPerS,
+            t,
+            dt,
+            value,
+        };
+        let window = Window {
+            start_s: 1.0,
+            end_s: 3.5,
+        };
+        let samples = [
+            sample("vm1", 0.0, 1.0, 900.0),
+            sample("vm1", 1.0, 2.0, 100.0),
+            sample("vm1", 3.0, 0.5, 150.0),
+            sample("vm2", 1.0, 2.5, 10.0),
+            sample("vm2", 3.5, 1.0, 900.0),
+        ];
+        assert_eq!(summary(&samples, window), "120.0 Mb/s");
+        assert_eq!(summary(&samples[..1], window), "");
+    }
 }

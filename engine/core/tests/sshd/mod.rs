@@ -26,8 +26,17 @@ impl Sshd {
         Self::start_at(Ipv4Addr::LOCALHOST, "MaxSessions 500\nMaxStartups 500\n")
     }
 
+    /// Starts one that gives programs these variables: `NAME=VALUE` between blanks.
+    pub(crate) fn start_with_environment(variables: &str) -> Option<Self> {
+        Self::start_as(Ipv4Addr::LOCALHOST, "", variables)
+    }
+
     /// Starts one at an address of this computer, with lines of its configuration.
     pub(crate) fn start_at(address: Ipv4Addr, lines: &str) -> Option<Self> {
+        Self::start_as(address, lines, "")
+    }
+
+    fn start_as(address: Ipv4Addr, lines: &str, variables: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() {
             // Where it must not be skipped, it isn't.
             assert!(std::env::var_os("CI").is_none(), "{SSHD} is missing");
@@ -57,7 +66,7 @@ impl Sshd {
             "ListenAddress {address}:{port}\nHostKey {at}/host\nAuthorizedKeysFile {at}/client.pub\n\
              PermitRootLogin prohibit-password\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nUsePAM no\nUseDNS no\nStrictModes no\nPidFile none\n\
-             PrintMotd no\nSetEnv HOME={at}\n{lines}"
+             PrintMotd no\nSetEnv HOME={at} {variables}\n{lines}"
         );
         std::fs::write(dir.path().join("config"), config).unwrap();
         let server = spawn(dir.path());

@@ -61,7 +61,7 @@ impl Hypervisor for Fake {
     async fn prepare(
         &self,
         _: &Node,
-        _: &[Name],
+        _: &[vexp_api::ids::Interface],
         _: &Machine,
         _: &Context,
     ) -> Result<BTreeMap<String, String>, PluginError> {

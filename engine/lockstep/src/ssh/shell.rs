@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use vexp_api::ids::Name;
-use vexp_api::remote::{self, End, GRACE, Printed, READY, STDERR_CAP, STDOUT_CAP};
+use vexp_api::remote::{self, End, GRACE, Manner, Printed, READY, STDERR_CAP, STDOUT_CAP};
 use vexp_api::shell::{Cmd, Connect, Output, Process, Shell, ShellError};
 use vexp_api::site::{KeyedTarget, SshTarget};
 
@@ -292,7 +292,13 @@ impl<D: Dial> Shell for VirtualShell<D> {
         let started = Instant::now();
         let seconds = remote::seconds(cmd.deadline);
         let nowhere = BTreeMap::new();
-        let line = quoted(&remote::words(&cmd, &seconds, false, &nowhere));
+        // Machines in virtual time are vexp's own.
+        let manner = Manner {
+            sudo: false,
+            foreign: false,
+            tools: &nowhere,
+        };
+        let line = quoted(&remote::words(&cmd, &seconds, manner));
         let limit = cmd.deadline + GRACE;
         let spawned = tokio::time::timeout(limit, self.connections.spawn(&line)).await;
         let within = || format!("it did not start within {} s", limit.as_secs_f64());

@@ -16,7 +16,7 @@ use vexp_api::sample::Unit;
 use crate::metrics::Point;
 use crate::stats::changes::Settings;
 use crate::stats::mean;
-use crate::summary::Summary;
+use crate::summary::{LeftOut, Summary};
 pub use site::site;
 
 /// The version of the format of a trend as JSON.
@@ -33,6 +33,8 @@ pub struct Trend {
     pub runs: Vec<TrendRun>,
     /// Metrics of points, in order of metric and point.
     pub series: Vec<Series>,
+    /// Runs that can't be used, and are no part of the history.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A run of a history.
@@ -215,6 +217,7 @@ pub fn trend(
         settings,
         runs: listed.collect(),
         series: series::all(runs, &settings, wanted)?,
+        left_out: Vec::new(),
     })
 }
 

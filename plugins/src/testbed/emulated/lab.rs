@@ -17,7 +17,7 @@ use vexp_api::site::{NodeInfo, Site};
 use super::address::{MOST, MOST_PEERS};
 use super::emulator::Emulator;
 use super::keys::{KeyPair, Keys};
-use super::nodes::{Nodes, data_networks, name};
+use super::nodes::{Nodes, data_networks, interface, name};
 use super::probe::{self, Accelerator};
 use super::qmp::Qmp;
 use super::run::{LabError, run};
@@ -240,7 +240,7 @@ fn site(
     Ok(Site {
         host: nodes.host()?.0,
         host_nics: data_networks(machine)
-            .map(|net| name(&format!("data{net}")))
+            .map(|net| interface(&format!("data{net}")))
             .collect::<Result<_, _>>()?,
         guests: nodes.guests()?,
         peers,

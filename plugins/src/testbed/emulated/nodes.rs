@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vexp_api::ids::Name;
+use vexp_api::ids::{Interface, Name};
 use vexp_api::plan::Machine;
 use vexp_api::sample::NodeRole;
 use vexp_api::site::{GuestFiles, GuestNic, GuestSlot, KeyedTarget, NodeInfo};
@@ -23,6 +23,11 @@ pub(in crate::testbed) fn data_networks(machine: &Machine) -> impl Iterator<Item
 /// A name that is known to be one.
 pub(in crate::testbed) fn name(text: &str) -> Result<Name, LabError> {
     Name::new(text).map_err(|e| LabError::new("name the lab's nodes", e.to_string()))
+}
+
+/// An interface's name that is known to be one.
+pub(super) fn interface(text: &str) -> Result<Interface, LabError> {
+    Interface::new(text).map_err(|e| LabError::new("name the lab's interfaces", e.to_string()))
 }
 
 /// Who is who in a lab.
@@ -141,7 +146,7 @@ impl Nodes<'_> {
         }];
         let mut nics = vec![GuestNic {
             mac: who.control_mac(),
-            bridge: name(CONTROL_BRIDGE)?,
+            bridge: interface(CONTROL_BRIDGE)?,
         }];
         for i in data_networks(self.machine) {
             net.push(NetLine {
@@ -152,7 +157,7 @@ impl Nodes<'_> {
             });
             nics.push(GuestNic {
                 mac: who.mac(i),
-                bridge: name(&format!("br-data{i}"))?,
+                bridge: interface(&format!("br-data{i}"))?,
             });
         }
         let seed = self.lab.join(format!("{node}.seed.cpio"));

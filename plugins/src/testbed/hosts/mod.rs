@@ -21,6 +21,7 @@ mod lease;
 mod preflight;
 mod probe;
 mod state;
+mod way;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -93,7 +94,10 @@ impl Testbed for Hosts {
     }
 
     fn left_here(&self, remove: bool) -> Result<Vec<PathBuf>, PluginError> {
-        folder::left(&std::env::temp_dir(), remove).map_err(|error| {
+        let parents = folder::parents(std::env::temp_dir()).into_iter();
+        let left = parents.map(|parent| folder::left(&parent, remove));
+        let left: std::io::Result<Vec<_>> = left.collect();
+        left.map(|left| left.concat()).map_err(|error| {
             PluginError::new("remove private folders", "controller", error.to_string())
         })
     }

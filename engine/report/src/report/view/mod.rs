@@ -182,8 +182,8 @@ fn blocks(frames: &Frames) -> Vec<Block> {
             id: block.block.to_string(),
             up: match block.restored {
                 Some(guests) => format!(
-                    "restored with {} in {:.1} s",
-                    super::format::vms(guests),
+                    "restored {} in {:.1} s",
+                    super::format::with_vms(guests),
                     block.boot_s
                 ),
                 None => format!("booted, host up after {:.1} s", block.boot_s),

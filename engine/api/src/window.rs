@@ -5,8 +5,8 @@
 //! a point (a ping reply) if it lies in it. Nothing is cut in pieces: a sample is a mean over its
 //! interval, and what part of it fell into the window can't be known.
 
-use vexp_api::record::Window;
-use vexp_api::sample::Sample;
+use crate::record::Window;
+use crate::sample::Sample;
 
 /// The part of a sample's interval that must lie in the window. With intervals of a second it
 /// lets a sample stick out by a quarter of one, so that a window of 3 s holds 2 or 3 of them
@@ -57,8 +57,8 @@ pub fn place(sample: &Sample, window: Window) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vexp_api::ids::Name;
-    use vexp_api::sample::{NodeRole, Unit};
+    use crate::ids::Name;
+    use crate::sample::{NodeRole, Unit};
 
     fn at(t: f64, dt: f64) -> Place {
         let name = |text| Name::new(text).unwrap();
