@@ -26,7 +26,7 @@ pub(in crate::testbed) fn name(text: &str) -> Result<Name, LabError> {
 }
 
 /// An interface's name that is known to be one.
-pub(super) fn interface(text: &str) -> Result<Interface, LabError> {
+pub(in crate::testbed) fn interface(text: &str) -> Result<Interface, LabError> {
     Interface::new(text).map_err(|e| LabError::new("name the lab's interfaces", e.to_string()))
 }
 

@@ -251,6 +251,8 @@ mod tests {
     use serde_json::json;
     use vexp_testkit::FakeShell;
 
+    use vexp_api::ids::Name;
+
     use super::*;
     use crate::testbed::hosts::inventory::Inventory;
 

@@ -14,7 +14,7 @@ use vexp_lockstep::side::Side;
 use vexp_lockstep::topology::{End, Link, LinkSpec, Nic, Topology};
 
 use super::super::emulated::address::Who;
-use super::super::emulated::nodes::{Nodes, data_networks, name};
+use super::super::emulated::nodes::{Nodes, data_networks, interface};
 use super::super::emulated::qemu;
 use super::super::emulated::run::LabError;
 use super::super::emulated::snapshot::{Origin, Shelf};
@@ -179,7 +179,7 @@ fn acquire(
     let site = Site {
         host: nodes.host()?.0,
         host_nics: data_networks(machine)
-            .map(|net| name(&format!("data{net}")))
+            .map(|net| interface(&format!("data{net}")))
             .collect::<Result<_, _>>()?,
         guests: nodes.guests()?,
         peers: peers.into_iter().map(nodes_of).collect(),
