@@ -168,6 +168,7 @@ mod tests {
             switch: None,
             link_rate: BitRate::new(1),
             emulator: None,
+            clock: &crate::run::clock::Clock::Computer,
         };
         set_up(&bench).await.unwrap();
         let peers = peers.iter().map(|(shell, _)| shell);

@@ -27,6 +27,7 @@ impl Sshd {
     }
 
     /// Starts one that gives programs these variables: `NAME=VALUE` between blanks.
+    #[allow(dead_code, reason = "tests of several crates have this module")]
     pub(crate) fn start_with_environment(variables: &str) -> Option<Self> {
         Self::start_as(Ipv4Addr::LOCALHOST, "", variables)
     }
