@@ -37,7 +37,7 @@ struct side {
     half version, link_count;
     word start, quantum, patience, fault_late, spare0[2];
     half bell, asleep, state, cause;
-    word now, spare1[5];
+    word now, attending, spare1[4];
     word stop_at, generators, spare2[6];
     word borders, late_borders, idle, waits, waited, sleeps, vmruns, spare3[1];
     struct side_link links[LINKS];

@@ -6,7 +6,8 @@
 #include "layout.h"
 #include "qemu.h"
 
-// Exit codes of an emulator that leaves the lockstep; ../src/wait.rs knows them.
+// Exit codes of an emulator that leaves the lockstep, and the cause that it gives while it can't stop since it is inside a
+// guest; ../src/wait.rs knows them.
 enum { REFUSED = 81, MISUSED = 82, ABANDONED = 83, INSIDE_GUEST = 84, INTERNAL = 85 };
 
 // This side's end of a link.

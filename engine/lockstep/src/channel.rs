@@ -112,7 +112,9 @@ pub(crate) struct SideFields {
     pub(crate) cause: AtomicU32,
     /// Where its clock was last seen.
     pub(crate) now: AtomicU64,
-    spare1: [AtomicU64; 5],
+    /// Of vexp's side: 1 while it waits for others. While it does something else, all may wait for it without a deadline.
+    pub(crate) attending: AtomicU64,
+    spare1: [AtomicU64; 4],
     /// Written by vexp's side: stop here.
     pub(crate) stop_at: AtomicU64,
     /// Written by vexp's side: counted up when the generators' phases are there.

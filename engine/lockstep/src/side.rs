@@ -285,6 +285,7 @@ impl Side {
             fields.state.store(State::Created as u32, Relaxed);
             fields.cause.store(0, Relaxed);
             fields.asleep.store(0, Relaxed);
+            fields.attending.store(0, Relaxed);
             fields.stop_at.store(NEVER, Relaxed);
         }
         for (_, link) in all(folder, ".link", open_link)? {

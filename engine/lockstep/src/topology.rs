@@ -110,8 +110,8 @@ pub struct Topology {
     pub start_ns: u64,
     /// The longest step of a busy machine between two looks at the others, in nanoseconds. It changes no result.
     pub quantum_ns: u64,
-    /// Real time that a wait lasts without progress of the side that is waited for. A process that ended is noticed
-    /// within a second, whatever this is.
+    /// Real time that a machine's wait lasts without progress of the side that is waited for. It doesn't run while vexp does
+    /// something else than waiting for machines. A process that ended is noticed within a second, whatever this is.
     pub patience: Duration,
     /// All links; each machine has one with vexp.
     pub links: Vec<Link>,

@@ -39,6 +39,7 @@ impl Waiting<'_> {
         {
             ring(&port.peer);
         }
+        let _attending = Attending::begin(self.me);
         let missing = || self.ports.iter().filter(|port| port.known() < until);
         let mut progress = Progress::new(self.patience);
         while missing().next().is_some() {
@@ -93,6 +94,7 @@ impl Waiting<'_> {
 
     /// Waits until a side has stopped at the time that it was told.
     pub(crate) fn until_stopped(&self, name: &str, side: &SideFile) -> Result<(), LinkError> {
+        let _attending = Attending::begin(self.me);
         let mut progress = Progress::new(self.patience);
         let fields = side.fields();
         while State::of(fields.state.load(Acquire)) != State::Stopped {
@@ -122,6 +124,22 @@ impl Waiting<'_> {
 
     fn ask(&self) -> Result<(), LinkError> {
         (self.abandoned)().map_or(Ok(()), |why| Err(LinkError::Abandoned(why)))
+    }
+}
+
+/// As long as it lives, other sides' patience runs.
+struct Attending<'a>(&'a SideFile);
+
+impl<'a> Attending<'a> {
+    fn begin(side: &'a SideFile) -> Self {
+        side.fields().attending.store(1, SeqCst);
+        Self(side)
+    }
+}
+
+impl Drop for Attending<'_> {
+    fn drop(&mut self) {
+        self.0.fields().attending.store(0, SeqCst);
     }
 }
 

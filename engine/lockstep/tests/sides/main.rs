@@ -219,6 +219,43 @@ fn the_library_compiles_without_a_warning() {
 }
 
 #[test]
+fn machines_wait_for_vexp_for_as_long_as_it_does_something_else() {
+    let mut topology = chain(3, 20_000);
+    topology.patience = Duration::from_millis(500);
+    let (_machines, mut side) = Machines::start(&topology, 3, 5, 0, 1);
+    for step in 2..5 {
+        side.advance(START + step * GRID, PATIENCE, &|| None)
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+}
+
+#[test]
+fn a_machine_that_stands_still_ends_the_others_after_their_patience() {
+    let mut topology = chain(2, 20_000);
+    topology.patience = Duration::from_secs(1);
+    let (mut machines, mut side) = Machines::start(&topology, 2, 5, 0, 1);
+    let process = machines.children[1].id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-STOP", &process])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let error = (0..100).find_map(|_| {
+        let until = side.now() + GRID;
+        side.advance(until, PATIENCE, &|| None).err()
+    });
+    let error = error.unwrap();
+    assert!(
+        matches!(&error, LinkError::Failed { side, .. } if side == "m0"),
+        "{error}"
+    );
+    assert_eq!(machines.children[0].wait().unwrap().code(), Some(83));
+}
+
+#[test]
 fn a_machine_that_dies_ends_the_others() {
     let (mut machines, mut side) = Machines::start(&chain(3, 20_000), 3, 5, 0, 1);
     side.advance(START + GRID, PATIENCE, &|| None).unwrap();
