@@ -1,6 +1,7 @@
 //! [`Connect`] and [`Shell`] over this client, with what every shell promises (`vexp_api::remote`).
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,7 +50,7 @@ impl Dial for Network {
         match to {
             SocketAddr::V4(to) => self.connect(to, timeout).await,
             SocketAddr::V6(to) => Err(std::io::Error::new(
-                std::io::ErrorKind::Unsupported,
+                ErrorKind::Unsupported,
                 format!("{to}: control links have IPv4 only"),
             )),
         }
@@ -190,7 +191,11 @@ impl<D: Dial> Connections<D> {
         let random = self.seeds.next(&self.node);
         let whole = async {
             let stream = self.dial.dial(self.address, timeout).await;
-            let stream = stream.map_err(|error| Unconnected::Yet(error.to_string()))?;
+            let stream = stream.map_err(|error| match error.kind() {
+                // The machines' lockstep has ended, or such an address can't be reached at all.
+                ErrorKind::Other | ErrorKind::Unsupported => Unconnected::Ever(error.to_string()),
+                _ => Unconnected::Yet(error.to_string()),
+            })?;
             let client = Client::connect(stream, &self.login, random).await;
             client.map_err(|error| match error {
                 SshError::HostKey { .. } | SshError::Algorithm { .. } => {
