@@ -113,7 +113,7 @@ async fn users_keys_and_jump_hosts_are_those_of_the_configuration() {
 #[tokio::test]
 async fn programs_have_one_locale_whatever_a_machine_is_set_to() {
     let set = "LANG=de_DE.UTF-8 LC_ALL=tr_TR.UTF-8 LANGUAGE=de";
-    let Some(sshd) = Sshd::start_with_environment(set) else {
+    let Some(sshd) = Sshd::start_as(Ipv4Addr::LOCALHOST, "", set) else {
         return;
     };
     sshd.wait_until_up();

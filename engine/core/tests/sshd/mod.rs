@@ -26,18 +26,13 @@ impl Sshd {
         Self::start_at(Ipv4Addr::LOCALHOST, "MaxSessions 500\nMaxStartups 500\n")
     }
 
-    /// Starts one that gives programs these variables: `NAME=VALUE` between blanks.
-    #[allow(dead_code, reason = "tests of several crates have this module")]
-    pub(crate) fn start_with_environment(variables: &str) -> Option<Self> {
-        Self::start_as(Ipv4Addr::LOCALHOST, "", variables)
-    }
-
     /// Starts one at an address of this computer, with lines of its configuration.
     pub(crate) fn start_at(address: Ipv4Addr, lines: &str) -> Option<Self> {
         Self::start_as(address, lines, "")
     }
 
-    fn start_as(address: Ipv4Addr, lines: &str, variables: &str) -> Option<Self> {
+    /// The same, which gives programs these variables: `NAME=VALUE` between blanks.
+    pub(crate) fn start_as(address: Ipv4Addr, lines: &str, variables: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() {
             // Where it must not be skipped, it isn't.
             assert!(std::env::var_os("CI").is_none(), "{SSHD} is missing");
