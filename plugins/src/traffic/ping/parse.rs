@@ -100,7 +100,7 @@ fn read(raw: &Raw<'_>) -> Result<(Vec<Reply>, Option<Summary>), ParseError> {
                 continue;
             }
             replies.push(reply(raw, &line)?);
-        } else if !ignorable(text) && !(alone(raw) && ignorable_of_others(text)) {
+        } else if !(ignorable(text) || alone(raw) && ignorable_of_others(text)) {
             let message = format!("`{}` is not a line of ping's", text.escape_debug());
             return Err(at(raw, line.number, message));
         }
