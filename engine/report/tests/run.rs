@@ -702,3 +702,30 @@ fn a_point_that_is_missing_leaves_a_claim_open() {
     assert_eq!(at[1], (1.0, Verdict::Reproduced));
     assert_eq!(at.len(), 3);
 }
+
+#[test]
+fn no_interval_reaches_beyond_the_machine() {
+    let dir = fresh(3);
+    let mut frames = frame::read(dir.path(), &fixture::registry()).unwrap();
+    for frame in &mut frames.trials {
+        let noisy = frame
+            .rows
+            .iter_mut()
+            .filter(|row| row.sample.metric == *"cpu");
+        for (row, by) in noisy.zip([0.1, 1.9].into_iter().cycle()) {
+            row.sample.value *= by * f64::from(frame.trial.repetition);
+        }
+    }
+    for block in &mut frames.run.plan.blocks {
+        block.machine.cpus = 2;
+    }
+    let metrics = judge(&frames).metrics;
+    let cpu = metrics.iter().filter(|m| m.metric.starts_with("cpu_total"));
+    let intervals: Vec<_> = cpu.filter_map(|m| m.interval).collect();
+    assert!(!intervals.is_empty());
+    assert!(
+        intervals.iter().all(|i| i.low >= 0.0 && i.high <= 200.0),
+        "{intervals:?}"
+    );
+    assert!(intervals.iter().any(|i| i.high == 200.0));
+}

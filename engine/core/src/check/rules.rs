@@ -232,8 +232,6 @@ fn machine(
         return;
     };
     let room = Room {
-        registry: cx.registry,
-        hypervisor: platform.hypervisor.as_str(),
         profile,
         hardware,
         guest,
@@ -276,8 +274,6 @@ fn id_length(experiment: &FieldPath, platform: &Name, at: &FieldPath, findings: 
 
 /// A machine and the guests that it is to hold.
 struct Room<'a> {
-    registry: &'a vexp_api::registry::Registry,
-    hypervisor: &'a str,
     profile: &'a Name,
     hardware: &'a Hardware,
     guest: &'a GuestShape,
@@ -362,7 +358,6 @@ impl Room<'_> {
         );
         let cpus = cpus.unwrap_or(self.hardware.cpus);
         let vcpus = vcpus.unwrap_or(self.guest.vcpus);
-        self.nested(testbed, cpus, &at_cpus, findings);
         if vcpus > cpus {
             let message = format!(
                 "a guest with {vcpus} virtual processors is larger than `{}` with {cpus}{place}",
@@ -373,33 +368,6 @@ impl Room<'_> {
             findings.rule("guest-vcpus", &at_vcpus, message, help, &because);
         }
         findings.all.len() == before
-    }
-}
-
-impl Room<'_> {
-    /// What is known of machines that an emulator runs: KVM's host with two processors hangs or panics.
-    fn nested(
-        &self,
-        testbed: Option<(&Name, &Overlay)>,
-        cpus: u32,
-        at: &FieldPath,
-        findings: &mut Findings<'_>,
-    ) {
-        if let Some((name, _)) = testbed.filter(|(name, _)| self.emulates(name))
-            && self.hypervisor == "kvm"
-            && cpus > 1
-        {
-            let message = format!(
-                "a host of KVM with {cpus} processors was seen to hang or panic where testbed `{name}` emulates them"
-            );
-            let help = format!("give `{}` one processor on that testbed", self.profile);
-            findings.warn("emulated-processors", at, message, &help);
-        }
-    }
-
-    fn emulates(&self, testbed: &Name) -> bool {
-        let plugin = self.registry.testbeds().get(testbed.as_str());
-        plugin.is_some_and(|plugin| plugin.boots_images())
     }
 }
 

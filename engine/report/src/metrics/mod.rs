@@ -91,6 +91,8 @@ pub struct Measured {
 /// All trials of a run by point, ready for questions.
 pub struct Metrics<'a> {
     points: BTreeMap<Point, Vec<Repetition<'a>>>,
+    /// All processors of the machine of an experiment and platform, in percent of one.
+    processors: BTreeMap<(&'a Name, &'a Name), f64>,
     seed: u64,
 }
 
@@ -127,7 +129,27 @@ impl<'a> Metrics<'a> {
         for repetitions in points.values_mut() {
             repetitions.sort_by_key(|repetition| repetition.trial.repetition);
         }
-        Self { points, seed }
+        let blocks = frames.run.plan.blocks.iter();
+        let machines = blocks.flat_map(|block| {
+            let all = 100.0 * f64::from(block.machine.cpus);
+            let trials = block.trials.iter();
+            trials.map(move |trial| ((&trial.experiment, &trial.platform), all))
+        });
+        Self {
+            processors: machines.collect(),
+            points,
+            seed,
+        }
+    }
+
+    /// Least and most that a metric can be at a point: processor time ends with the machine.
+    fn possible(&self, info: &metric::Metric, point: &Point) -> (f64, f64) {
+        let (least, most) = info.possible();
+        let machine = self.processors.get(&(&point.experiment, &point.platform));
+        match machine.filter(|_| info.unit == Unit::CpuPercent) {
+            Some(all) => (least, most.min(*all)),
+            None => (least, most),
+        }
     }
 
     /// All metrics, in order of point, metric (as reports show them) and node.
@@ -163,7 +185,7 @@ impl<'a> Metrics<'a> {
             node: key.node.clone(),
             unit: info.unit,
             value: found.contrast.left,
-            interval: interval.map(|interval| interval.clipped(info.possible())),
+            interval: interval.map(|interval| interval.clipped(self.possible(info, point))),
             basis: found.basis,
             repetitions: values.len(),
             boots: found.boots,
