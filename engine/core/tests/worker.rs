@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use vexp_api::plugin::Witness;
 use vexp_engine::run::clock::Clock;
 use vexp_engine::run::manifest::Manifest;
 use vexp_engine::run::worker::{self, Place, WorkError};
@@ -57,6 +58,10 @@ struct Worked {
 }
 
 async fn work(faults: &str) -> Worked {
+    work_by(faults, Clock::Computer).await
+}
+
+async fn work_by(faults: &str, clock: Clock) -> Worked {
     let run = tempfile::tempdir().unwrap();
     let journal = run.path().join("journal");
     let world = Pretend {
@@ -69,7 +74,7 @@ async fn work(faults: &str) -> Worked {
     let place = Place {
         connect: world.connect(),
         events,
-        clock: Clock::Computer,
+        clock,
     };
     let result = worker::work(&manifest, &world.registry(), place).await;
     let record = std::fs::read(run.path().join("trials/e.p.v2.r1/trial.json"));
@@ -94,6 +99,33 @@ async fn guests_are_booted_measured_and_stopped_the_last_first() {
         worked.journal,
         "booted vm1\nbooted vm2\nmeasuring\nstopped vm2\nstopped vm1\n"
     );
+}
+
+/// Machines in virtual time of which one was late, each time that they are asked after the first.
+#[derive(Default)]
+struct Late(std::sync::atomic::AtomicU32);
+
+impl Witness for Late {
+    fn doubt(&self) -> Option<String> {
+        let asked = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        (asked > 0).then(|| "1 borders or frames of the lockstep were late".to_owned())
+    }
+
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+#[tokio::test]
+async fn a_trial_in_which_machines_lost_step_is_invalid() {
+    let clock = Clock::Machines {
+        witness: Arc::new(Late::default()),
+        seed: 1,
+    };
+    let worked = work_by("", clock).await;
+    worked.result.unwrap();
+    assert_eq!(worked.outcome.unwrap(), "invalid");
+    assert!(worked.why.contains("lockstep were late"), "{}", worked.why);
 }
 
 #[tokio::test]

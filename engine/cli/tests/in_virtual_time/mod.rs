@@ -93,3 +93,47 @@ fn results_in_virtual_time_are_the_same_beside_busy_programs() {
     assert!(second.out.contains(digest));
     traces.none_left(Duration::from_secs(5));
 }
+
+/// Processes that a process has started.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children"));
+    let all: Vec<_> = tasks.filter_map(|task| of(task.ok()?).ok()).collect();
+    (all.iter().flat_map(|text| text.split_whitespace()))
+        .map(|pid| pid.parse().unwrap())
+        .collect()
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+#[ignore = "boots machines: needs root, and minutes"]
+fn an_emulator_that_is_killed_fails_no_run_and_a_vexp_that_is_killed_leaves_no_emulator() {
+    let runs = tempfile::tempdir().unwrap();
+    let traces = Traces::before();
+    let virtually = ["--testbed", "virtual", "--effort", "twice"];
+    let run = super::start(runs.path(), &virtually);
+    super::wait_for_measuring(runs.path());
+    kill(*children(run.id()).last().unwrap());
+    let output = run.wait_with_output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    assert!(words.contains("the emulator of"), "{words}");
+    assert!(words.contains("2 of 2 trials)"), "{words}");
+    traces.none_left(Duration::from_secs(5));
+
+    let again = tempfile::tempdir().unwrap();
+    let mut run = super::start(again.path(), &virtually);
+    super::wait_for_measuring(again.path());
+    assert!(traces.there_are_some(), "the test would see nothing");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    traces.none_left(Duration::from_secs(5));
+    let left = |said: &str| said.contains("vexp-lockstep-");
+    let removed = vexp(&["gc"]);
+    assert!(left(&removed.out), "{}{}", removed.out, removed.err);
+    assert!(!left(&vexp(&["gc"]).out));
+}

@@ -22,7 +22,7 @@ use super::command::{self, Shape};
 use super::emulator::{self, Emulator};
 use super::fleet::{Fleet, MACHINE, Start};
 use super::wire::{PATIENCE, Shared};
-use super::{seeds, snapshot};
+use super::{seeds, snapshot, stale};
 
 pub(super) const STEP: &str = "set up the lockstep";
 
@@ -33,7 +33,7 @@ const START: u64 = 6_000_000_000;
 /// How far a busy machine goes between two looks at the others, in ns; see `vexp-lockstep`.
 const QUANTUM: u64 = 20_000;
 /// In a lease's folder: the links' files.
-const LINKS: &str = "links";
+pub(super) const LINKS: &str = "links";
 /// Most data networks: each has an emulator.
 const MOST_NETWORKS: usize = 8;
 
@@ -202,16 +202,20 @@ fn acquire(
     })
 }
 
-/// A folder in memory, where there is such a one: the links' files are written millions of times.
+/// Where a lease's folder may be: in memory, where there is such a place, as the links' files are written millions of
+/// times; else where temporary files are.
+pub(super) fn parents() -> std::io::Result<Vec<PathBuf>> {
+    let all = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
+    Ok(all.into_iter().filter(|path| path.is_dir()).collect())
+}
+
 fn folder() -> Result<tempfile::TempDir, LabError> {
-    let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
+    let parents = parents().map_err(LabError::io(STEP))?;
+    let parent = parents
+        .first()
+        .ok_or_else(|| fail("there is no folder for temporary files"))?;
     let made = tempfile::Builder::new()
-        .prefix("vexp-lockstep-")
+        .prefix(stale::PREFIX)
         .tempdir_in(parent);
     made.map_err(LabError::io(STEP))
 }

@@ -16,6 +16,7 @@ mod fleet;
 mod lease;
 mod seeds;
 mod snapshot;
+mod stale;
 mod wire;
 
 use std::path::PathBuf;
@@ -76,6 +77,14 @@ impl Testbed for Virtual {
         if let Some((shelf, origin)) = store.and_then(|store| snapshot::keeping(request, store)) {
             shelf.forget(&origin, request.vms);
         }
+    }
+
+    fn left_here(&self, remove: bool) -> Result<Vec<PathBuf>, PluginError> {
+        let found = lease::parents().and_then(|parents| stale::folders(&parents, remove));
+        found.map_err(|error| {
+            let step = "remove the files of locksteps that died";
+            PluginError::new(step, "controller", error.to_string())
+        })
     }
 
     async fn acquire(
