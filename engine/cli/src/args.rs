@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use vexp_api::digest::Digest;
 use vexp_api::ids::{BadName, Name};
+use vexp_api::registry::Registry;
 
 pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
 pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
@@ -152,6 +153,8 @@ pub(crate) enum Verb {
     Doctor {
         /// The study whose machines are looked at
         file: Option<PathBuf>,
+        #[command(flatten)]
+        machines: MachinesArgs,
         /// How much of it: quick, standard, full, as the study defines them
         #[arg(long, default_value = "quick", requires = "file")]
         effort: Name,
@@ -168,6 +171,8 @@ pub(crate) enum Verb {
     Release {
         /// The study whose machines are looked at
         file: PathBuf,
+        #[command(flatten)]
+        machines: MachinesArgs,
         /// The study's testbed
         #[arg(long, default_value = "hosts")]
         testbed: Name,
@@ -298,6 +303,29 @@ pub(crate) struct RunsArgs {
     /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recalibrate: bool,
+    #[command(flatten)]
+    pub(crate) machines: MachinesArgs,
+    /// Trust this study: on testbed `hosts` it runs programs of its own as root on your machines
+    #[arg(long)]
+    pub(crate) trust: bool,
+}
+
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct MachinesArgs {
+    /// What you say of your own machines: ssh's configuration, keys, sudo, tools; by default
+    /// ~/.config/vexp/machines.json
+    #[arg(long, env = "VEXP_MACHINES", value_name = "FILE")]
+    pub(crate) machines: Option<PathBuf>,
+}
+
+impl MachinesArgs {
+    /// Tells testbeds.
+    pub(crate) fn tell(&self, registry: &Registry) {
+        if let Some(file) = &self.machines {
+            let testbeds = registry.testbeds().values();
+            testbeds.for_each(|testbed| testbed.machines_file(file));
+        }
+    }
 }
 
 /// Results that a run is to have, to the last bit.

@@ -23,6 +23,7 @@ mod runs;
 mod schema;
 mod study;
 mod trend;
+mod trust;
 mod worker;
 
 use std::sync::Arc;
@@ -93,7 +94,9 @@ pub(crate) fn run(
             effort,
             testbed,
             format,
+            machines,
         } => {
+            machines.tell(registry);
             let study = Chosen {
                 file,
                 effort,
@@ -102,7 +105,14 @@ pub(crate) fn run(
             };
             preflight::run(&study, format, registry)
         }
-        Verb::Release { file, testbed } => preflight::collect(&file, &testbed, registry),
+        Verb::Release {
+            file,
+            machines,
+            testbed,
+        } => {
+            machines.tell(registry);
+            preflight::collect(&file, &testbed, registry)
+        }
         Verb::EvalSpec => {
             vexp_engine::load::child_main(&mut std::io::stdin(), &mut std::io::stdout())
                 .or_exit(Exit::Usage)?;

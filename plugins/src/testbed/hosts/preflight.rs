@@ -51,7 +51,7 @@ pub(super) async fn run(
     plan: &Plan,
     measures: &Registry,
 ) -> Result<Vec<Preflight>, PluginError> {
-    let inventory = Arc::new(Inventory::read(&plan.testbed_options)?);
+    let inventory = Arc::new(Inventory::read(&plan.testbed_options, &hosts.own()?)?);
     let folder = super::folder::PrivateFolder::new()?;
     let config = config::write(&inventory, &[], folder.path())?;
     let mut looks = JoinSet::new();
@@ -200,8 +200,7 @@ impl<'a> Report<'a> {
 }
 
 /// The way to root.
-const AS_ROOT: &str =
-    "give it a root user, or `sudo = true` and a rule with NOPASSWD in its sudoers";
+const AS_ROOT: &str = "give it a root user, or `\"sudo\": true` in your machines file and a rule with NOPASSWD in its sudoers";
 
 /// Name and version of each program that was found.
 type Tools = Vec<(String, String)>;
@@ -337,7 +336,7 @@ fn tools(report: &mut Report<'_>, seen: &Seen, wanted: &Wanted) {
         .filter(|name| seen.tools.get(*name).is_none_or(Option::is_none))
         .cloned()
         .collect();
-    let help = "install them, or say in `tools` where they are";
+    let help = "install them, or say in `tools` of your machines file where they are";
     let shown = match lacks.as_slice() {
         [] => "all there".to_owned(),
         lacks => format!("lacks {}", lacks.join(", ")),
