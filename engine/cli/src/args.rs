@@ -208,6 +208,18 @@ pub(crate) enum Verb {
     /// First process of a lab.
     #[command(hide = true)]
     Lab,
+    /// Becomes a lab's traffic peer or emulator, with no more rights than it needs.
+    #[command(hide = true)]
+    Enclose {
+        /// Which of them
+        #[arg(value_enum)]
+        part: Enclose,
+        /// The emulator's root
+        root: Option<PathBuf>,
+        /// The emulator's program and its arguments
+        #[arg(last = true)]
+        argv: Vec<String>,
+    },
     /// Takes a worker's manifest into a machine in virtual time.
     #[command(hide = true)]
     Courier {
@@ -227,6 +239,17 @@ pub(crate) enum Verb {
         /// The block's manifest
         manifest: PathBuf,
     },
+}
+
+/// What is enclosed in a lab.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Enclose {
+    /// A traffic peer's namespaces
+    Peer,
+    /// A traffic peer's first process
+    PeerRoot,
+    /// The emulator
+    Emulator,
 }
 
 /// What a machine in virtual time does by itself.

@@ -122,6 +122,18 @@ pub(crate) fn run(
             vexp_plugins::testbed::emulated::lab::main().or_exit(Exit::Infrastructure)?;
             Ok(Exit::Fine)
         }
+        Verb::Enclose { part, root, argv } => {
+            use vexp_plugins::testbed::emulated::enclose;
+            let ended = match part {
+                crate::args::Enclose::Peer => enclose::peer(),
+                crate::args::Enclose::PeerRoot => enclose::peer_root(),
+                crate::args::Enclose::Emulator => {
+                    enclose::emulator(&root.unwrap_or_default(), &argv)
+                }
+            };
+            ended.or_exit(Exit::Infrastructure)?;
+            Ok(Exit::Fine)
+        }
         Verb::Courier { manifest } => {
             use vexp_plugins::testbed::emulated::virtual_time::courier::Errand;
             let (mut out, mut err) = (std::io::stdout(), std::io::stderr());

@@ -16,6 +16,7 @@ use vexp_api::site::{NodeInfo, Site};
 
 use super::address::{MOST, MOST_PEERS};
 use super::emulator::Emulator;
+use super::enclose::Enclosed;
 use super::keys::{KeyPair, Keys};
 use super::network::Attachment;
 use super::nodes::{Nodes, data_networks, name};
@@ -390,7 +391,7 @@ fn come_up(
 }
 
 /// Makes the peers, some at once. Those of data network 0 come first. All they start is of the control
-/// group `group`.
+/// group `group`; without one, which is inside of an emulator, each is enclosed ([`super::enclose`]).
 pub(super) fn make_peers(
     nodes: &Nodes<'_>,
     places: &[network::Place<'_>],
@@ -400,13 +401,22 @@ pub(super) fn make_peers(
     group: Option<&Path>,
 ) -> Result<Vec<Vec<NodeInfo>>, LabError> {
     nodes.write_keys(u32::try_from(places.len()).unwrap_or(u32::MAX))?;
-    network::add_peers(places)?;
-    let make = |place: &network::Place<'_>| {
+    let enclose = |place: &network::Place<'_>| match group {
+        None => peers::enclose(place.peer, logs).map(Some),
+        Some(_) => Ok(None),
+    };
+    let enclosed: Vec<_> = places.iter().map(enclose).collect::<Result<_, _>>()?;
+    network::add_peers(places, group.is_none())?;
+    let mut places: Vec<_> = places.iter().zip(enclosed).collect();
+    let make = |(place, enclosed): &mut (&network::Place<'_>, Option<Enclosed>)| {
         let info = nodes.peer(place.peer, place.data.map(|(net, _)| net))?;
         network::enter(place.peer)?;
         network::set_up_peer(place)?;
         let identity = nodes.peer_identity(&info);
-        let mut child = peers::start(place.peer, root, nodes.lab, logs, &identity)?;
+        let mut child = match enclosed.take() {
+            Some(enclosed) => peers::start_enclosed(place.peer, enclosed, root, &identity)?,
+            None => peers::start(place.peer, root, nodes.lab, logs, &identity)?,
+        };
         if let Some(group) = group {
             let joined = std::fs::write(group.join("cgroup.procs"), child.id().to_string());
             joined.map_err(LabError::io("put a peer into its control group"))?;
@@ -417,8 +427,10 @@ pub(super) fn make_peers(
     let share = places.len().div_ceil(workers).max(1);
     let infos: Vec<NodeInfo> = std::thread::scope(|scope| {
         let threads: Vec<_> = places
-            .chunks(share)
-            .map(|places| scope.spawn(|| places.iter().map(make).collect::<Result<Vec<_>, _>>()))
+            .chunks_mut(share)
+            .map(|places| {
+                scope.spawn(|| places.iter_mut().map(make).collect::<Result<Vec<_>, _>>())
+            })
             .collect();
         let all: Result<Vec<_>, LabError> = threads
             .into_iter()

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use vexp_api::plan::Link;
@@ -104,16 +104,23 @@ pub(super) fn places(nics: &[Link], peers: u32) -> Vec<Place<'_>> {
 }
 
 /// Makes the peers' namespaces, and joins them to bridges that are there already.
-pub(super) fn add_peers(places: &[Place<'_>]) -> Result<(), LabError> {
+/// Those of peers that are `enclosed` are there already.
+pub(super) fn add_peers(places: &[Place<'_>], enclosed: bool) -> Result<(), LabError> {
     if places.is_empty() {
         return Ok(());
     }
-    run(STEP, "ip", &["-batch", "-"], &peer_cables(places)).map(drop)
+    let cables = peer_cables(places, enclosed);
+    run(STEP, "ip", &["-batch", "-"], &cables).map(drop)
+}
+
+/// Where ip-netns(8) finds a peer's network.
+pub(super) fn peer_network(peer: u32) -> PathBuf {
+    Path::new("/run/netns").join(peer_netns(peer))
 }
 
 /// Puts this thread, and what it starts, into a peer's network.
 pub(super) fn enter(peer: u32) -> Result<(), LabError> {
-    let path = Path::new("/run/netns").join(peer_netns(peer));
+    let path = peer_network(peer);
     let namespace = File::open(path).map_err(LabError::io(STEP))?;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| LabError::io(STEP)(error.into()))
@@ -177,11 +184,13 @@ fn far(net: u8) -> String {
 }
 
 /// For `ip -batch` in the lab's namespace.
-fn peer_cables(places: &[Place<'_>]) -> String {
+fn peer_cables(places: &[Place<'_>], enclosed: bool) -> String {
     let mut batch = Batch::default();
     for Place { peer, data } in places {
         let netns = peer_netns(*peer);
-        batch.add(&format!("netns add {netns}"));
+        if !enclosed {
+            batch.add(&format!("netns add {netns}"));
+        }
         let control = Who::Peer(*peer).control_mac();
         let at = format!(" address {control} netns {netns}");
         batch.cable(&format!("p{peer}-ctl"), "ctl0", &at, CONTROL_BRIDGE);
@@ -344,7 +353,7 @@ mod tests {
              link set data1 addrgenmode none\naddr add 198.18.1.102/24 dev data1\nlink set data1 up\n\
              route replace 198.18.1.0/24 dev data1 proto kernel scope link src 198.18.1.102 congctl cubic\n"
         );
-        let cables = peer_cables(&places);
+        let cables = peer_cables(&places, false);
         // A guest that is restored still knows them.
         assert!(cables.contains("address 52:54:00:00:01:66 gso_max_segs 1 netns peer3\n"));
         assert!(cables.contains("link set p2-d master far1\n"));
@@ -356,7 +365,7 @@ mod tests {
     fn interface_names_fit() {
         // IFNAMSIZ is 16 with the final NUL.
         let nics = nics("1Gb/s", 2);
-        let text = links(&nics, Attachment::Taps) + &peer_cables(&places(&nics, 64));
+        let text = links(&nics, Attachment::Taps) + &peer_cables(&places(&nics, 64), false);
         let words = text.lines().flat_map(|line| line.split(' '));
         for word in words.filter(|w| w.chars().any(|c| c.is_ascii_digit())) {
             assert!(word.len() < 16 || word.contains(['.', ':']), "{word}");
