@@ -118,3 +118,128 @@ fn the_users_own_file_is_read_and_is_theirs_alone() {
     assert_ne!(said.code, 0);
     assert!(said.err.contains("machines.json"), "{}", said.err);
 }
+
+#[test]
+fn ten_million_trials_are_refused_before_they_are_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let many = study("testbeds.emulated = vexp.stock")
+        .replace("repetitions = 1,", "repetitions = 10000,")
+        .replace(
+            "(vexp.platform \"laptop\").linux }",
+            "(vexp.platform \"laptop\").linux, xen = (vexp.platform \"laptop\").xen }",
+        )
+        .replace(
+            "platforms = [\"linux\"], vms = [1]",
+            "platforms = [\"xen\"], vms = std.array.range 1 100",
+        );
+    std::fs::write(at.join("study.ncl"), many).unwrap();
+    for verb in ["check", "plan"] {
+        let said = vexp(at, &[verb, "study.ncl"]);
+        assert_eq!(said.code, 2, "{}", said.err);
+        assert!(said.err.contains("1000000 trials"), "{}", said.err);
+    }
+}
+
+/// What a stranger puts in place of a run's file or folder.
+const STRANGE: [&str; 6] = [
+    "link",
+    "folder link",
+    "FIFO",
+    "device",
+    "hard link",
+    "huge file",
+];
+
+fn put(what: &str, at: &Path, outside: &Path) {
+    let _ = std::fs::remove_file(at);
+    let _ = std::fs::remove_dir_all(at);
+    let made = |program: &str, args: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        command.args(args).arg(at).status().unwrap().success()
+    };
+    let canary = outside.join("canary");
+    match what {
+        "link" => std::os::unix::fs::symlink(canary, at).unwrap(),
+        "folder link" => std::os::unix::fs::symlink(outside, at).unwrap(),
+        "FIFO" => assert!(made("mkfifo", &[])),
+        // Without root there are no devices to be made, and a link to one is what is left.
+        "device" => std::os::unix::fs::symlink("/dev/zero", at).unwrap(),
+        "hard link" => std::fs::hard_link(canary, at).unwrap(),
+        _ => std::fs::File::create(at)
+            .unwrap()
+            .set_len(300 << 20)
+            .unwrap(),
+    }
+}
+
+#[test]
+fn no_verb_follows_a_link_or_opens_what_is_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (at, outside) = (folder.path(), folder.path().join("outside"));
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("canary"), "CANARY").unwrap();
+    let bundle = support::root().join("engine/cli/tests/data/run.vexp.tar.zst");
+    let unpacked = at.join("unpacked");
+    let args = [
+        "verify",
+        bundle.to_str().unwrap(),
+        "--into",
+        unpacked.to_str().unwrap(),
+    ];
+    vexp(at, &args);
+    let run = std::fs::read_dir(&unpacked)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let (whole, runs) = (run.path().join("run"), at.join("runs"));
+    std::fs::create_dir(&runs).unwrap();
+    let run = runs.join(run.file_name());
+    let begin = || {
+        let _ = std::fs::remove_dir_all(&run);
+        let copied = std::process::Command::new("cp")
+            .arg("-r")
+            .arg(&whole)
+            .arg(&run)
+            .status();
+        assert!(copied.unwrap().success());
+    };
+    let path = run.to_str().unwrap();
+    let verbs: [(&str, &[&str]); 5] = [
+        ("report", &["report", path]),
+        ("runs", &["runs"]),
+        ("gc --dry-run", &["gc", "--dry-run", "--keep", "12h"]),
+        ("gc", &["gc", "--keep", "12h"]),
+        ("export", &["export", path, "--output", "bundle"]),
+    ];
+    for (verb, args) in verbs {
+        for what in STRANGE {
+            for name in ["frames", ".lock", "events.jsonl", "plan.json"] {
+                // A file that is too large is refused by whoever reads it.
+                if what == "huge file" && name != "plan.json" {
+                    continue;
+                }
+                begin();
+                put(what, &run.join(name), &outside);
+                let mut command = std::process::Command::new("timeout");
+                command.args(["60", env!("CARGO_BIN_EXE_vexp")]).args(args);
+                command
+                    .current_dir(at)
+                    .env("HOME", at)
+                    .env("VEXP_STORE", at.join("store"));
+                command.env_remove("VEXP_RUNS");
+                let said = said(&mut command);
+                let told = format!("{verb}, {name} is a {what}: {}: {}", said.code, said.err);
+                assert!(said.code < 6, "{told}");
+                let canary = std::fs::read_to_string(outside.join("canary")).unwrap();
+                assert_eq!(canary, "CANARY", "{told}");
+                assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "{told}");
+                if verb != "gc" && verb != "gc --dry-run" {
+                    assert_ne!(said.code, 0, "{told}");
+                }
+                assert!(run.join(name).symlink_metadata().is_ok(), "{told}");
+            }
+        }
+    }
+}

@@ -12,6 +12,7 @@ use vexp_api::ids::Name;
 use vexp_api::plan::{Deviation, Plan};
 use vexp_api::plugin::{ImageFiles, Testbed};
 use vexp_api::record::{self, RunRecord};
+use vexp_api::run_dir::RunDir;
 use vexp_api::spec::Study;
 use vexp_engine::build::BuiltImage;
 use vexp_engine::load::Loaded;
@@ -215,6 +216,7 @@ pub(super) fn resumable(path: &Path) -> Result<PathBuf, Failure> {
     let path = path
         .canonicalize()
         .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))?;
+    RunDir::checked(&path).or_exit(Exit::Usage)?;
     // It is written last, when all is there that a run needs.
     if path.join("run.json").exists() {
         return Ok(path);

@@ -9,7 +9,9 @@ use vexp_api::ids::Name;
 use vexp_api::plugin::{MeasureKind, Raw};
 use vexp_api::record::{Artefact, Part};
 use vexp_api::registry::Registry;
+use vexp_api::run_dir::{RAW_BYTES, read_named};
 use vexp_api::sample::{NodeRole, Sample};
+use vexp_report::raw::MOST_LINES;
 use vexp_report::{Format, samples_to};
 
 use crate::args::FrameFormat;
@@ -30,9 +32,11 @@ pub(super) fn run(
     };
     let mut parsed: Vec<(String, Vec<Sample>)> = Vec::new();
     for file in files {
-        let bytes = std::fs::read(file).map_err(|e| {
-            Failure::new(Exit::Usage, format!("cannot read {}: {e}", file.display()))
-        })?;
+        let bytes = read_named(file, RAW_BYTES).or_exit(Exit::Usage)?;
+        if bytes.iter().filter(|byte| **byte == b'\n').count() > MOST_LINES {
+            let message = format!("{} has more than {MOST_LINES} lines", file.display());
+            return Err(Failure::new(Exit::Usage, message).hint("split it"));
+        }
         let artefact = artefact(tool, file, plugin.kind(), &bytes)?;
         let line_times = times(file)?;
         let raw = Raw {
@@ -107,10 +111,13 @@ fn artefact(
 fn times(file: &Path) -> Result<Vec<f64>, Failure> {
     let mut path = file.as_os_str().to_owned();
     path.push(".times");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        return Ok(Vec::new());
+    let bytes = match read_named(path.as_ref(), RAW_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::of(Exit::Usage, &error)),
     };
-    text.lines()
+    String::from_utf8_lossy(&bytes)
+        .lines()
         .map(|line| {
             line.parse::<f64>().map_err(|_| {
                 let path = path.display();
