@@ -26,7 +26,6 @@ pub fn registry() -> Registry {
         .measure(traffic::ping::Ping)
         .measure(monitor::xentop::Xentop)
         .measure(monitor::sar::Sar)
-        .measure(monitor::peers::Peers)
         .measure(monitor::uptime::Uptime)
         .measure(monitor::mpstat::Mpstat)
         .measure(monitor::pidstat::Pidstat)

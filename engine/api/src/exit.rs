@@ -16,6 +16,9 @@ pub enum Exit {
     Infrastructure = 4,
     /// Inconclusive or incomplete.
     Incomplete = 5,
+    /// Recorded data can't be read or can't be trusted, so that nothing was judged. Never used for
+    /// what was judged and is open: that is [`Exit::Incomplete`].
+    Unreadable = 6,
     /// A worker can't write its results (`EX_IOERR` of sysexits(3)).
     NotWritten = 74,
     /// Interrupted by a signal.

@@ -112,6 +112,52 @@ impl PartialEq<&str> for Name {
     }
 }
 
+/// A network interface of a machine, as its kernel names it: 1 to 15 of letters, digits, `.`, `_`, `-`,
+/// `+` and `@`, beginning with a letter, a digit or `_`.
+///
+/// The kernel takes all that is shorter than `IFNAMSIZ` and has no `/`, no `:` and no blank
+/// (`dev_valid_name`). What could be taken for an option or for shell syntax is refused beside that.
+#[derive(
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct Interface(String);
+
+/// The text can't be an [`Interface`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{}` is not an interface: expected 1 to 15 letters, digits, `.`, `_`, `-`, `+`, `@`, as `ip link` shows them",
+    .0.escape_debug()
+)]
+pub struct BadInterface(pub String);
+
+impl Interface {
+    /// Parses an interface's name.
+    pub fn new(text: impl Into<String>) -> Result<Self, BadInterface> {
+        let text = text.into();
+        let first = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let ok = (1..=15).contains(&text.len())
+            && first(text.as_bytes()[0])
+            && (text.bytes()).all(|b| first(b) || b".-+@".contains(&b));
+        if ok {
+            Ok(Self(text))
+        } else {
+            Err(BadInterface(text))
+        }
+    }
+}
+
+text!(Interface, BadInterface);
+
 /// A host as ssh takes it: an IP address, a host name, or an alias of the user's configuration. 1 to
 /// 253 of letters, digits, `.`, `_` and `-`, beginning with a letter or a digit; or an IPv6 address.
 ///

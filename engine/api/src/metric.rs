@@ -43,6 +43,12 @@ impl Metric {
         };
         (0.0, most)
     }
+
+    /// Whether it has no largest value: what varies around such a value is skewed, and its ratios are
+    /// compared by their logarithms.
+    pub fn skewed(&self) -> bool {
+        self.possible().1.is_infinite() && self.unit != Unit::Count
+    }
 }
 
 /// A metric of all virtual machines together.
@@ -307,6 +313,13 @@ pub fn markdown() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_a_largest_value_is_not_skewed() {
+        let skewed = |name| find(name).is_some_and(Metric::skewed);
+        assert!(skewed("latency") && skewed("efficiency") && skewed("cpu_total"));
+        assert!(!skewed("jain_throughput") && !skewed("loss") && !skewed("dropped"));
+    }
 
     #[test]
     fn names_are_unique_names() {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::digest::Digest;
 use crate::event::EventSink;
-use crate::ids::Name;
+use crate::ids::{Interface, Name};
 use crate::plan::Machine;
 use crate::record::{Artefact, Part};
 use crate::registry::Registry;
@@ -303,6 +303,15 @@ pub trait Lease: Send {
     /// the same paths as here. Standard output is piped. It dies with the lease.
     fn enter(&self, argv: &[String]) -> std::process::Command;
 
+    /// Where a worker stands if the machines' time is virtual: in this process, instead of in one that
+    /// [`Lease::enter`] starts. `None` on testbeds in real time.
+    ///
+    /// # Errors
+    /// The machines are gone.
+    fn workplace(&mut self) -> Result<Option<Workplace>, PluginError> {
+        Ok(None)
+    }
+
     /// Keeps the machine as it is, with `site().running` replaced by `running`, as the snapshot of
     /// its boot with so many guests. Nobody may be connected to it. It then goes on. `false` if this
     /// testbed or accelerator can't.
@@ -312,6 +321,33 @@ pub trait Lease: Send {
 
     /// Gives everything back. Also called after failures; dropping a lease must do the same.
     async fn release(self: Box<Self>) -> Result<(), PluginError>;
+}
+
+/// A worker's place among machines whose time is virtual. The worker runs in this process, on one thread
+/// whose tokio clock is paused: that clock is the machines', and what the worker itself does takes none of it.
+pub struct Workplace {
+    /// Reaches the machines.
+    pub connect: std::sync::Arc<dyn crate::shell::Connect>,
+    /// Moves the machines' time.
+    pub driver: Box<dyn Driver>,
+    /// Knows whether the machines kept to the rules.
+    pub witness: Arc<dyn Witness>,
+}
+
+/// Moves virtual time: lets the machines run to each moment that tokio's paused clock reaches.
+#[async_trait(?Send)]
+pub trait Driver: Send {
+    /// Runs as long as it is polled, and gives the reason why time can't go on.
+    async fn drive(self: Box<Self>) -> PluginError;
+}
+
+/// Sees whether machines in virtual time did only what depends on themselves.
+pub trait Witness: Send + Sync {
+    /// Why what was measured since the last call may not be the same elsewhere; `None` if it is.
+    fn doubt(&self) -> Option<String>;
+
+    /// The machines' time in ns since their power-on.
+    fn now_ns(&self) -> u64;
 }
 
 /// A node with a connection.
@@ -357,7 +393,7 @@ pub trait Hypervisor: Plugin {
     async fn prepare(
         &self,
         host: &Node,
-        host_nics: &[Name],
+        host_nics: &[Interface],
         machine: &Machine,
         cx: &Context,
     ) -> Result<BTreeMap<String, String>, PluginError>;

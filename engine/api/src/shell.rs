@@ -13,6 +13,11 @@ use async_trait::async_trait;
 use crate::ids::Name;
 use crate::site::SshTarget;
 
+/// The locale of every program that vexp runs, wherever: texts that are read or decided by are those of
+/// the C locale, whatever language a machine is set to. POSIX has it everywhere, unlike C.UTF-8, and
+/// `LC_ALL` overrides all other variables, `LANGUAGE` included.
+pub const LOCALE: (&str, &str) = ("LC_ALL", "C");
+
 /// A program with arguments, a deadline and its standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cmd {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{HostName, Name, RemotePath};
+use crate::ids::{HostName, Interface, Name, RemotePath};
 use crate::sample::NodeRole;
 
 /// How to reach a node over SSH. Host keys are known beforehand: there is no trust on first use.
@@ -104,7 +104,7 @@ pub struct GuestNic {
     /// MAC address, `52:54:00:…`.
     pub mac: String,
     /// Bridge on the host that it is joined to.
-    pub bridge: Name,
+    pub bridge: Interface,
 }
 
 /// A guest that the worker may boot.
@@ -152,7 +152,7 @@ pub struct Site {
     /// The machine under test.
     pub host: NodeInfo,
     /// Interfaces of the host that carry data networks 0, 1, …
-    pub host_nics: Vec<Name>,
+    pub host_nics: Vec<Interface>,
     /// Guests that may be booted on it.
     pub guests: Vec<GuestSlot>,
     /// Traffic peers by data network: `peers[0]` sit on network 0.

@@ -447,8 +447,93 @@ pub struct Claim {
     pub place: String,
     /// Assertions that must all hold; empty with a reason where the claim can't be tested.
     pub tests: Vec<Assertion>,
+    /// What a run must be for the claim to be seen in it.
+    #[serde(default, skip_serializing_if = "Needs::is_empty")]
+    pub needs: Needs,
     /// Why `tests` is empty, or what to keep in mind.
     pub note: Option<String>,
+}
+
+/// What a run must be for a claim to be seen in it. Where it is not, the claim is out of the run's
+/// regime, whatever was measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Needs {
+    /// Least number of processors of every machine that the tests are about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processors: Option<u32>,
+    /// Whose time it must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeKind>,
+    /// Versions that have what the claim is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<VersionNeed>,
+    /// Conditions on the machines and on what was measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Condition>,
+    /// Least offered load at the tests' points, as a share of the link's rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered: Option<f64>,
+    /// Assertions that hold wherever the claim could be seen: positive controls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<Assertion>,
+}
+
+impl Needs {
+    /// Whether a run may be anything.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whose time a run's clocks show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeKind {
+    /// That of the computer's clock.
+    Real,
+    /// That of the emulated instructions.
+    Virtual,
+}
+
+/// A platform that must not be of today for the claim to be about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VersionNeed {
+    /// Platform.
+    pub platform: Name,
+    /// First version of its hypervisor that no longer has what the claim is about.
+    pub below: String,
+    /// What that version changed.
+    pub reason: String,
+}
+
+/// What must hold for a claim to be seen.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// At no point of its tests all processors are busy: less than 97 % of their time is used.
+    Unsaturated,
+    /// Classical Linux fills the link: it reaches 90 % of its rate in each experiment of the tests.
+    LinkFilled,
+    /// Guests run on hardware virtualization that no emulator stands in for.
+    HardwareVirtualization,
+}
+
+impl Condition {
+    /// All of them, as written in specs.
+    pub const NAMES: [&'static str; 3] = ["unsaturated", "link-filled", "hardware-virtualization"];
+
+    /// As written in specs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsaturated => "unsaturated",
+            Self::LinkFilled => "link-filled",
+            Self::HardwareVirtualization => "hardware-virtualization",
+        }
+    }
 }
 
 /// `left relation right`, within a margin.

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod history;
+mod parse;
 
 use std::path::PathBuf;
 
@@ -11,7 +12,8 @@ use vexp_api::ids::{BadName, Name};
 use vexp_api::registry::Registry;
 
 pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
-pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
+pub(crate) use history::{CompareArgs, CompareFormat, Compat, NightlyArgs, Pick, TrendArgs};
+pub(crate) use parse::{FrameFormat, ParseArgs, Side, command};
 
 /// Rerun systems experiments that are declared, not scripted.
 ///
@@ -20,6 +22,7 @@ pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
 /// and says of each claim whether it was reproduced.
 #[derive(Debug, Parser)]
 #[command(name = "vexp", version = crate::VERSION, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
 #[command(after_help = "Start here:\n  \
     vexp init my-study\n  \
     vexp check experiments/paper.ncl\n  \
@@ -31,7 +34,8 @@ pub(crate) use history::{CompareArgs, CompareFormat, Compat, Pick, TrendArgs};
       2  bad spec or usage\n    \
       3  image build failed\n    \
       4  testbed or infrastructure failed\n    \
-      5  inconclusive or incomplete\n  \
+      5  inconclusive, out of regime or incomplete\n    \
+      6  recorded data can't be read or trusted: nothing was judged\n  \
     130  interrupted")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -89,29 +93,12 @@ pub(crate) enum Verb {
     },
     /// Read raw output of a tool: tidy samples on standard output
     ///
-    /// FILE.times beside FILE, as a run keeps it, gives each line's time of arrival.
-    Parse {
-        /// Plugin that made the files: iperf3, ping, xentop, sar
-        #[arg(long)]
-        tool: Name,
-        /// Raw files
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// How to print the samples
-        #[arg(long, value_enum, default_value_t)]
-        format: FrameFormat,
-    },
+    /// Names of files mean nothing: a file of a run is read as the run's record describes it, any other
+    /// as it stands. FILE.times beside FILE, as a run keeps it, gives each line's time of arrival. Samples
+    /// have no time where the tool prints none.
+    Parse(ParseArgs),
     /// Make a run's report again, from its folder alone
-    Report {
-        /// The run's folder
-        run: PathBuf,
-        /// Folder with templates to use instead of the built-in ones
-        #[arg(long)]
-        templates: Option<PathBuf>,
-        /// How to print the verdicts
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
+    Report(ReportArgs),
     /// Check, plan, build, run and report, ending in the claims table
     Reproduce {
         #[command(flatten)]
@@ -134,11 +121,20 @@ pub(crate) enum Verb {
     Compare(CompareArgs),
     /// Find where metrics changed in a history of runs, and make a site that shows it
     Trend(TrendArgs),
+    /// Run a study, compare the run with the last good nights, and make their trend
+    ///
+    /// In FOLDER: `runs` has every run, `good` links to those without a regression, `site` the trend of
+    /// these, `compare.xml` the last comparison as JUnit XML. Ends as `compare` does: 0 and 5 make the
+    /// run a good night, 1 is a regression, 2 another environment, 6 a run that can't be read.
+    Nightly(NightlyArgs),
     /// Remove what died processes have left; with rules, also runs, images and machines that none keeps
     #[command(after_long_help = bundle::RULES)]
     Gc(GcArgs),
     /// List the runs in a folder
     Runs {
+        /// Folder with runs, as --runs
+        #[arg(value_name = "FOLDER")]
+        folder: Option<PathBuf>,
         /// Folder with runs
         #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
         runs: PathBuf,
@@ -176,6 +172,11 @@ pub(crate) enum Verb {
         /// The study's testbed
         #[arg(long, default_value = "hosts")]
         testbed: Name,
+    },
+    /// Explain a verb, or a tool, hypervisor or testbed with its options
+    Help {
+        /// Which, e.g. run, iperf3, hosts; without it, all verbs are listed
+        name: Option<String>,
     },
     /// Print a shell's completion script
     Completions {
@@ -220,19 +221,6 @@ pub(crate) enum Verb {
         #[arg(last = true)]
         argv: Vec<String>,
     },
-    /// Takes a worker's manifest into a machine in virtual time.
-    #[command(hide = true)]
-    Courier {
-        /// The block's manifest
-        manifest: PathBuf,
-    },
-    /// What a machine in virtual time does by itself.
-    #[command(hide = true)]
-    Inside {
-        /// Which part of it
-        #[arg(value_enum)]
-        part: Inside,
-    },
     /// Runs a block's trials from inside the machines' network.
     #[command(hide = true)]
     Worker {
@@ -252,13 +240,50 @@ pub(crate) enum Enclose {
     Emulator,
 }
 
-/// What a machine in virtual time does by itself.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum Inside {
-    /// Makes keys and its own identity
-    Prepare,
-    /// Sets the lab up and runs workers
-    Agent,
+impl Verb {
+    /// Whether its standard output is to be one JSON document.
+    pub(crate) fn prints_json(&self) -> bool {
+        match self {
+            Self::Check { format, .. }
+            | Self::Plan { format, .. }
+            | Self::Runs { format, .. }
+            | Self::Doctor { format, .. } => *format == Format::Json,
+            Self::Report(args) => args.format == Format::Json,
+            Self::Export(args) => args.format == Format::Json,
+            Self::Verify(args) => args.format == Format::Json,
+            Self::Trend(args) => args.format == Format::Json,
+            Self::Gc(args) => args.format == Format::Json,
+            // A comparison that fails is a document of its own.
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// The run's folder
+    pub(crate) run: PathBuf,
+    /// Folder for `frames` and `report`; by default the run's, which must be writable then
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// Folder with templates to use instead of the built-in ones
+    #[arg(long)]
+    pub(crate) templates: Option<PathBuf>,
+    /// How to print the verdicts
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+impl ReportArgs {
+    /// Those of `vexp report RUN`.
+    pub(crate) fn of(run: &std::path::Path) -> Self {
+        Self {
+            run: run.to_owned(),
+            out: None,
+            templates: None,
+            format: Format::Text,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -376,15 +401,4 @@ pub(crate) enum Format {
     Text,
     /// For programs
     Json,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FrameFormat {
-    /// One JSON object a line
-    #[default]
-    Jsonl,
-    /// Comma-separated values
-    Csv,
-    /// Apache Parquet
-    Parquet,
 }

@@ -1,6 +1,28 @@
 //! What ends a verb early: a text for people and an exit code for programs.
 
+use serde::Serialize;
 use vexp_api::exit::Exit;
+
+/// What a verb with `--format json` prints where it fails before it has anything else to print.
+#[derive(Serialize, schemars::JsonSchema)]
+pub(crate) struct ErrorDocument<'a> {
+    /// [`FORMAT`].
+    format: u32,
+    error: ErrorBody<'a>,
+}
+
+#[derive(Serialize, schemars::JsonSchema)]
+struct ErrorBody<'a> {
+    /// The exit code.
+    exit: u8,
+    /// What went wrong, then its causes.
+    messages: &'a [String],
+    /// What the user can do.
+    hint: Option<&'a str>,
+}
+
+/// The version of the format of [`ErrorDocument`].
+const FORMAT: u32 = 1;
 
 /// An error of a verb.
 #[derive(Debug)]
@@ -43,6 +65,18 @@ impl Failure {
             exit,
             messages: Vec::new(),
             hint: None,
+        }
+    }
+
+    /// The same for programs.
+    pub(crate) fn document(&self) -> ErrorDocument<'_> {
+        ErrorDocument {
+            format: FORMAT,
+            error: ErrorBody {
+                exit: self.exit as u8,
+                messages: &self.messages,
+                hint: self.hint.as_deref(),
+            },
         }
     }
 

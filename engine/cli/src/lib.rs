@@ -16,12 +16,13 @@ mod render;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_api::shell::Connect;
 use vexp_engine::run::ssh::Ssh;
 use vexp_plugins::testbed::emulated::Emulated;
+use vexp_plugins::testbed::virtual_time::Virtual;
 
 /// The version, and the commit where it is known: `0.1.0+g0123456789ab`.
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("VEXP_COMMIT_SUFFIX"));
@@ -30,9 +31,9 @@ pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("VEXP_C
 pub fn registry() -> Registry {
     // Without a store nothing is built either, and the error then names what is missing.
     let store = vexp_engine::store::Store::default_root().ok();
-    let snapshots = store.map(|root| root.join("snapshots-v1"));
-    let emulated = Emulated::new(executable(), snapshots.clone());
-    let in_virtual_time = Emulated::in_virtual_time(executable(), snapshots);
+    let snapshots = store.as_ref().map(|root| root.join("snapshots-v1"));
+    let emulated = Emulated::new(executable(), snapshots);
+    let in_virtual_time = Virtual::new(store);
     let registry = vexp_plugins::registry();
     let hypervisors = registry.hypervisors().clone();
     let hosts = vexp_plugins::testbed::hosts::Hosts::new(Arc::new(Ssh), hypervisors);
@@ -61,7 +62,10 @@ pub fn run(registry: Registry) -> ExitCode {
 
 /// The same, with another way to the nodes than the system's ssh.
 pub fn run_by_way_of(registry: Registry, connect: Arc<dyn Connect>) -> ExitCode {
-    let args = match args::Args::try_parse() {
+    let parsed = args::command(&registry)
+        .try_get_matches()
+        .and_then(|matches| args::Args::from_arg_matches(&matches));
+    let args = match parsed {
         Ok(args) => args,
         Err(error) => {
             // `--help` and `--version` are errors to clap; printing can only fail on a closed pipe.
@@ -74,9 +78,13 @@ pub fn run_by_way_of(registry: Registry, connect: Arc<dyn Connect>) -> ExitCode 
             .into();
         }
     };
+    let json = args.verb.prints_json();
     match commands::run(args, &registry, connect) {
         Ok(exit) => exit.into(),
         Err(error) => {
+            if json {
+                render::failure_as_json(&error);
+            }
             render::failure(&error);
             error.exit.into()
         }

@@ -106,7 +106,8 @@ fn the_same_run_is_the_same_bundle_wherever_it_lies() {
     assert_eq!(verified["digest"], first.as_str());
     assert_eq!(verified["claims"][0]["bundle"], "not-tested");
     assert_eq!(verified["claims"][0]["again"], "not-tested");
-    assert_eq!(verified["claims"][1]["again"], "reproduced");
+    // One repetition decides nothing.
+    assert_eq!(verified["claims"][1]["again"], "inconclusive");
     let parts = verified["parts"].as_array().unwrap();
     assert!(
         parts

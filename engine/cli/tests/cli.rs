@@ -28,6 +28,7 @@ fn help_of_every_verb() {
         "reproduce",
         "compare",
         "trend",
+        "nightly",
         "runs",
         "gc",
         "doctor",
@@ -156,8 +157,146 @@ fn help_texts_wrap_where_the_terminal_ends() {
 }
 
 #[test]
+fn a_verb_that_fails_says_so_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    std::fs::write(run.join("run.json"), "").unwrap();
+    let run = run.to_str().unwrap();
+    for (args, code) in [
+        (&["report", run][..], 6),
+        (&["report", "engine"], 2),
+        (&["plan", "missing.ncl"], 2),
+        (&["trend", run], 6),
+        (&["export", run], 6),
+        (&["verify", "missing.tar.zst"], 2),
+    ] {
+        let told = vexp(&[args, &["--format", "json"]].concat());
+        assert_eq!(told.code, code, "{args:?}: {}", told.err);
+        let document = json(&told.out);
+        assert_eq!(document["error"]["exit"], code, "{args:?}");
+        let said = document["error"]["messages"].as_array().unwrap();
+        let findings = args[0] == "plan";
+        assert!(findings || !said.is_empty(), "{args:?}: {document}");
+        assert!(told.err.contains("error"), "{args:?}: {}", told.err);
+    }
+}
+
+/// What `export` would refuse, hours later.
+#[test]
+fn names_that_no_bundle_takes_are_findings() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["main file.ncl", "stüdy.ncl", "-x.ncl"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "{}").unwrap();
+        let told = said(command(&["check", "--"]).arg(&path));
+        assert_eq!(told.code, 2, "{name}: {}", told.err);
+        let words = told.err.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words.contains("a file of a study can't be called"),
+            "{name}: {}",
+            told.err
+        );
+        assert!(words.contains("rename it"), "{name}: {}", told.err);
+    }
+}
+
+/// As Windows' editors save texts.
+#[test]
+fn a_byte_order_mark_and_crlf_are_no_part_of_a_study() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(root().join("experiments/examples/hello.ncl")).unwrap();
+    let path = folder.path().join("hello.ncl");
+    std::fs::write(&path, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    let told = vexp(&["check", path.to_str().unwrap()]);
+    assert_eq!((told.code, told.err.as_str()), (0, ""));
+}
+
+/// A run that can't be written to is read all the same.
+#[test]
+fn every_reader_works_on_a_run_that_is_read_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    std::fs::create_dir(&runs).unwrap();
+    for (from, to) in [
+        ("engine/report/tests/data/run", "run"),
+        ("engine/cli/tests/data/recorded-run", "recorded"),
+    ] {
+        let mut copy = std::process::Command::new("cp");
+        copy.arg("-r").arg(root().join(from)).arg(runs.join(to));
+        assert!(copy.status().unwrap().success());
+    }
+    let (run, recorded) = (runs.join("run"), runs.join("recorded"));
+    let out = folder.path().join("out");
+    let (run, out) = (run.to_str().unwrap(), out.to_str().unwrap());
+    let (runs, recorded) = (runs.to_str().unwrap(), recorded.to_str().unwrap());
+    let read_only = |args: &[&str]| {
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["--mount", "--propagation", "private"]);
+        if !rustix::process::geteuid().is_root() {
+            unshare.arg("--map-root-user");
+        }
+        let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
+        unshare.args(["sh", "-c", script, runs, env!("CARGO_BIN_EXE_vexp")]);
+        said(unshare.args(args).current_dir(folder.path()))
+    };
+    let told = read_only(&["--version"]);
+    if told.code != 0 {
+        println!(
+            "skipped: mount namespaces are not allowed here: {}",
+            told.err
+        );
+        return;
+    }
+    let told = read_only(&["report", run, "--out", out]);
+    assert_eq!(told.code, 5, "{}{}", told.out, told.err);
+    assert!(
+        told.out
+            .ends_with(&format!("report: {out}/report/report.html\n")),
+        "{}",
+        told.out
+    );
+    assert!(
+        std::path::Path::new(out)
+            .join("frames/claims.json")
+            .exists()
+    );
+    // Without --out, all that can be said is said.
+    let told = read_only(&["report", run]);
+    assert_eq!(told.code, 4, "{}{}", told.out, told.err);
+    assert!(told.out.contains("6 claims: 6 not tested"), "{}", told.out);
+    assert!(told.err.contains("hint: --out FOLDER"), "{}", told.err);
+    let told = read_only(&["report", run, "--format", "json"]);
+    assert_eq!(json(&told.out).as_array().unwrap().len(), 6);
+    for (args, codes) in [
+        (&["export", recorded, "--output", "bundle"][..], &[0, 2][..]),
+        (&["trend", recorded, "--out", "site"], &[0]),
+        (&["runs", runs], &[0]),
+        (&["compare", recorded, run], &[2, 5]),
+    ] {
+        let told = read_only(args);
+        assert!(codes.contains(&told.code), "{args:?}: {}", told.err);
+        assert!(
+            !told.err.contains("Read-only file system"),
+            "{args:?}: {}",
+            told.err
+        );
+    }
+    // A folder that is not a report's is not replaced.
+    std::fs::create_dir_all(folder.path().join("mine/report")).unwrap();
+    std::fs::write(folder.path().join("mine/report/paper.tex"), "").unwrap();
+    let mine = folder.path().join("mine");
+    let told = vexp(&["report", run, "--out", mine.to_str().unwrap()]);
+    assert_eq!(told.code, 2, "{}", told.err);
+    assert!(mine.join("report/paper.tex").exists());
+}
+
+#[test]
 fn a_plan_for_people() {
-    let plan = vexp(&["plan", "engine/cli/tests/data/plan.ncl"]);
+    // A store of its own, in which nothing is built.
+    let store = tempfile::tempdir().unwrap();
+    let store = store.path().to_str().unwrap();
+    let plan = vexp(&["plan", "engine/cli/tests/data/plan.ncl", "--store", store]);
     assert_eq!((plan.code, plan.err.as_str()), (0, ""));
     // The estimate's constants may be improved without anyone being asked here.
     insta::with_settings!({ filters => [("(?m)^about .* \\(estimates\\)$", "about … (estimates)")] }, {

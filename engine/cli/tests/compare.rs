@@ -219,6 +219,85 @@ fn wrong_uses_end_with_2_and_a_way_out() {
     }
 }
 
+/// Whatever the exit code, a program that reads the output gets a document.
+#[test]
+fn every_end_of_a_machine_format_is_a_document() {
+    let runs = two(&BASE, &BASE);
+    Recorded {
+        rate: "200Mb/s",
+        ..recorded("c", &BASE)
+    }
+    .write(runs.path());
+    recorded("d", &BASE).write(runs.path());
+    std::fs::write(runs.path().join("d/run.json"), "").unwrap();
+    for (base, new, args, code) in [
+        ("a", "c", &[][..], 2),
+        ("a", "a", &[], 2),
+        ("a", "b", &["--only", "nothing"], 2),
+        ("a", "b", &["--only", "[x"], 2),
+        ("missing", "b", &[], 2),
+        ("a", "d", &[], 6),
+        ("d", "b", &[], 6),
+    ] {
+        let of = |format: &str| {
+            let all = [&["compare", base, new, "--format", format], args].concat();
+            let told = said(command(&all).current_dir(runs.path()));
+            assert_eq!(told.code, code, "{all:?}: {}", told.err);
+            assert!(told.err.contains("error: "), "{}", told.err);
+            told.out
+        };
+        let found: Value = serde_json::from_str(&of("json")).unwrap();
+        assert!(
+            found["refused"].as_str().is_some_and(|why| !why.is_empty()),
+            "{found}"
+        );
+        assert_eq!(found["rows"], serde_json::json!([]), "{found}");
+        let xml = of("junit");
+        assert!(
+            xml.contains("<error ") && xml.ends_with("</testsuites>\n"),
+            "{xml}"
+        );
+        assert!(of("markdown").starts_with("### nothing was judged: "));
+    }
+}
+
+#[test]
+fn one_run_that_can_not_be_used_is_named_and_stops_no_others() {
+    let runs = tempfile::tempdir().unwrap();
+    for (i, id) in ["r1", "r2", "r3", "r4"].into_iter().enumerate() {
+        recorded(id, &BASE[i..=i]).write(runs.path());
+    }
+    recorded("b", &[1.0]).write(runs.path());
+    std::fs::write(runs.path().join("r2/run.json"), "{\"format\":7}").unwrap();
+    let of = |args: &[&str]| said(command(args).current_dir(runs.path()));
+    let told = of(&["compare", ".", "b", "--format", "json"]);
+    assert!([0, 5].contains(&told.code), "{}", told.err);
+    assert!(told.err.contains("left out: ./r2: "), "{}", told.err);
+    let found: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(found["base"], serde_json::json!(["r1", "r3", "r4"]));
+    assert_eq!(found["left_out"][0]["folder"], "./r2");
+    let told = of(&["trend", ".", "--format", "json"]);
+    assert_eq!(told.code, 0, "{}", told.err);
+    let found: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(found["runs"].as_array().unwrap().len(), 4);
+    assert!(
+        found["left_out"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("format"),
+        "{found}"
+    );
+    let told = of(&["runs", "."]);
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert!(told.err.contains("left out: ./r2: "), "{}", told.err);
+    assert_eq!(
+        told.out.lines().filter(|line| line.contains("1/1")).count(),
+        4,
+        "{}",
+        told.out
+    );
+}
+
 #[test]
 fn a_changed_file_is_no_base() {
     let runs = two(&BASE, &BASE);
@@ -227,7 +306,7 @@ fn a_changed_file_is_no_base() {
         .join("a/trials/send-tcp.linux.v0.r1/raw/host.iperf3.server.json");
     std::fs::write(&raw, "{}").unwrap();
     let told = compare(runs.path(), &[]);
-    assert_eq!(told.code, 5, "{}", told.err);
+    assert_eq!(told.code, 6, "{}", told.err);
     assert!(
         told.err.contains("the run in a can't be used"),
         "{}",

@@ -12,7 +12,13 @@ use support::{Said, command, root, said, vexp};
 
 /// Beside those of `doctor`: for building vexp and for its tests.
 const BUILD: [&str; 2] = ["gcc", "libc6-dev"];
-const TEST: [&str; 4] = ["nix-bin", "openssh-server", "python3-venv", "sudo"];
+const TEST: [&str; 5] = [
+    "nix-bin",
+    "dropbear-bin",
+    "openssh-server",
+    "python3-venv",
+    "sudo",
+];
 /// On every Debian, and not to be named: dpkg would refuse to remove it.
 const ESSENTIAL: [&str; 1] = ["coreutils"];
 
@@ -153,6 +159,56 @@ fn the_readme_names_every_verb_and_no_other() {
     assert_eq!(table, verbs);
 }
 
+/// All that is written for people who use vexp or look into it.
+fn documents() -> Vec<String> {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap();
+    let docs = docs.map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let all = docs.chain(["README.md", "ARCHITECTURE.md"].map(|name| root().join(name)));
+    all.map(|path| std::fs::read_to_string(path).unwrap())
+        .collect()
+}
+
+/// Paths in a run's folder, as a report writes them.
+#[test]
+fn files_of_a_run_that_the_documents_name_are_there() {
+    let out = tempfile::tempdir().unwrap();
+    let run = root().join("engine/cli/tests/data/recorded-run");
+    let args = [
+        "report",
+        run.to_str().unwrap(),
+        "--out",
+        out.path().to_str().unwrap(),
+    ];
+    let told = vexp(&args);
+    assert!(
+        out.path().join("report").exists(),
+        "{}{}",
+        told.out,
+        told.err
+    );
+    let mut named = BTreeSet::new();
+    for text in documents() {
+        let words = text.split('`').skip(1).step_by(2);
+        let paths = words.map(|word| word.strip_prefix("RUN/").unwrap_or(word).to_owned());
+        named.extend(paths.filter(|path| {
+            let in_run = ["report/", "frames/"]
+                .iter()
+                .any(|folder| path.starts_with(folder));
+            in_run && !path.contains([' ', '*', '\n'])
+        }));
+    }
+    assert!(
+        named.contains("report/report.html") && named.len() > 3,
+        "{named:?}"
+    );
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|path| !out.path().join(path).exists())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[test]
 fn files_that_the_documents_name_are_there() {
     let folders = [
@@ -165,8 +221,7 @@ fn files_that_the_documents_name_are_there() {
         "scripts/",
     ];
     let mut named = BTreeSet::new();
-    for document in ["README.md", "ARCHITECTURE.md", "docs/bundles.md"] {
-        let text = std::fs::read_to_string(root().join(document)).unwrap();
+    for text in documents() {
         named.extend(
             text.split(['`', '(', ')'])
                 .filter(|word| folders.iter().any(|folder| word.starts_with(folder)))

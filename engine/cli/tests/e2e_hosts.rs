@@ -15,7 +15,7 @@ mod rack;
 mod support;
 
 use rack::emulated::Emulated;
-use rack::{PATIENCE, Rack, enter, inside, json};
+use rack::{PATIENCE, Rack, enter, json};
 use support::{said, vexp};
 
 /// What a run may change on a machine, in words.

@@ -59,7 +59,7 @@ fn completion_scripts_have_the_verbs_and_their_options() {
             assert!(script.out.contains(word), "{shell}: {word}");
         }
         // What vexp calls itself by is no user's affair.
-        for hidden in ["eval-spec", "courier", "worker"] {
+        for hidden in ["eval-spec", "lab", "worker"] {
             assert!(!script.out.contains(hidden), "{shell}: {hidden}");
         }
     }

@@ -215,6 +215,10 @@ fn studies_that_are_wrong_are_refused_by_the_schema_too() {
         ("/claims/pv/tests/0/right", json!("more")),
         ("/name", json!("No Name")),
         ("/format", json!(2)),
+        (
+            "/experiments/send/traffic/options",
+            json!({"protcol": "udp"}),
+        ),
     ] {
         let mut study = good.clone();
         *study.pointer_mut(pointer).unwrap() = wrong;

@@ -1,245 +1,156 @@
-//! Attacks by studies of strangers on the computer that runs vexp; each leaves a canary if it succeeds.
+//! `vexp parse` and `vexp trend` on files that vexp did not make.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-#[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
 use std::path::Path;
 
-use support::{Said, command, said};
+use serde_json::Value;
+use support::{Said, root, vexp};
 
-/// A study with one experiment, and what differs from it.
-fn study(more: &str) -> String {
-    format!(
-        r#"let vexp = import "vexp.ncl" in
-{{ name = "rack", title = "One sender", hardware.laptop = vexp.laptop,
-  platforms = {{ linux = (vexp.platform "laptop").linux }},
-  experiments.send = {{ title = "TCP out", role = "sender", traffic.tool = "iperf3", platforms = ["linux"], vms = [1] }},
-  efforts.quick = {{ repetitions = 1, warm_up = "1s", window = "3s" }},
-  {more} }} | vexp.Study"#
-    )
+fn parse(args: &[&str]) -> Said {
+    vexp(&[&["parse"], args].concat())
 }
 
-/// The options of two machines of which nobody has heard.
-fn inventory(machine: &str, options: &str) -> String {
-    study(&format!(
-        r#"testbeds.hosts.options = {{ {options}
-    inventory = {{ a = {{ role = "host", ssh = "127.0.0.250", port = 1, {machine} data = [{{ nic = "eth1", address = "198.18.0.1/24" }}] }},
-                  b = {{ role = "peer", ssh = "127.0.0.251", port = 1, data = [{{ nic = "eth1", address = "198.18.0.2/24" }}] }} }} }}"#
-    ))
+fn samples(args: &[&str]) -> Vec<Value> {
+    let said = parse(args);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{args:?}");
+    let lines = said.out.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
-/// `vexp` in a folder, with a home and a store of its own.
-fn vexp(folder: &Path, args: &[&str]) -> Said {
-    let mut command = command(args);
-    command.current_dir(folder).env("HOME", folder);
-    command.env("VEXP_STORE", folder.join("store"));
-    command
-        .env_remove("XDG_STATE_HOME")
-        .env_remove("XDG_CONFIG_HOME");
-    said(&mut command)
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
 }
 
 #[test]
-fn a_study_names_no_file_or_program_of_the_controller() {
+fn names_of_files_mean_nothing_and_options_say_the_side_and_the_node() {
     let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    let canary = at.join("canary");
-    let config = format!(
-        "Match exec \"sh -c 'id > {0}'\"\n    ForwardAgent yes\nHost *\n    ProxyCommand sh -c 'id > {0}; exit 1'\n",
-        canary.display()
-    );
-    std::fs::write(at.join("ssh.conf"), config).unwrap();
-    for (name, text) in [
-        (
-            "ssh_config",
-            inventory("", r#"ssh_config = "/proc/self/cwd/ssh.conf","#),
-        ),
-        (
-            "identity",
-            inventory(r#"identity = "/proc/self/cwd/key","#, ""),
-        ),
-        (
-            "known_hosts",
-            inventory(r#"known_hosts = "/proc/self/cwd/known","#, ""),
-        ),
-        ("sudo", inventory("sudo = true,", "")),
-        (
-            "tools",
-            inventory(r#"tools.iperf3 = "/proc/self/cwd/iperf3","#, ""),
-        ),
+    let recorded = root().join("plugins/testdata/iperf3-3.18/tcp-plain.server.json");
+    for name in [
+        "server.json",
+        "Lab1.iperf3.json",
+        "vm1.iperf3.client.json",
+        "x",
     ] {
-        std::fs::write(at.join("study.ncl"), text).unwrap();
-        let verbs = [
-            &["check", "study.ncl"][..],
-            &["doctor", "study.ncl"],
-            &["release", "study.ncl"],
-            &["run", "study.ncl", "--testbed", "hosts", "--trust"],
-        ];
-        // All verbs read studies in one way: for the others, one is enough.
-        let all = if name == "ssh_config" { 4 } else { 1 };
-        for verb in &verbs[..all] {
-            let said = vexp(at, verb);
-            assert_eq!(said.code, 2, "{verb:?}: {}", said.err);
-            let words = format!("a study can't say `{name}`");
-            assert!(said.err.contains(&words), "{verb:?}: {}", said.err);
-        }
-        assert!(!canary.exists(), "{name}");
-    }
-}
-
-#[test]
-fn a_study_runs_on_somebodys_machines_only_if_it_is_trusted() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    std::fs::write(at.join("study.ncl"), inventory("", "")).unwrap();
-    let args = ["run", "study.ncl", "--testbed", "hosts"];
-    let refused = vexp(at, &args);
-    assert_eq!(refused.code, 2, "{}", refused.err);
-    assert!(refused.err.contains("not trusted") && refused.err.contains("--trust"));
-    // Trusted once, the same content is tried: its machines can't be reached.
-    for more in [&["--trust"][..], &[]] {
-        let tried = vexp(at, &[&args[..], more].concat());
-        assert_eq!(tried.code, 4, "{}", tried.err);
-    }
-    let other = inventory("", "").replace("One sender", "Another");
-    std::fs::write(at.join("study.ncl"), other).unwrap();
-    assert_eq!(vexp(at, &args).code, 2);
-}
-
-#[test]
-fn the_users_own_file_is_read_and_is_theirs_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    std::fs::write(at.join("study.ncl"), inventory("", "")).unwrap();
-    std::fs::write(at.join("machines.json"), r#"{"machines": 1}"#).unwrap();
-    let said = vexp(at, &["doctor", "study.ncl", "--machines", "machines.json"]);
-    assert_ne!(said.code, 0);
-    assert!(said.err.contains("machines.json"), "{}", said.err);
-}
-
-#[test]
-fn ten_million_trials_are_refused_before_they_are_planned() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    let many = study("testbeds.emulated = vexp.stock")
-        .replace("repetitions = 1,", "repetitions = 10000,")
-        .replace(
-            "(vexp.platform \"laptop\").linux }",
-            "(vexp.platform \"laptop\").linux, xen = (vexp.platform \"laptop\").xen }",
-        )
-        .replace(
-            "platforms = [\"linux\"], vms = [1]",
-            "platforms = [\"xen\"], vms = std.array.range 1 100",
+        let file = folder.path().join(name);
+        std::fs::copy(&recorded, &file).unwrap();
+        let found = samples(&["--tool", "iperf3", text(&file)]);
+        assert_eq!(found.len(), 3, "{name}");
+        assert!(
+            found
+                .iter()
+                .all(|s| s["node"] == "host" && s["metric"] == "throughput")
         );
-    std::fs::write(at.join("study.ncl"), many).unwrap();
-    for verb in ["check", "plan"] {
-        let said = vexp(at, &[verb, "study.ncl"]);
-        assert_eq!(said.code, 2, "{}", said.err);
-        assert!(said.err.contains("990000 trials"), "{}", said.err);
+        assert!(found[0]["t"].as_f64().unwrap().abs() < 0.01);
     }
-}
-
-/// What a stranger puts in place of a run's file or folder.
-const STRANGE: [&str; 6] = [
-    "link",
-    "folder link",
-    "FIFO",
-    "device",
-    "hard link",
-    "huge file",
-];
-
-fn put(what: &str, at: &Path, outside: &Path) {
-    let _ = std::fs::remove_file(at);
-    let _ = std::fs::remove_dir_all(at);
-    let made = |program: &str, args: &[&str]| {
-        let mut command = std::process::Command::new(program);
-        command.args(args).arg(at).status().unwrap().success()
-    };
-    let canary = outside.join("canary");
-    match what {
-        "link" => std::os::unix::fs::symlink(canary, at).unwrap(),
-        "folder link" => std::os::unix::fs::symlink(outside, at).unwrap(),
-        "FIFO" => assert!(made("mkfifo", &[])),
-        // Without root there are no devices to be made, and a link to one is what is left.
-        "device" => std::os::unix::fs::symlink("/dev/zero", at).unwrap(),
-        "hard link" => std::fs::hard_link(canary, at).unwrap(),
-        _ => std::fs::File::create(at)
-            .unwrap()
-            .set_len(300 << 20)
-            .unwrap(),
-    }
+    let file = folder.path().join("server.json");
+    let named = samples(&[
+        "--tool",
+        "iperf3",
+        "--side",
+        "server",
+        "--node",
+        "lab1",
+        text(&file),
+    ]);
+    assert!(
+        named
+            .iter()
+            .all(|s| s["node"] == "lab1" && s["role"] == "guest")
+    );
+    let refused = parse(&["--tool", "iperf3", "--side", "client", text(&file)]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("the other side's"), "{}", refused.err);
+    let refused = parse(&["--tool", "sar", "--side", "client", text(&file)]);
+    assert!(refused.err.contains("sar is a monitor"), "{}", refused.err);
 }
 
 #[test]
-fn no_verb_follows_a_link_or_opens_what_is_no_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let (at, outside) = (folder.path(), folder.path().join("outside"));
-    std::fs::create_dir(&outside).unwrap();
-    std::fs::write(outside.join("canary"), "CANARY").unwrap();
-    let bundle = support::root().join("engine/cli/tests/data/run.vexp.tar.zst");
-    let unpacked = at.join("unpacked");
-    let args = [
-        "verify",
-        bundle.to_str().unwrap(),
-        "--into",
-        unpacked.to_str().unwrap(),
-    ];
-    vexp(at, &args);
-    let run = std::fs::read_dir(&unpacked)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
-    let (whole, runs) = (run.path().join("run"), at.join("runs"));
-    std::fs::create_dir(&runs).unwrap();
-    let run = runs.join(run.file_name());
-    let begin = || {
-        let _ = std::fs::remove_dir_all(&run);
-        let copied = std::process::Command::new("cp")
-            .arg("-r")
-            .arg(&whole)
-            .arg(&run)
-            .status();
-        assert!(copied.unwrap().success());
-    };
-    let path = run.to_str().unwrap();
-    let verbs: [(&str, &[&str]); 5] = [
-        ("report", &["report", path]),
-        ("runs", &["runs"]),
-        ("gc --dry-run", &["gc", "--dry-run", "--keep", "12h"]),
-        ("gc", &["gc", "--keep", "12h"]),
-        ("export", &["export", path, "--output", "bundle"]),
-    ];
-    for (verb, args) in verbs {
-        for what in STRANGE {
-            for name in ["frames", ".lock", "events.jsonl", "plan.json"] {
-                // A file that is too large is refused by whoever reads it.
-                if what == "huge file" && name != "plan.json" {
-                    continue;
-                }
-                begin();
-                put(what, &run.join(name), &outside);
-                let mut command = std::process::Command::new("timeout");
-                command.args(["60", env!("CARGO_BIN_EXE_vexp")]).args(args);
-                command
-                    .current_dir(at)
-                    .env("HOME", at)
-                    .env("VEXP_STORE", at.join("store"));
-                command.env_remove("VEXP_RUNS");
-                let said = said(&mut command);
-                let told = format!("{verb}, {name} is a {what}: {}: {}", said.code, said.err);
-                assert!(said.code < 6, "{told}");
-                let canary = std::fs::read_to_string(outside.join("canary")).unwrap();
-                assert_eq!(canary, "CANARY", "{told}");
-                assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "{told}");
-                if verb != "gc" && verb != "gc --dry-run" {
-                    assert_ne!(said.code, 0, "{told}");
-                }
-                assert!(run.join(name).symlink_metadata().is_ok(), "{told}");
-            }
-        }
+fn lengths_that_a_file_does_not_say_are_told() {
+    let file = "plugins/testdata/xentop-4.20.4/idle-1-domu.txt";
+    let refused = parse(&["--tool", "xentop", file]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("give --interval"), "{}", refused.err);
+    let found = samples(&["--tool", "xentop", "--interval", "3s", file]);
+    assert!(found.iter().all(|sample| sample["dt"] == 3.0));
+}
+
+#[test]
+fn a_time_that_no_tool_printed_is_null() {
+    let file = "plugins/testdata/busybox-1.35.0/reply.txt";
+    let found = samples(&["--tool", "ping", file]);
+    assert_eq!(found.len(), 5);
+    assert!(found.iter().all(|sample| sample["t"].is_null()));
+    let csv = parse(&["--tool", "ping", "--format", "csv", file]);
+    assert!(csv.out.contains(",rtt,ms,,0.195,0.0\n"), "{}", csv.out);
+    let found = samples(&["--tool", "ping", "--interval", "1s", file]);
+    assert_eq!(
+        (&found[2]["t"], &found[2]["value"]),
+        (&2.0.into(), &0.083.into())
+    );
+}
+
+#[test]
+fn help_has_every_tool_and_command_takes_its_options() {
+    let help = parse(&["--help"])
+        .out
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        help.contains("Plugin that made the files: counters, iperf, iperf3, "),
+        "{help}"
+    );
+    assert!(
+        help.contains("; with --options also command, command-monitor"),
+        "{help}"
+    );
+    let known = parse(&["--tool", "none", "x"]).err;
+    let (_, known) = known.split_once("known tools: ").unwrap();
+    let known = known.lines().next().unwrap().split(", ");
+    for tool in known {
+        assert!(help.contains(tool), "{tool}: {help}");
     }
+    let file = "plugins/testdata/command-netperf-2.7.1/omni.csv";
+    let refused = parse(&["--tool", "command", file]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("--options"), "{}", refused.err);
+    let header = std::fs::read_to_string(root().join(file)).unwrap();
+    let column = header.lines().find(|line| line.contains(',')).unwrap();
+    let column = column.split(',').next().unwrap();
+    let options = format!(
+        "{{\"argv\": [\"netperf\"], \"extract\": [{{\"csv\": \"{column}\", \"metric\": \"rate\", \"unit\": \"Mb/s\"}}]}}"
+    );
+    let found = samples(&["--tool", "command", "--options", &options, file]);
+    assert_eq!(found[0]["metric"], "rate");
+}
+
+#[test]
+fn a_table_has_its_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("history.csv");
+    let rows = (1..=20_u32).map(|day| {
+        let slower = if day > 10 { 90.0 } else { 100.0 };
+        let wiggle = f64::from(day * 7 % 5) / 100.0;
+        format!("2026-11-{day:02},{},lab\n", slower + wiggle)
+    });
+    let table = format!("time,value,environment\n{}", rows.collect::<String>());
+    std::fs::write(&file, table).unwrap();
+    let said = vexp(&["trend", text(&file)]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(said.out.contains("2026-11-11"), "{}", said.out);
+    assert!(
+        said.out.ends_with("history.csv: 20 values: 1 changes\n"),
+        "{}",
+        said.out
+    );
+    let json = vexp(&["trend", "--format", "json", text(&file)]);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json[0]["changes"][0]["at"], 10);
+    let refused = vexp(&["trend", text(&file), "--out", "site"]);
+    assert_eq!(refused.code, 2);
 }

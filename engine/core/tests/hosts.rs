@@ -109,6 +109,29 @@ async fn users_keys_and_jump_hosts_are_those_of_the_configuration() {
     );
 }
 
+/// What is set for logins, and what the client would send, is not what programs have.
+#[tokio::test]
+async fn programs_have_one_locale_whatever_a_machine_is_set_to() {
+    let set = "LANG=de_DE.UTF-8 LC_ALL=tr_TR.UTF-8 LANGUAGE=de";
+    let Some(sshd) = Sshd::start_as(Ipv4Addr::LOCALHOST, "", set) else {
+        return;
+    };
+    sshd.wait_until_up();
+    let key = sshd.host_key();
+    let config = strict(&sshd, &[("rack", &key)]) + &block(&sshd, "rack", sshd.socket(), "");
+    let shell = connect(&sshd, target(&sshd, "rack", &config))
+        .await
+        .unwrap();
+    let show = || Cmd::new("sh").args(["-c", "echo $LC_ALL $LANG"]);
+    assert_eq!(shell.check(show()).await.unwrap().text(), "C de_DE.UTF-8\n");
+    let mut held = shell.start(show().held()).await.unwrap();
+    assert!(held.ready(SOON).await);
+    held.release().await.unwrap();
+    assert_eq!(held.wait().await.unwrap().text(), "C de_DE.UTF-8\n");
+    let missing = shell.run(Cmd::new("no-such-program")).await.unwrap();
+    assert_eq!(missing.status, Some(127));
+}
+
 #[tokio::test]
 async fn a_changed_host_key_is_refused_at_once_and_says_so() {
     let Some(sshd) = Sshd::start() else { return };

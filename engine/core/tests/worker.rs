@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use vexp_engine::run::clock::Clock;
 use vexp_engine::run::manifest::Manifest;
-use vexp_engine::run::worker::{self, WorkError};
+use vexp_engine::run::worker::{self, Place, WorkError};
 use vexp_testkit::{Notes, Pretend};
 
 fn node(name: &str, role: &str) -> Value {
@@ -65,7 +66,12 @@ async fn work(faults: &str) -> Worked {
     let notes = Arc::new(Notes::default());
     let manifest = manifest(run.path());
     let events = Arc::clone(&notes) as _;
-    let result = worker::work(&manifest, &world.registry(), world.connect(), events).await;
+    let place = Place {
+        connect: world.connect(),
+        events,
+        clock: Clock::Computer,
+    };
+    let result = worker::work(&manifest, &world.registry(), place).await;
     let record = std::fs::read(run.path().join("trials/e.p.v2.r1/trial.json"));
     let record = record.map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap());
     let text = |name: &str| record[name].as_str().map(str::to_owned);

@@ -211,6 +211,7 @@ fn run(id: &str, values: BTreeMap<&'static str, f64>) -> Option<Summary> {
             above: value,
             below: 1.0,
             samples: 1,
+            step: 0.0,
         };
         let measured = vec![Measured {
             boot: 1,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use vexp_api::registry::Registry;
 
+use crate::files::{self, WriteError};
 use crate::frame::{self, Frames};
 use crate::judge::{self, Verdicts};
 use crate::report::{self, ReportError, Templates};
@@ -19,6 +20,24 @@ pub struct Derived {
     pub verdicts: Verdicts,
     /// The files of `frames/` and `report/` by their path in the run's folder.
     pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Derived {
+    /// Writes `frames/` and `report/` below `out`: the run's own folder, or another one. Other files
+    /// in `frames/` stay, a report that is there is replaced.
+    ///
+    /// # Errors
+    /// A file or folder can't be written.
+    pub fn write(&self, out: &Path) -> Result<(), WriteError> {
+        let mut report = Vec::new();
+        for (name, bytes) in &self.files {
+            match name.strip_prefix("report/") {
+                Some(name) => report.push((name.to_owned(), bytes.clone())),
+                None => files::write(&out.join(name), bytes)?,
+            }
+        }
+        files::write_folder(&out.join("report"), &report)
+    }
 }
 
 /// Derives all files from a run directory, of which only records and raw data are read.

@@ -41,10 +41,10 @@ pub mod summary;
 mod svg;
 pub mod table;
 pub mod trend;
-pub mod window;
+pub use vexp_api::window;
 
 pub use frame::{Frames, frame};
-pub use judge::{ClaimVerdict, Verdict, Verdicts, judge};
+pub use judge::{Cause, CauseKind, ClaimVerdict, Verdict, Verdicts, judge};
 
 pub use report::{ReportError, ReportSummary, report};
 pub use table::{Format, samples_to};

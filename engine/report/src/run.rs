@@ -118,6 +118,14 @@ impl Run {
         })
     }
 
+    /// Whether its testbed's time is virtual.
+    pub fn is_virtual(&self) -> bool {
+        self.plan
+            .deviations
+            .iter()
+            .any(|deviation| deviation.property == "time")
+    }
+
     /// Whether a platform is classical Linux, the reference of efficiencies.
     pub fn is_classical(&self, platform: &Name) -> bool {
         self.study

@@ -67,7 +67,8 @@ pub fn dataframe(frames: &Frames) -> Result<DataFrame, TableError> {
 }
 
 /// Samples of single files, as `vexp parse` gives them: (file, samples). Columns: file, node,
-/// role, metric, unit, t, value, dt; `t` counts from the trial's epoch, since there is no window.
+/// role, metric, unit, t, value, dt; `t` counts from the trial's epoch, since there is no window. Times that
+/// are unknown (NaN) are null.
 pub fn samples_to(files: &[(String, Vec<Sample>)], format: Format) -> Result<Vec<u8>, TableError> {
     let rows: Vec<_> = files
         .iter()
@@ -89,11 +90,15 @@ pub fn samples_to(files: &[(String, Vec<Sample>)], format: Format) -> Result<Vec
         column!("role", |_, sample| sample.role.as_str()),
         column!("metric", |_, sample| sample.metric.as_str()),
         column!("unit", |_, sample| sample.unit.as_str()),
-        column!("t", |_, sample| sample.t),
+        column!("t", |_, sample| known(sample.t)),
         column!("value", |_, sample| sample.value),
-        column!("dt", |_, sample| sample.dt),
+        column!("dt", |_, sample| known(sample.dt)),
     ])?;
     write(table, format)
+}
+
+fn known(seconds: f64) -> Option<f64> {
+    seconds.is_finite().then_some(seconds)
 }
 
 pub(crate) fn series<T: AsRef<[U]>, U>(name: &str, values: T) -> Column

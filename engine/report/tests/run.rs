@@ -303,6 +303,8 @@ fn the_report_of_the_committed_run() {
 
     // Nothing hostile comes through.
     assert!(!html.contains("<script") && !html.contains("<b>console"));
+    // What is folded away on a screen is on paper.
+    assert!(html.contains("@media print { details::details-content"));
     assert!(html.contains("&lt;script&gt;alert(1)"));
     assert!(!markdown.contains("<script>"));
     // It needs nothing but itself.
@@ -336,9 +338,7 @@ fn the_report_of_the_committed_run() {
     assert!(html.contains("fake &gt; raw&#x2f;vm1.fake-iperf3.client.json"));
     assert!(html.contains("ratio 0.369 [0.333, 0.407] over 2 samples inside the trials"));
     // The interval of a ratio does not stand beside a value as if it were the value's.
-    assert!(
-        html.contains("0.369 times throughput_aggregate of kvm-84-pv with 1 VM in send-tcp, at")
-    );
+    assert!(html.contains("0.369 times throughput_aggregate of kvm-84-pv with 1 VM in send-tcp<"));
 }
 
 #[test]
@@ -530,4 +530,202 @@ fn changed_records_are_read_or_refused() {
             check(name, value.to_string().as_bytes());
         });
     }
+}
+
+/// The verdict on a claim, of so many repetitions, with changed records.
+fn judged(
+    repetitions: u32,
+    claim: &str,
+    change: impl Fn(&mut serde_json::Value, &mut serde_json::Value),
+) -> vexp_report::ClaimVerdict {
+    let dir = fresh(repetitions);
+    let [study, plan] = ["study.json", "plan.json"].map(|file| dir.path().join(file));
+    let read = |path: &Path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let (mut of_study, mut of_plan) = (read(&study), read(&plan));
+    change(&mut of_study, &mut of_plan);
+    std::fs::write(&study, of_study.to_string()).unwrap();
+    std::fs::write(&plan, of_plan.to_string()).unwrap();
+    let frames = frame::read(dir.path(), &fixture::registry()).unwrap();
+    let mut claims = judge(&frames).claims.into_iter();
+    claims.find(|found| found.claim == *claim).unwrap()
+}
+
+#[test]
+fn boots_decide_and_repetitions_of_one_boot_do_not() {
+    use vexp_report::Verdict;
+    let found = judged(8, "a2", |_, _| {});
+    assert_eq!(found.verdict, Verdict::NotReproduced, "{}", found.reason);
+    assert!(
+        found.reason.contains("8 boots") || found.tests[0].compared.as_ref().unwrap().units == 8
+    );
+    let one_boot = |_: &mut serde_json::Value, plan: &mut serde_json::Value| {
+        for block in plan["blocks"].as_array_mut().unwrap() {
+            for trial in block["trials"].as_array_mut().unwrap() {
+                trial["boot"] = 1.into();
+            }
+        }
+    };
+    let found = judged(8, "a2", one_boot);
+    assert_eq!(found.verdict, Verdict::Inconclusive);
+    assert!(
+        found.reason.contains("fewer than 3 boots"),
+        "{}",
+        found.reason
+    );
+    assert!(found.p.is_none(), "it takes nothing from the other claims");
+    let found = judged(1, "a2", |_, _| {});
+    assert_eq!(found.verdict, Verdict::Inconclusive, "{}", found.reason);
+}
+
+/// In virtual time seeds are units, and what is the same to the last bit is one.
+#[test]
+fn copies_of_a_repetition_are_no_units() {
+    use vexp_report::Verdict;
+    let virtual_time = |_: &mut serde_json::Value, plan: &mut serde_json::Value| {
+        let deviation = serde_json::json!({
+            "subject": "platform linux", "property": "time", "asked": "real", "used": "virtual",
+            "reason": "a test",
+        });
+        plan["deviations"].as_array_mut().unwrap().push(deviation);
+        for block in plan["blocks"].as_array_mut().unwrap() {
+            for trial in block["trials"].as_array_mut().unwrap() {
+                trial["boot"] = 1.into();
+            }
+        }
+    };
+    let found = judged(8, "a2", virtual_time);
+    assert_eq!(found.verdict, Verdict::NotReproduced, "{}", found.reason);
+
+    let dir = fresh(8);
+    let mut frames = frame::read(dir.path(), &fixture::registry()).unwrap();
+    let deviation = frames.run.plan.deviations[0].clone();
+    frames.run.plan.deviations.push(vexp_api::plan::Deviation {
+        property: "time".to_owned(),
+        ..deviation
+    });
+    let rows: Vec<_> = frames
+        .trials
+        .iter()
+        .map(|f| (f.trial.clone(), f.rows.clone()))
+        .collect();
+    for frame in &mut frames.trials {
+        frame.trial.boot = 1;
+        let first = rows.iter().find(|(trial, _)| {
+            (&trial.experiment, &trial.platform, trial.vms)
+                == (
+                    &frame.trial.experiment,
+                    &frame.trial.platform,
+                    frame.trial.vms,
+                )
+        });
+        frame.rows = first.unwrap().1.clone();
+    }
+    let found = judge(&frames).claims;
+    let found = found.iter().find(|found| found.claim == *"a2").unwrap();
+    assert_eq!(found.verdict, Verdict::Inconclusive, "{}", found.reason);
+    assert!(
+        found.reason.contains("seeds that differ"),
+        "{}",
+        found.reason
+    );
+}
+
+/// Whatever was measured, a claim is out of regime where the run is not what it needs.
+#[test]
+fn what_a_claim_needs_puts_it_out_of_regime() {
+    use serde_json::json;
+    use vexp_report::{CauseKind, Verdict};
+    let needs = |needs: serde_json::Value| {
+        judged(8, "a2", move |study, _| {
+            study["claims"]["a2"]["needs"] = needs.clone();
+        })
+    };
+    let of = |metric: &str, platform: &str| json!({"metric": metric, "experiment": "send-tcp", "platform": platform, "vms": 1});
+    let control = |how: &str| {
+        json!({"controls": [{
+            "left": of("throughput_aggregate", "xen-3.1"), "relation": how, "right": 1.0, "margin": 0.0,
+        }]})
+    };
+    for (needed, kind) in [
+        (json!({"processors": 64}), CauseKind::Machine),
+        (json!({"time": "virtual"}), CauseKind::Testbed),
+        (
+            json!({"versions": [{"platform": "kvm-84-fv", "below": "0.1", "reason": "mended"}]}),
+            CauseKind::Software,
+        ),
+        (control("less_than"), CauseKind::Control),
+    ] {
+        let found = needs(needed.clone());
+        assert_eq!(found.verdict, Verdict::OutOfRegime, "{needed}");
+        let kinds: Vec<CauseKind> = found.causes.iter().map(|cause| cause.kind).collect();
+        assert_eq!(kinds, [kind], "{needed}");
+        assert!(!found.causes[0].lift.is_empty() && found.reason == found.causes[0].what);
+        assert!(found.p.is_none());
+    }
+    for met in [
+        json!({"processors": 1, "time": "real"}),
+        control("greater_than"),
+    ] {
+        assert_eq!(needs(met.clone()).verdict, Verdict::NotReproduced, "{met}");
+    }
+}
+
+#[test]
+fn a_point_that_is_missing_leaves_a_claim_open() {
+    use vexp_report::Verdict;
+    // Of three points, one is not in the run; with a wide margin the others hold.
+    let wide = |study: &mut serde_json::Value, _: &mut serde_json::Value| {
+        for test in study["claims"]["a1"]["tests"].as_array_mut().unwrap() {
+            test["margin"] = 0.3.into();
+        }
+    };
+    let found = judged(8, "a1", wide);
+    assert_eq!((found.verdict, found.tested), (Verdict::Inconclusive, 2));
+    assert!(
+        found
+            .reason
+            .contains("2 of 3 points tested, all inside; missing:"),
+        "{}",
+        found.reason
+    );
+    let without = |study: &mut serde_json::Value, plan: &mut serde_json::Value| {
+        wide(study, plan);
+        study["claims"]["a1"]["tests"].as_array_mut().unwrap().pop();
+    };
+    let found = judged(8, "a1", without);
+    assert_eq!(found.verdict, Verdict::Reproduced, "{}", found.reason);
+    let at: Vec<(f64, Verdict)> = found
+        .margins
+        .iter()
+        .map(|at| (at.times, at.verdict))
+        .collect();
+    assert_eq!(at[1], (1.0, Verdict::Reproduced));
+    assert_eq!(at.len(), 3);
+}
+
+#[test]
+fn no_interval_reaches_beyond_the_machine() {
+    let dir = fresh(3);
+    let mut frames = frame::read(dir.path(), &fixture::registry()).unwrap();
+    for frame in &mut frames.trials {
+        let noisy = frame
+            .rows
+            .iter_mut()
+            .filter(|row| row.sample.metric == *"cpu");
+        for (row, by) in noisy.zip([0.1, 1.9].into_iter().cycle()) {
+            row.sample.value *= by * f64::from(frame.trial.repetition);
+        }
+    }
+    for block in &mut frames.run.plan.blocks {
+        block.machine.cpus = 2;
+    }
+    let metrics = judge(&frames).metrics;
+    let cpu = metrics.iter().filter(|m| m.metric.starts_with("cpu_total"));
+    let intervals: Vec<_> = cpu.filter_map(|m| m.interval).collect();
+    assert!(!intervals.is_empty());
+    assert!(
+        intervals.iter().all(|i| i.low >= 0.0 && i.high <= 200.0),
+        "{intervals:?}"
+    );
+    assert!(intervals.iter().any(|i| i.high == 200.0));
 }

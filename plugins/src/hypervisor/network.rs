@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use vexp_api::ids::Name;
+use vexp_api::digest::Digest;
+use vexp_api::ids;
 use vexp_api::plugin::{Node, PluginError};
 use vexp_api::shell::Cmd;
 use vexp_api::site::DataAddress;
@@ -81,7 +82,7 @@ async fn ip(host: &Node, step: &str, args: &[&str]) -> Result<(), PluginError> {
 /// the NIC is a port of, and reads everything back. Returns `data_nic.N` for the record.
 pub(super) async fn address_host(
     host: &Node,
-    host_nics: &[Name],
+    host_nics: &[ids::Interface],
 ) -> Result<BTreeMap<String, String>, PluginError> {
     let step = "set up data addresses";
     let before = interfaces(host, step).await?;
@@ -124,11 +125,34 @@ pub(super) async fn address_host(
     Ok(facts)
 }
 
-/// The bridge that a data NIC without one is joined to.
-pub(crate) fn default_bridge(nic: &Name) -> String {
-    // Interface names have at most 15 characters.
-    let nic: String = nic.as_str().chars().take(12).collect();
-    format!("br-{nic}")
+/// The bridge that a data NIC without one is joined to. An interface's name has at most 15
+/// characters: what is too long for `br-NIC` is cut, and told from others by a digest of all of it.
+pub(crate) fn default_bridge(nic: &ids::Interface) -> String {
+    let nic = nic.as_str();
+    if nic.len() <= 12 {
+        return format!("br-{nic}");
+    }
+    let digest = Digest::of(nic.as_bytes());
+    format!("br-{}-{}", &nic[..4], &digest.hex()[..7])
+}
+
+/// Refuses two data networks in one bridge: packets would take whichever way they like.
+fn apart(
+    host: &Node,
+    step: &str,
+    bridges: &[(&ids::Interface, String)],
+) -> Result<(), PluginError> {
+    let mut seen: BTreeMap<&str, &ids::Interface> = BTreeMap::new();
+    for (nic, bridge) in bridges {
+        if let Some(other) = seen.insert(bridge, nic) {
+            let message = format!(
+                "{other} and {nic} are on two data networks and in one bridge, {bridge}: take one of \
+                 them out of it (`ip link set dev {nic} nomaster`)"
+            );
+            return Err(PluginError::new(step, host.name.as_str(), message));
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that each data NIC is a port of a bridge and reads it back: a NIC that the machine's
@@ -136,10 +160,16 @@ pub(crate) fn default_bridge(nic: &Name) -> String {
 /// `data_bridge.N` for the record.
 pub(super) async fn bridge_nics(
     host: &Node,
-    host_nics: &[Name],
+    host_nics: &[ids::Interface],
 ) -> Result<BTreeMap<String, String>, PluginError> {
     let step = "set up bridges";
     let before = interfaces(host, step).await?;
+    let mut bridges = Vec::new();
+    for nic in host_nics {
+        let own = find(&before, nic.as_str(), host, step)?.master.clone();
+        bridges.push((nic, own.unwrap_or_else(|| default_bridge(nic))));
+    }
+    apart(host, step, &bridges)?;
     let mut changed = false;
     for nic in host_nics {
         if find(&before, nic.as_str(), host, step)?.master.is_some() {
@@ -169,6 +199,7 @@ pub(super) async fn bridge_nics(
     } else {
         before
     };
+    let mut joined = Vec::new();
     let mut facts = BTreeMap::new();
     for (index, nic) in host_nics.iter().enumerate() {
         let own = find(&after, nic.as_str(), host, step)?;
@@ -183,6 +214,69 @@ pub(super) async fn bridge_nics(
             return Err(PluginError::new(step, host.name.as_str(), message));
         }
         facts.insert(format!("data_bridge.{index}"), format!("{bridge} {nic}"));
+        joined.push((nic, bridge.to_owned()));
     }
+    // By what the kernel says that each NIC is a port of, and not by the names that were asked for.
+    apart(host, step, &joined)?;
     Ok(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vexp_testkit::FakeShell;
+
+    use super::super::testing::{host, interface};
+    use super::*;
+
+    #[test]
+    fn bridges_of_long_names_are_told_apart() {
+        let of = |nic: &str| default_bridge(&interface(nic));
+        assert_eq!(of("eth1"), "br-eth1");
+        assert_eq!(of("enp3s0f0.100"), "br-enp3s0f0.100");
+        for (one, other) in [
+            ("enx00e04c6801a1", "enx00e04c6801b2"),
+            ("enp3s0f0.1001", "enp3s0f0.1002"),
+        ] {
+            assert_ne!(of(one), of(other));
+            // It is a name that the kernel takes.
+            assert_eq!(interface(&of(one)).as_str().len(), 15);
+        }
+    }
+
+    /// A host whose data NICs are in these bridges.
+    async fn bridged(masters: [&str; 2]) -> Result<BTreeMap<String, String>, String> {
+        let nic = |name: &str, master: &str| {
+            format!(r#"{{"ifname":"{name}","master":"{master}","flags":["UP"]}}"#)
+        };
+        let bridge = |name: &str| format!(r#"{{"ifname":"{name}","flags":["UP"]}}"#);
+        let all = [
+            nic("eth1", masters[0]),
+            nic("eth2", masters[1]),
+            bridge("lan"),
+            bridge("wan"),
+        ];
+        let transcript = format!("$ ip -json address show\n[{}]\n", all.join(","));
+        let shell = FakeShell::replay(crate::testing::name("host"), &transcript);
+        let mut node = host(&shell);
+        node.shell = Arc::new(shell);
+        let nics = [interface("eth1"), interface("eth2")];
+        let found = bridge_nics(&node, &nics).await;
+        found.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn two_data_networks_in_one_bridge_are_refused() {
+        assert_eq!(
+            bridged(["lan", "wan"]).await.unwrap()["data_bridge.1"],
+            "wan eth2"
+        );
+        let error = bridged(["lan", "lan"]).await.unwrap_err();
+        assert!(
+            error.contains("eth1 and eth2 are on two data networks and in one bridge, lan"),
+            "{error}"
+        );
+        assert!(error.contains("nomaster"), "{error}");
+    }
 }

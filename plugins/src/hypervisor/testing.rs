@@ -12,6 +12,10 @@ use vexp_testkit::{FakeShell, context};
 
 use crate::testing::name;
 
+pub(super) fn interface(text: &str) -> vexp_api::ids::Interface {
+    vexp_api::ids::Interface::new(text).unwrap()
+}
+
 pub(super) fn host(shell: &FakeShell) -> Node {
     Node {
         name: name("host"),
@@ -60,7 +64,7 @@ pub(super) async fn prepare(
 ) -> Result<BTreeMap<String, String>, String> {
     let shell = FakeShell::replay(name("host"), transcript);
     let result = plugin
-        .prepare(&host(&shell), &[name("data0")], machine, &context())
+        .prepare(&host(&shell), &[interface("data0")], machine, &context())
         .await
         .map_err(|error| error.to_string());
     if result.is_ok() {
@@ -76,7 +80,7 @@ pub(super) fn slot() -> (tempfile::TempDir, GuestSlot) {
     std::fs::write(&seed, b"seed").unwrap();
     let nic = |mac: &str, bridge: &str| GuestNic {
         mac: mac.to_owned(),
-        bridge: name(bridge),
+        bridge: interface(bridge),
     };
     let slot = GuestSlot {
         node: NodeInfo {

@@ -4,7 +4,6 @@
 
 pub mod counters;
 pub mod mpstat;
-pub mod peers;
 pub mod pidstat;
 mod processors;
 pub mod sar;
@@ -17,12 +16,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use vexp_api::ids::Name;
 use vexp_api::plugin::{MeasureRequest, ParseError, PluginError, Raw, Running};
-use vexp_api::sample::{NodeRole, Sample};
+use vexp_api::sample::NodeRole;
 use vexp_api::shell::Cmd;
 use vexp_api::units::TimeSpan;
 
 use crate::capture::{Batch, Job, Jobs, MARGIN};
-use crate::text::whole;
+use crate::text::{alone, whole};
 
 /// Time beyond warm-up and window that a monitor covers: servers and clients are started after it,
 /// and its own first sample is of no use.
@@ -79,6 +78,46 @@ fn delay(raw: &Raw<'_>) -> Result<f64, ParseError> {
     Ok(seconds as f64)
 }
 
+/// The interval that was asked for, seconds; `None` in a file that stands alone without the option.
+fn asked(raw: &Raw<'_>) -> Result<Option<f64>, ParseError> {
+    if alone(raw) && !raw.artefact.options.contains_key("interval") {
+        return Ok(None);
+    }
+    delay(raw).map(Some)
+}
+
+/// Refuses a file that stands alone and does not say how long its samples are; `about` seconds by its
+/// counters.
+fn unknown_length(raw: &Raw<'_>, about: Option<f64>) -> ParseError {
+    let about = about.map(|seconds| format!(" (about {seconds:.1} s by its counters)"));
+    let message = format!(
+        "the file does not say how long {}'s samples are{}: give --interval",
+        raw.artefact.tool,
+        about.unwrap_or_default()
+    );
+    whole(raw, message)
+}
+
+/// The node of a guest that its host calls `text`; `None` for one that is not of the trial. A file that
+/// stands alone says nothing about nodes: there any guest has one, whose name has `-` for what names of
+/// nodes can't have, and small letters.
+fn guest(raw: &Raw<'_>, text: &str) -> Option<Name> {
+    let about = &raw.artefact.about;
+    let name = Name::new(text).ok();
+    if !about.is_empty() || !alone(raw) {
+        return name.filter(|name| about.is_empty() || about.get(name) == Some(&NodeRole::Guest));
+    }
+    let plain = |c: char| {
+        let c = c.to_ascii_lowercase();
+        let known = c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if known { c } else { '-' }
+    };
+    name.or_else(|| {
+        let text: String = text.chars().map(plain).collect();
+        Name::new(text.trim_start_matches(['.', '_', '-'])).ok()
+    })
+}
+
 /// Refuses samples that arrived in one lump: their arrival says nothing about their time.
 fn unbuffered(raw: &Raw<'_>, arrivals: &[Option<f64>], delay: f64) -> Result<(), ParseError> {
     let (Some(Some(first)), Some(Some(last))) = (arrivals.first(), arrivals.last()) else {
@@ -93,15 +132,6 @@ fn unbuffered(raw: &Raw<'_>, arrivals: &[Option<f64>], delay: f64) -> Result<(),
         last - first
     );
     Err(whole(raw, message))
-}
-
-/// A sample about a part of its node, such as an interface: `eth1.rx_packets`.
-fn of_part(raw: &Raw<'_>, part: &str, sample: Sample) -> Result<Sample, ParseError> {
-    let metric = Name::new(format!("{part}.{}", sample.metric));
-    Ok(Sample {
-        metric: metric.map_err(|error| whole(raw, error.to_string()))?,
-        ..sample
-    })
 }
 
 /// Starts a monitor on the host and waits until it has printed something, so that traffic never

@@ -2,3 +2,4 @@
 
 pub mod emulated;
 pub mod hosts;
+pub mod virtual_time;

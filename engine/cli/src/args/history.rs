@@ -1,9 +1,10 @@
 //! Arguments of the verbs that look at several runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use vexp_api::ids::Name;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompareArgs {
@@ -38,7 +39,7 @@ pub(crate) struct CompareArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct TrendArgs {
-    /// Runs, or folders of runs
+    /// Runs, or folders of runs; or tables (.csv or .parquet) with columns time, value and environment
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
     /// Folder for the site; what is there is replaced
@@ -67,6 +68,59 @@ pub(crate) struct TrendArgs {
     /// How to print the changes
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: super::Format,
+}
+
+impl TrendArgs {
+    /// Those of `vexp trend RUNS --out SITE`, which are absolute paths.
+    pub(crate) fn of(runs: &Path, site: &Path) -> Result<Self, clap::Error> {
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: TrendArgs,
+        }
+        let words = [
+            "trend".as_ref(),
+            "--out".as_ref(),
+            site.as_os_str(),
+            runs.as_os_str(),
+        ];
+        <Alone as clap::Parser>::try_parse_from(words).map(|alone| alone.args)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NightlyArgs {
+    /// Folder for the nights, which is made if it is not there
+    pub(crate) folder: PathBuf,
+    /// The study
+    #[arg(required_unless_present = "judge")]
+    pub(crate) study: Option<PathBuf>,
+    /// Measure nothing: compare this run, which is in FOLDER/runs, and do the rest of the night
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["study", "effort", "testbed", "trials", "recalibrate", "trust"])]
+    pub(crate) judge: Option<PathBuf>,
+    /// How much of the study: quick, standard, full, as the study defines them [default: quick]
+    #[arg(long)]
+    pub(crate) effort: Option<Name>,
+    /// Where to run it [default: emulated]
+    #[arg(long)]
+    pub(crate) testbed: Option<Name>,
+    /// Run only trials whose id matches, e.g. 'send-tcp.xen-*'
+    #[arg(long = "only", id = "trials", value_name = "GLOB")]
+    pub(crate) only: Option<String>,
+    #[command(flatten)]
+    pub(crate) images: super::ImageArgs,
+    /// Measure this machine's link rate anew instead of using the one that is kept
+    #[arg(long)]
+    pub(crate) recalibrate: bool,
+    #[command(flatten)]
+    pub(crate) machines: super::MachinesArgs,
+    /// Trust this study: on testbed `hosts` it runs programs of its own as root on your machines
+    #[arg(long)]
+    pub(crate) trust: bool,
+    /// Afterwards remove runs that were started before this time, and what no run in the store
+    /// needs: 12h, 30d, 8w. The last seven good nights stay. Without it, nothing is removed
+    #[arg(long, env = "VEXP_KEEP", value_name = "TIME")]
+    pub(crate) keep: Option<super::bundle::Age>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,5 +1,7 @@
 //! `vexp build`.
 
+use std::path::Path;
+
 use vexp_api::event::EventSink;
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
@@ -51,6 +53,30 @@ pub(super) fn images(
     let definitions = Definitions::of(args)?;
     let folder = definitions.folder();
     build::build(names, folder, &store(args)?, policy(args), events).map_err(|e| failed(&e))
+}
+
+/// How many of these images are not built yet; `None` where that can't be told, which is no error of a
+/// plan.
+pub(super) fn to_build(names: &[Name], store: Option<&Path>) -> Option<usize> {
+    let root = match store {
+        Some(root) => root.to_owned(),
+        None => Store::default_root().ok()?,
+    };
+    if !root.is_dir() {
+        return None;
+    }
+    let args = ImageArgs {
+        images: std::env::var_os("VEXP_IMAGES").map(Into::into),
+        store: Some(root),
+        locked: false,
+    };
+    let store = match store {
+        Some(_) => self::store(&args).ok()?,
+        None => Store::open_default().ok()?,
+    };
+    let definitions = Definitions::of(&args).ok()?;
+    let missing = build::missing(names, definitions.folder(), &store, policy(&args));
+    missing.ok().map(|missing| missing.len())
 }
 
 fn policy(args: &ImageArgs) -> Locked {

@@ -230,7 +230,13 @@ impl Bench<'_> {
             self.loaded,
             &built,
         )?;
-        let ended = run.trials(plan, built, Arc::clone(self.testbed), self.progress);
+        let ended = run.trials(
+            plan,
+            built,
+            Arc::clone(self.testbed),
+            self.registry,
+            self.progress,
+        );
         self.progress.finish();
         ended.map_err(|failure| match failure.exit {
             Exit::Interrupted => Failure::new(

@@ -7,45 +7,112 @@ use vexp_api::registry::Registry;
 use vexp_report::compare::{self, Comparison, Options, Verdict};
 use vexp_report::frame::Unusable;
 
-use super::history::{self, Picked};
+use super::history::{self, Picked, Runs};
 use crate::args::{CompareArgs, CompareFormat};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 
 pub(super) fn run(args: &CompareArgs, registry: &Registry) -> Result<Exit, Failure> {
-    let picked = Picked::new(&args.pick)?;
+    match given(args, registry) {
+        Ok(comparison) => {
+            print(&comparison, args)?;
+            Ok(exit(&comparison))
+        }
+        Err(refused) => {
+            if !refused.comparison.differences.is_empty() {
+                render::say(&render::compare::differences(&refused.comparison));
+            }
+            // Whoever reads a machine format gets a document, whatever the exit code.
+            if args.format != CompareFormat::Text {
+                print(&refused.comparison, args)?;
+            }
+            Err(refused.failure)
+        }
+    }
+}
+
+/// Nothing was judged: as a document, and as the end of the verb.
+pub(super) struct Refused {
+    pub(super) comparison: Comparison,
+    pub(super) failure: Failure,
+}
+
+impl Refused {
+    pub(super) fn new(failure: Failure, margin: f64) -> Box<Self> {
+        let reason = failure.messages.join(": ");
+        Box::new(Self {
+            comparison: Comparison::refused(reason, margin),
+            failure,
+        })
+    }
+}
+
+/// Compares what the command line says.
+fn given(args: &CompareArgs, registry: &Registry) -> Result<Comparison, Box<Refused>> {
+    let margin = args.margin.0;
+    let refused = |failure| Refused::new(failure, margin);
+    let picked = Picked::new(&args.pick).map_err(refused)?;
     let load = |first: &PathBuf, more: &[PathBuf]| {
         let paths: Vec<&PathBuf> = std::iter::once(first).chain(more).collect();
-        history::runs(&paths, true, registry)
+        history::runs(&paths, true, registry).map_err(refused)
     };
-    let new = load(&args.new, &args.more_new)?;
-    let mut base = load(&args.base, &args.more_base)?;
-    // A folder of runs often has the new one, too.
-    base.retain(|run| new.iter().all(|other| other.run != run.run));
-    if let Some(last) = args.last {
-        base.drain(..base.len().saturating_sub(last));
-    }
-    if base.is_empty() {
-        let message = "there is nothing to compare with: the base has no run beside the new ones";
-        return Err(Failure::new(Exit::Usage, message));
-    }
-    let options = Options {
-        margin: args.margin.0,
-        wanted: &|point, metric| picked.wants(point, metric),
+    let sides = Sides {
+        new: load(&args.new, &args.more_new)?,
+        base: load(&args.base, &args.more_base)?,
+        last: args.last,
+        anyway: args.anyway,
     };
-    let comparison = compare::compare(&base, &new, &options);
-    if comparison.rows.is_empty() && comparison.missing.is_empty() {
-        let unusable = base.iter().chain(&new).flat_map(|run| &run.unusable).next();
-        return Err(nothing(unusable));
+    let wanted = &|point: &_, metric: &str| picked.wants(point, metric);
+    sides.compare(&Options { margin, wanted })
+}
+
+/// What is compared.
+pub(super) struct Sides {
+    pub(super) base: Runs,
+    pub(super) new: Runs,
+    /// Of the base, only so many, the newest.
+    pub(super) last: Option<usize>,
+    /// Whether runs of different environments are compared, too.
+    pub(super) anyway: bool,
+}
+
+impl Sides {
+    pub(super) fn compare(mut self, options: &Options<'_>) -> Result<Comparison, Box<Refused>> {
+        let left_out = [self.base.left_out, self.new.left_out].concat();
+        let (new, base) = (self.new.usable, &mut self.base.usable);
+        // A folder of runs often has the new one, too.
+        base.retain(|run| new.iter().all(|other| other.run != run.run));
+        if let Some(last) = self.last {
+            base.drain(..base.len().saturating_sub(last));
+        }
+        if base.is_empty() {
+            let message =
+                "there is nothing to compare with: the base has no run beside the new ones";
+            let failure = Failure::new(Exit::Usage, message);
+            return Err(Refused::new(failure, options.margin));
+        }
+        let mut comparison = compare::compare(base, &new, options);
+        comparison.left_out = left_out;
+        if comparison.rows.is_empty() && comparison.missing.is_empty() {
+            let unusable = base.iter().chain(&new).flat_map(|run| &run.unusable).next();
+            return Err(refused(comparison, nothing(unusable)));
+        }
+        if !comparison.differences.is_empty() && !self.anyway {
+            let message = "the runs can't be compared: their environments differ";
+            let failure = Failure::new(Exit::Usage, message)
+                .hint("--anyway compares all the same; --only leaves points out");
+            return Err(refused(comparison, failure));
+        }
+        Ok(comparison)
     }
-    if !comparison.differences.is_empty() && !args.anyway {
-        render::say(&render::compare::differences(&comparison));
-        let message = "the runs can't be compared: their environments differ";
-        return Err(Failure::new(Exit::Usage, message)
-            .hint("--anyway compares all the same; --only leaves points out"));
-    }
-    print(&comparison, args)?;
-    Ok(exit(&comparison))
+}
+
+fn refused(comparison: Comparison, failure: Failure) -> Box<Refused> {
+    let comparison = comparison.refuse(failure.messages.join(": "));
+    Box::new(Refused {
+        comparison,
+        failure,
+    })
 }
 
 /// Neither side has what is asked for.
@@ -73,7 +140,8 @@ fn print(comparison: &Comparison, args: &CompareArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn exit(comparison: &Comparison) -> Exit {
+/// What a comparison in which something was judged ends with.
+pub(super) fn exit(comparison: &Comparison) -> Exit {
     if comparison.of(Verdict::Worse).next().is_some() {
         Exit::Refuted
     } else if comparison.is_incomplete() {

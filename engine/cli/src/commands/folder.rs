@@ -12,6 +12,7 @@ use vexp_api::ids::Name;
 use vexp_api::plan::{Deviation, Plan};
 use vexp_api::plugin::{ImageFiles, Testbed};
 use vexp_api::record::{self, RunRecord};
+use vexp_api::registry::Registry;
 use vexp_api::run_dir::RunDir;
 use vexp_api::spec::Study;
 use vexp_engine::build::BuiltImage;
@@ -157,6 +158,7 @@ impl Run {
         plan: &Plan,
         built: Vec<BuiltImage>,
         testbed: Arc<dyn Testbed>,
+        registry: &Registry,
         progress: &Arc<Progress>,
     ) -> Result<RunSummary, Failure> {
         let images: BTreeMap<Name, ImageFiles> = built
@@ -183,6 +185,7 @@ impl Run {
             id: self.id(),
             testbed,
             executable: crate::executable(),
+            registry: registry.clone(),
             events: Arc::clone(progress) as _,
             cancel,
         };

@@ -3,19 +3,17 @@
 
 use std::path::Path;
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_engine::run::files;
 
-use crate::args::Args;
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 
 /// The parser without the verbs that vexp calls itself by.
-fn shown() -> clap::Command {
-    let all = Args::command();
+fn shown(registry: &Registry) -> clap::Command {
+    let all = crate::args::command(registry);
     let verbs: Vec<_> = all
         .get_subcommands()
         .filter(|verb| !verb.is_hide_set())
@@ -32,16 +30,16 @@ fn shown() -> clap::Command {
         .subcommands(verbs)
 }
 
-pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
+pub(super) fn completions(shell: Shell, registry: &Registry) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut shown(), "vexp", &mut script);
+    clap_complete::generate(shell, &mut shown(registry), "vexp", &mut script);
     render::out(&String::from_utf8_lossy(&script));
     Ok(Exit::Fine)
 }
 
-pub(super) fn man(folder: &Path) -> Result<Exit, Failure> {
+pub(super) fn man(folder: &Path, registry: &Registry) -> Result<Exit, Failure> {
     files::create_dir(folder).or_exit(Exit::Usage)?;
-    clap_mangen::generate_to(shown(), folder).or_exit(Exit::Usage)?;
+    clap_mangen::generate_to(shown(registry), folder).or_exit(Exit::Usage)?;
     Ok(Exit::Fine)
 }
 

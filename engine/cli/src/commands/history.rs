@@ -7,35 +7,76 @@ use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_report::frame;
 use vexp_report::metrics::Point;
-use vexp_report::summary::Summary;
+use vexp_report::summary::{LeftOut, Summary};
 
 use crate::args::Pick;
-use crate::error::{Failure, OrExit as _};
+use crate::error::Failure;
+use crate::render;
 
-/// The runs at these paths, oldest first, each once.
-pub(super) fn runs(
-    paths: &[&PathBuf],
-    inside: bool,
-    registry: &Registry,
-) -> Result<Vec<Summary>, Failure> {
-    let mut runs: Vec<Summary> = Vec::new();
+/// Runs that can be used, and those that can't.
+pub(super) struct Runs {
+    /// Oldest first, each once.
+    pub(super) usable: Vec<Summary>,
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// The runs at these paths. A run that can't be used is named on standard error, and stops no others.
+///
+/// # Errors
+/// A path has no runs ([`Exit::Usage`]), or none of all of them can be used ([`Exit::Unreadable`]).
+pub(super) fn runs(paths: &[&PathBuf], inside: bool, registry: &Registry) -> Result<Runs, Failure> {
+    let mut usable: Vec<Summary> = Vec::new();
+    let mut left_out = Vec::new();
     for path in paths {
         for folder in folders(path)? {
-            let frames = frame::read(&folder, registry).map_err(|error| {
-                let mut failure = Failure::of(Exit::Incomplete, &error);
-                let text = format!("the run in {} can't be used", folder.display());
-                failure.messages.insert(0, text);
-                failure
-            })?;
-            let run = Summary::of(&frames, inside).or_exit(Exit::Incomplete)?;
-            if runs.iter().all(|other| other.run != run.run) {
-                runs.push(run);
+            match summary(&folder, inside, registry) {
+                Ok(run) if usable.iter().all(|other| other.run != run.run) => usable.push(run),
+                Ok(_) => {}
+                Err(reason) => left_out.push(LeftOut {
+                    // On one line, whatever the folder is called.
+                    folder: escaped(&folder.display().to_string()),
+                    reason: escaped(&reason),
+                }),
             }
         }
     }
+    for LeftOut { folder, reason } in &left_out {
+        render::say(&format!("left out: {folder}: {reason}"));
+    }
+    if let (true, Some(first)) = (usable.is_empty(), left_out.first()) {
+        let message = format!(
+            "the run in {} can't be used: {}",
+            first.folder, first.reason
+        );
+        let failure = Failure::new(Exit::Unreadable, message);
+        return Err(match left_out.len() {
+            1 => failure,
+            n => failure.hint(format!("none of the {n} runs that were given can be used")),
+        });
+    }
     // All times are in UTC and written alike.
-    runs.sort_by(|a, b| (&a.started, &a.run).cmp(&(&b.started, &b.run)));
-    Ok(runs)
+    usable.sort_by(|a, b| (&a.started, &a.run).cmp(&(&b.started, &b.run)));
+    Ok(Runs { usable, left_out })
+}
+
+/// A run, or why it can't be used.
+fn summary(folder: &Path, inside: bool, registry: &Registry) -> Result<Summary, String> {
+    let frames = frame::read(folder, registry).map_err(|error| chain(&error))?;
+    Summary::of(&frames, inside).map_err(|error| chain(&error))
+}
+
+/// A text without line breaks and other control characters.
+fn escaped(text: &str) -> String {
+    let one = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(one).collect()
+}
+
+/// An error with its causes in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    Failure::of(Exit::Unreadable, error).messages.join(": ")
 }
 
 /// A run's folder, or those of the runs in a folder.

@@ -19,7 +19,7 @@ pub(super) fn say(
     verdicts: Exit,
 ) -> Result<Exit, Failure> {
     let frames = read(run, registry)?;
-    let found = identity::digest(&frames).or_exit(Exit::Incomplete)?;
+    let found = identity::digest(&frames).or_exit(Exit::Unreadable)?;
     render::out(&format!("results: {found}\n"));
     let (same, first) = match expected {
         None => {
@@ -53,5 +53,5 @@ pub(super) fn say(
 }
 
 fn read(run: &Path, registry: &Registry) -> Result<Frames, Failure> {
-    frame::read(run, registry).or_exit(Exit::Incomplete)
+    frame::read(run, registry).or_exit(Exit::Unreadable)
 }

@@ -10,10 +10,12 @@ mod doctor;
 mod folder;
 mod gc;
 mod generate;
+mod help;
 mod history;
 mod identity;
 mod images;
 mod init;
+mod nightly;
 mod parse;
 mod plan;
 mod preflight;
@@ -65,27 +67,25 @@ pub(crate) fn run(
             runs,
             expect,
         } => run::run(&study, &images, &runs, registry, run::Then::Report(expect)),
-        Verb::Parse {
-            tool,
-            files,
-            format,
-        } => parse::run(&tool, &files, format, registry),
-        Verb::Report {
-            run,
-            templates,
-            format,
-        } => report::run(&run, templates.as_deref(), format, registry),
+        Verb::Parse(args) => parse::run(&args, registry),
+        Verb::Report(args) => report::run(&args, registry),
         Verb::Export(args) => bundle::export::run(&args, registry),
         Verb::Verify(args) => bundle::verify::run(&args, registry),
         Verb::Compare(args) => compare::run(&args, registry),
         Verb::Trend(args) => trend::run(&args, registry),
+        Verb::Nightly(args) => nightly::run(&args, registry),
         Verb::Gc(args) => gc::run(&args, registry),
         Verb::Init { folder } => init::run(&folder),
-        Verb::Completions { shell } => generate::completions(shell),
+        Verb::Help { name } => help::run(name.as_deref(), registry),
+        Verb::Completions { shell } => generate::completions(shell, registry),
         Verb::Library { folder } => generate::library(&folder, registry),
         Verb::Schema { name } => schema::run(name.as_deref(), registry),
-        Verb::Man { folder } => generate::man(&folder),
-        Verb::Runs { runs, format } => runs::run(&runs, format),
+        Verb::Man { folder } => generate::man(&folder, registry),
+        Verb::Runs {
+            folder,
+            runs,
+            format,
+        } => runs::run(&folder.unwrap_or(runs), format),
         Verb::Doctor {
             file: None, format, ..
         } => doctor::run(format),
@@ -132,26 +132,6 @@ pub(crate) fn run(
                 }
             };
             ended.or_exit(Exit::Infrastructure)?;
-            Ok(Exit::Fine)
-        }
-        Verb::Courier { manifest } => {
-            use vexp_plugins::testbed::emulated::virtual_time::courier::Errand;
-            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-            let fine = Errand::new(manifest).run(&mut out, &mut err);
-            let fine = fine.or_exit(Exit::Infrastructure)?;
-            Ok(if fine {
-                Exit::Fine
-            } else {
-                Exit::Infrastructure
-            })
-        }
-        Verb::Inside { part } => {
-            use vexp_plugins::testbed::emulated::virtual_time::inside;
-            let done = match part {
-                crate::args::Inside::Prepare => inside::prepare(),
-                crate::args::Inside::Agent => inside::agent(),
-            };
-            done.or_exit(Exit::Infrastructure)?;
             Ok(Exit::Fine)
         }
         Verb::Worker { manifest } => worker::run(&manifest, registry, connect),

@@ -1,28 +1,24 @@
 //! `vexp parse`: raw tool output to tidy samples.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use vexp_api::digest::Digest;
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
-use vexp_api::plugin::{MeasureKind, Raw};
-use vexp_api::record::{Artefact, Part};
+use vexp_api::plugin::{Measure, MeasureKind, Raw};
+use vexp_api::record::{Artefact, Part, TrialRecord};
 use vexp_api::registry::Registry;
 use vexp_api::run_dir::{RAW_BYTES, read_named};
 use vexp_api::sample::{NodeRole, Sample};
 use vexp_report::raw::MOST_LINES;
 use vexp_report::{Format, samples_to};
 
-use crate::args::FrameFormat;
+use crate::args::{FrameFormat, ParseArgs, Side};
 use crate::error::{Failure, OrExit as _};
 
-pub(super) fn run(
-    tool: &Name,
-    files: &[PathBuf],
-    format: FrameFormat,
-    registry: &Registry,
-) -> Result<Exit, Failure> {
+pub(super) fn run(args: &ParseArgs, registry: &Registry) -> Result<Exit, Failure> {
+    let tool = &args.tool;
     let Some(plugin) = registry.measures().get(tool.as_str()) else {
         let known: Vec<&str> = registry.measures().keys().copied().collect();
         return Err(
@@ -30,14 +26,18 @@ pub(super) fn run(
                 .hint(format!("known tools: {}", known.join(", "))),
         );
     };
+    if args.side.is_some() && plugin.kind() == MeasureKind::Monitor {
+        let message = format!("{tool} is a monitor, whose output has no side");
+        return Err(Failure::new(Exit::Usage, message).hint("leave --side out"));
+    }
     let mut parsed: Vec<(String, Vec<Sample>)> = Vec::new();
-    for file in files {
+    for file in &args.files {
         let bytes = read_named(file, RAW_BYTES).or_exit(Exit::Usage)?;
         if bytes.iter().filter(|byte| **byte == b'\n').count() > MOST_LINES {
             let message = format!("{} has more than {MOST_LINES} lines", file.display());
             return Err(Failure::new(Exit::Usage, message).hint("split it"));
         }
-        let artefact = artefact(tool, file, plugin.kind(), &bytes)?;
+        let artefact = artefact(args, file, plugin.as_ref(), &bytes)?;
         let line_times = times(file)?;
         let raw = Raw {
             artefact: &artefact,
@@ -47,7 +47,7 @@ pub(super) fn run(
         let samples = plugin.parse(&raw).or_exit(Exit::Usage)?;
         parsed.push((file.display().to_string(), samples));
     }
-    let format = match format {
+    let format = match args.format {
         FrameFormat::Jsonl => Format::Jsonl,
         FrameFormat::Csv => Format::Csv,
         FrameFormat::Parquet => Format::Parquet,
@@ -58,44 +58,88 @@ pub(super) fn run(
     Ok(Exit::Fine)
 }
 
-/// A file outside a run: what it is called tells its node and stream, as in a run's folder
-/// (`vm1.iperf3.client.json`); otherwise it is taken for a client's output on the host.
+/// What a file is: by its run's record, or as the arguments say.
 fn artefact(
-    tool: &Name,
+    args: &ParseArgs,
     file: &Path,
-    kind: MeasureKind,
+    plugin: &dyn Measure,
     bytes: &[u8],
 ) -> Result<Artefact, Failure> {
-    let name = file
-        .file_name()
-        .and_then(|n| n.to_str())
-        .unwrap_or_default();
-    let words: Vec<&str> = name.split('.').collect();
-    let of_run = words.get(1).is_some_and(|word| *tool == **word);
-    let node = words.first().copied().filter(|_| of_run).unwrap_or("host");
-    let stream = match (of_run, words.get(2)) {
-        (true, Some(stream)) if words.len() > 3 => stream,
-        _ if kind == MeasureKind::Monitor => "stdout",
-        _ => "client",
+    let mut artefact = match of_run(file, &args.tool, bytes) {
+        Some(artefact) => artefact,
+        None => stranger(args, file, plugin, bytes)?,
     };
-    let name = |text: &str| Name::new(text).or_exit(Exit::Usage);
+    if let Some(options) = &args.options {
+        artefact.options.clone_from(options);
+    }
+    if let Some(interval) = &args.interval {
+        let options = &mut artefact.options;
+        options.insert("interval".to_owned(), interval.to_string().into());
+    }
+    if let Some(side) = args.side {
+        let stream = match side {
+            Side::Client => "client",
+            Side::Server => "server",
+        };
+        artefact.stream = Name::new(stream).or_exit(Exit::Usage)?;
+    }
+    if let Some(node) = &args.node {
+        artefact.node = node.clone();
+        artefact.flow = Some(node.clone());
+    }
+    Ok(artefact)
+}
+
+/// The description of a run's file in the record of its trial, if it is the file that is described.
+fn of_run(file: &Path, tool: &Name, bytes: &[u8]) -> Option<Artefact> {
+    let trial = file.canonicalize().ok()?;
+    let trial = trial.parent()?.parent()?;
+    let record = std::fs::read(trial.join("trial.json")).ok()?;
+    let record: TrialRecord = serde_json::from_slice(&record).ok()?;
+    let digest = Digest::of(bytes);
+    let name = file.file_name()?;
+    let mut found = record.artefacts.into_iter().find(|artefact| {
+        let same = Path::new(&artefact.path).file_name() == Some(name);
+        same && artefact.tool == *tool && artefact.digest == digest
+    })?;
+    found.path = file.display().to_string();
+    Some(found)
+}
+
+/// A file outside a run, on the host unless the arguments say otherwise.
+fn stranger(
+    args: &ParseArgs,
+    file: &Path,
+    plugin: &dyn Measure,
+    bytes: &[u8],
+) -> Result<Artefact, Failure> {
+    if plugin.programs().is_empty() && args.options.is_none() {
+        let tool = &args.tool;
+        let message = format!("{tool} reads what a study's options for it say, and there are none");
+        let hint = "give them as JSON: --options '{\"argv\": [\"prog\"], \"extract\": [{\"regex\": \
+                    \"(?<value>[0-9.]+) ms\", \"metric\": \"delay\", \"unit\": \"ms\"}]}'";
+        return Err(Failure::new(Exit::Usage, message).hint(hint));
+    }
+    let host = Name::new("host").or_exit(Exit::Usage)?;
+    let node = args.node.clone().unwrap_or_else(|| host.clone());
+    let monitor = plugin.kind() == MeasureKind::Monitor;
     Ok(Artefact {
         path: file.display().to_string(),
         digest: Digest::of(bytes),
-        part: if kind == MeasureKind::Monitor {
+        part: if monitor {
             Part::Monitor
         } else {
             Part::Traffic
         },
-        tool: tool.clone(),
-        stream: name(stream)?,
-        node: name(node)?,
-        role: if node == "host" {
+        tool: args.tool.clone(),
+        stream: Name::new("stdout").or_exit(Exit::Usage)?,
+        role: if node == host {
             NodeRole::Host
         } else {
             NodeRole::Guest
         },
-        flow: Some(name(node)?),
+        flow: (!monitor).then(|| node.clone()),
+        node,
         command: String::new(),
         status: Some(0),
         stderr: String::new(),

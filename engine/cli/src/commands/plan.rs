@@ -7,7 +7,7 @@ use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_engine::plan::calibrate;
 
-use super::{calibrate::known, study};
+use super::{build, calibrate::known, study};
 use crate::args::{Format, StudyArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -35,7 +35,8 @@ pub(super) fn run(
             let testbed = checked.study().testbeds.get(&args.testbed);
             let link = testbed.and_then(|overlay| overlay.link.as_ref());
             let measured = found.as_ref().and_then(|found| found.measured.as_deref());
-            render::out(&render::plan::text(&plan, link, measured));
+            let to_build = build::to_build(&plan.images, store);
+            render::out(&render::plan::text(&plan, link, measured, to_build));
         }
         Format::Json => {
             let text = canonical_json(&plan).or_exit(Exit::Usage)?;

@@ -54,7 +54,7 @@ pub(super) fn run(
             Exit::Fine
         }
         Then::Report(expected) => {
-            let verdicts = report::claims(run, None, registry)?;
+            let verdicts = report::claims(run, registry)?;
             if measured.virtual_time {
                 identity::say(run, expected.as_ref(), registry, verdicts)?
             } else {
@@ -145,8 +145,14 @@ pub(super) fn measure(
     store
         .register(run.id(), &run.path)
         .or_exit(Exit::Infrastructure)?;
+    if !store.is_writable() && !plan.images.is_empty() {
+        render::say(&format!(
+            "note: {} can't be written to, so that `vexp gc` of its owner does not know of this run",
+            store.root().display()
+        ));
+    }
     built.iter().for_each(|image| store.used(&image.key));
-    let ended = run.trials(&plan, built, testbed, &progress);
+    let ended = run.trials(&plan, built, testbed, registry, &progress);
     progress.finish();
     let summary = ended?;
     run.end()?;

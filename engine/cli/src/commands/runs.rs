@@ -34,8 +34,19 @@ pub(super) fn run(folder: &Path, format: Format) -> Result<Exit, Failure> {
     };
     paths.sort();
     let mut runs = Vec::new();
+    let mut unreadable = None;
     for path in paths.iter().filter(|path| path.join("run.json").exists()) {
-        runs.push(listed(path)?);
+        match listed(path) {
+            Ok(run) => runs.push(run),
+            Err(failure) => {
+                let reason = failure.messages.join(": ");
+                render::say(&format!("left out: {}: {reason}", path.display()));
+                unreadable = Some(failure);
+            }
+        }
+    }
+    if let (true, Some(failure)) = (runs.is_empty(), unreadable) {
+        return Err(failure);
     }
     match format {
         Format::Json => {
@@ -68,14 +79,14 @@ pub(super) fn run(folder: &Path, format: Format) -> Result<Exit, Failure> {
 }
 
 fn listed(path: &Path) -> Result<Listed, Failure> {
-    RunDir::checked(path).or_exit(Exit::Incomplete)?;
-    let record: RunRecord = files::read_json(&path.join("run.json")).or_exit(Exit::Incomplete)?;
-    let plan: Plan = files::read_json(&path.join("plan.json")).or_exit(Exit::Incomplete)?;
+    RunDir::checked(path).or_exit(Exit::Unreadable)?;
+    let record: RunRecord = files::read_json(&path.join("run.json")).or_exit(Exit::Unreadable)?;
+    let plan: Plan = files::read_json(&path.join("plan.json")).or_exit(Exit::Unreadable)?;
     let mut measured = 0;
     for trial in plan.trials() {
         let file = files::trial_record(path, &trial.id);
         if file.exists() {
-            let trial: TrialRecord = files::read_json(&file).or_exit(Exit::Incomplete)?;
+            let trial: TrialRecord = files::read_json(&file).or_exit(Exit::Unreadable)?;
             measured += usize::from(trial.outcome == Outcome::Measured);
         }
     }

@@ -15,7 +15,7 @@ use vexp_api::plan::Plan;
 use vexp_api::plugin::Preflight;
 use vexp_api::record::{BlockRecord, RunRecord, TrialRecord};
 use vexp_api::registry::Registry;
-use vexp_api::sample::Sample;
+use vexp_api::sample::{NodeRole, Unit};
 use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::bundle::Manifest as BundleManifest;
 use vexp_engine::check::json_schema;
@@ -24,13 +24,14 @@ use vexp_report::ClaimVerdict;
 use vexp_report::compare::Comparison;
 use vexp_report::judge::{ClaimsFile, MetricsFile, SteadyFile};
 use vexp_report::trend::Trend;
+use vexp_report::trend::table::TableTrend;
 
 use super::bundle::export::Exported;
 use super::bundle::verify::Verified;
 use super::doctor::Check;
 use super::gc::Collected;
 use super::runs::Listed;
-use crate::error::{Failure, OrExit as _};
+use crate::error::{ErrorDocument, Failure, OrExit as _};
 use crate::render;
 
 /// Name, what it is the schema of, and how it is made.
@@ -47,6 +48,11 @@ const SCHEMAS: &[Schema] = &[
         "environment",
         "RUN/blocks/BLOCK/environment.json",
         of::<Environment>,
+    ),
+    (
+        "error",
+        "any --format json of a verb that failed",
+        of::<ErrorDocument<'_>>,
     ),
     ("event", "a line of RUN/events.jsonl", of::<Line<'_>>),
     ("export", "vexp export --format json", of::<Exported>),
@@ -78,6 +84,11 @@ const SCHEMAS: &[Schema] = &[
     ("steady", "RUN/frames/steady.json", of::<SteadyFile<'_>>),
     ("study", "a study's value and RUN/study.json", json_schema),
     ("trend", "vexp trend --format json", of::<Trend>),
+    (
+        "trend-tables",
+        "vexp trend TABLE --format json",
+        of::<Vec<TableTrend>>,
+    ),
     ("trial", "RUN/trials/TRIAL/trial.json", of::<TrialRecord>),
     ("verify", "vexp verify --format json", of::<Verified>),
 ];
@@ -87,8 +98,19 @@ const SCHEMAS: &[Schema] = &[
 struct SampleLine {
     /// The file, as it was given.
     file: String,
-    #[serde(flatten)]
-    sample: Sample,
+    /// The node that the value is about.
+    node: Name,
+    role: NodeRole,
+    /// What was measured.
+    metric: Name,
+    unit: Unit,
+    /// Start of the interval that the value covers, seconds since the trial's epoch; in a file of no
+    /// trial, since its beginning. `null` where the tool printed no time.
+    t: Option<f64>,
+    /// Length of that interval in seconds; 0 for a point. `null` where the tool printed none.
+    dt: Option<f64>,
+    /// The value.
+    value: f64,
 }
 
 pub(super) fn run(name: Option<&str>, registry: &Registry) -> Result<Exit, Failure> {

@@ -6,6 +6,7 @@ use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_report::report::Templates;
 use vexp_report::stats::changes::{Method, Settings};
+use vexp_report::trend::table::{is_table, of_table};
 use vexp_report::trend::{Trend, site, trend};
 
 use super::history::{self, Picked};
@@ -14,24 +15,19 @@ use crate::error::{Failure, OrExit as _};
 use crate::render;
 
 pub(super) fn run(args: &TrendArgs, registry: &Registry) -> Result<Exit, Failure> {
+    if args.runs.iter().any(|path| is_table(path)) {
+        return tables(args);
+    }
     let picked = Picked::new(&args.pick)?;
     let templates = Templates::load(args.templates.as_deref()).or_exit(Exit::Usage)?;
     let paths: Vec<_> = args.runs.iter().collect();
     let runs = history::runs(&paths, false, registry)?;
-    let settings = Settings {
-        method: match args.compat {
-            Some(Compat::Otava) => Method::Otava,
-            None => Method::Corrected,
-        },
-        window: usize::from(args.window),
-        alpha: args.alpha.0,
-        magnitude: args.magnitude.0,
-        persistence: usize::from(args.persistence),
-    };
-    let found = trend(&runs, settings, &|point, metric| {
+    let settings = settings(args);
+    let found = trend(&runs.usable, settings, &|point, metric| {
         picked.wants(point, metric)
     });
-    let found = found.or_exit(Exit::Incomplete)?;
+    let mut found = found.or_exit(Exit::Unreadable)?;
+    found.left_out = runs.left_out;
     if found.series.is_empty() {
         let message = "there is no history: no point and metric of these runs match";
         return Err(Failure::new(Exit::Usage, message).hint("look at --only and --metric"));
@@ -46,6 +42,49 @@ pub(super) fn run(args: &TrendArgs, registry: &Registry) -> Result<Exit, Failure
         let index = site(&found, out, &templates).or_exit(Exit::Infrastructure)?;
         render::say(&format!("site: {}", index.display()));
     }
+    Ok(Exit::Fine)
+}
+
+fn settings(args: &TrendArgs) -> Settings {
+    Settings {
+        method: match args.compat {
+            Some(Compat::Otava) => Method::Otava,
+            None => Method::Corrected,
+        },
+        window: usize::from(args.window),
+        alpha: args.alpha.0,
+        magnitude: args.magnitude.0,
+        persistence: usize::from(args.persistence),
+    }
+}
+
+/// The changes of tables, each of its own.
+fn tables(args: &TrendArgs) -> Result<Exit, Failure> {
+    let refused = |message: String| Err(Failure::new(Exit::Usage, message));
+    if let Some(run) = args.runs.iter().find(|path| !is_table(path)) {
+        return refused(format!("{} is no table, and others are", run.display()));
+    }
+    if args.out.is_some() || args.pick.only.is_some() || !args.pick.metric.is_empty() {
+        return refused("--out, --only and --metric are for runs, not for tables".to_owned());
+    }
+    let mut found = Vec::new();
+    for path in &args.runs {
+        let bytes = std::fs::read(path).map_err(|error| {
+            Failure::new(
+                Exit::Usage,
+                format!("cannot read {}: {error}", path.display()),
+            )
+        })?;
+        found.push(of_table(path, &bytes, settings(args)).or_exit(Exit::Usage)?);
+    }
+    let text = match args.format {
+        Format::Text => found.iter().map(render::trend::table_text).collect(),
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&found).or_exit(Exit::Incomplete)?;
+            format!("{text}\n")
+        }
+    };
+    render::out(&text);
     Ok(Exit::Fine)
 }
 

@@ -9,9 +9,10 @@ use vexp_api::event::{Event, EventSink};
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_api::shell::Connect;
+use vexp_engine::run::clock::Clock;
 use vexp_engine::run::files;
 use vexp_engine::run::manifest::Manifest;
-use vexp_engine::run::worker::{self, WorkError};
+use vexp_engine::run::worker::{self, Place, WorkError};
 
 use crate::error::{Failure, OrExit as _};
 
@@ -47,7 +48,12 @@ pub(super) fn run(
     end_with_dispatcher();
     let manifest: Manifest = files::read_json(manifest).or_exit(Exit::Usage)?;
     let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
-    let work = worker::work(&manifest, registry, connect, Arc::new(Lines));
+    let place = Place {
+        connect,
+        events: Arc::new(Lines),
+        clock: Clock::Computer,
+    };
+    let work = worker::work(&manifest, registry, place);
     let worked = runtime.block_on(work);
     let exit = match &worked {
         Err(WorkError::File(_)) => Exit::NotWritten,

@@ -12,6 +12,7 @@ pub(crate) mod verdicts;
 pub(crate) mod verified;
 
 use std::io::{IsTerminal, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Failure;
 
@@ -60,8 +61,23 @@ pub(crate) fn wrapped(text: &str, first: &str, rest: &str) -> String {
     format!("{}\n", textwrap::fill(text, options))
 }
 
+/// Whether anything was printed to standard output.
+static PRINTED: AtomicBool = AtomicBool::new(false);
+
+/// Prints an error as JSON, if nothing else was printed: whoever reads JSON gets a document, whatever
+/// the exit code.
+pub(crate) fn failure_as_json(failure: &Failure) {
+    if !PRINTED.load(Ordering::Relaxed) {
+        // Strings and numbers can always be written.
+        if let Ok(text) = serde_json::to_string_pretty(&failure.document()) {
+            out(&format!("{text}\n"));
+        }
+    }
+}
+
 /// Prints to standard output. A reader that has gone away is no error of ours.
 pub(crate) fn out(text: &str) {
+    PRINTED.store(true, Ordering::Relaxed);
     let text = plain::plain(text, colour_out());
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -85,8 +85,30 @@ fn boots(plan: &Plan) -> String {
     format!("{machines} booted and kept as snapshots, from which {starts}")
 }
 
-/// The whole plan. `scale` and `measured` are as for [`link`].
-pub(crate) fn text(plan: &Plan, scale: Option<&LinkScale>, measured: Option<&str>) -> String {
+/// What building takes: `to_build` of the plan's images are not built yet, if that is known.
+fn building(plan: &Plan, to_build: Option<usize>) -> String {
+    let whole = plan.estimate.build.duration();
+    match (to_build, plan.images.len()) {
+        (_, 0) => "no images to build".to_owned(),
+        (None, _) => format!("{} more to build images from nothing", span(whole)),
+        (Some(0), _) => "all images are built".to_owned(),
+        (Some(n), all) => {
+            let share = n as f64 / all as f64;
+            format!(
+                "{} more to build {n} of {all} images",
+                span(whole.mul_f64(share))
+            )
+        }
+    }
+}
+
+/// The whole plan. `scale` and `measured` are as for [`link`], `to_build` as for [`building`].
+pub(crate) fn text(
+    plan: &Plan,
+    scale: Option<&LinkScale>,
+    measured: Option<&str>,
+    to_build: Option<usize>,
+) -> String {
     let mut text = String::new();
     let trials = plan.trials().count();
     // Writing to a String cannot fail, here and below.
@@ -102,9 +124,9 @@ pub(crate) fn text(plan: &Plan, scale: Option<&LinkScale>, measured: Option<&str
     let estimate = &plan.estimate;
     let _ = writeln!(
         text,
-        "about {} to run, {} more to build images from nothing, {} MiB of disk (estimates)",
+        "about {} to run, {}, {} MiB of disk (estimates)",
         span(estimate.run.duration()),
-        span(estimate.build.duration()),
+        building(plan, to_build),
         estimate.disk.mib()
     );
     text.push_str(&wrapped(&boots(plan), "", "  "));

@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, Color};
 use vexp_report::compare::words::{point, significant};
+use vexp_report::trend::table::TableTrend;
 use vexp_report::trend::{Change, Series, Trend};
 
 use super::table::table;
@@ -35,12 +36,42 @@ pub(crate) fn text(trend: &Trend) -> String {
             trend.series.len()
         ));
     }
+    for caveat in trend.caveats() {
+        text.push_str(&caveat);
+        text.push('\n');
+    }
     let worse = changes.iter().filter(|(_, change, _)| change.worse).count();
     text.push_str(&format!(
         "{} runs, {} series: {} changes, {worse} of them for the worse\n",
         trend.runs.len(),
         trend.series.len(),
         changes.len()
+    ));
+    text
+}
+
+/// The changes of a table, newest first, and how many there are.
+pub(crate) fn table_text(trend: &TableTrend) -> String {
+    let mut text = String::new();
+    if !trend.changes.is_empty() {
+        let header = ["since", "environment", "change", "before", "after"];
+        let rows = trend.changes.iter().rev().map(|change| {
+            vec![
+                Cell::new(&change.time),
+                Cell::new(&change.environment),
+                Cell::new(change.words()),
+                Cell::new(significant(change.before)),
+                Cell::new(significant(change.after)),
+            ]
+        });
+        text = table(&header, rows);
+        text.push('\n');
+    }
+    text.push_str(&format!(
+        "{}: {} values: {} changes\n",
+        trend.file,
+        trend.rows.len(),
+        trend.changes.len()
     ));
     text
 }

@@ -36,7 +36,7 @@ pub(crate) fn text(claims: &[ClaimVerdict]) -> String {
 
 /// How many claims there are of each verdict.
 pub(crate) fn counts(claims: &[ClaimVerdict]) -> String {
-    let counts: Vec<String> = ALL
+    let counts: Vec<String> = Verdict::ALL
         .iter()
         .map(|verdict| {
             let of = claims.iter().filter(|c| c.verdict == *verdict);
@@ -51,19 +51,13 @@ pub(crate) fn counts(claims: &[ClaimVerdict]) -> String {
     }
 }
 
-const ALL: [Verdict; 4] = [
-    Verdict::Reproduced,
-    Verdict::NotReproduced,
-    Verdict::Inconclusive,
-    Verdict::NotTested,
-];
-
 fn painted(verdict: Verdict) -> Cell {
     let cell = Cell::new(verdict);
     match verdict {
         Verdict::Reproduced => cell.fg(Color::DarkGreen),
         Verdict::NotReproduced => cell.fg(Color::DarkRed),
         Verdict::Inconclusive => cell.fg(Color::DarkYellow),
+        Verdict::OutOfRegime => cell.fg(Color::DarkCyan),
         Verdict::NotTested => cell,
     }
 }
@@ -81,6 +75,8 @@ mod tests {
             note: None,
             verdict,
             reason: "why".to_owned(),
+            causes: Vec::new(),
+            margins: Vec::new(),
             tested: 1,
             p: None,
             adjusted_p: None,
@@ -91,16 +87,19 @@ mod tests {
             claim("b", Verdict::Inconclusive),
             claim("c", Verdict::NotTested),
             claim("d", Verdict::Reproduced),
+            claim("e", Verdict::OutOfRegime),
         ];
         let text = text(&claims);
         let lines: Vec<&str> = text.lines().skip(1).collect();
-        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines.len(), 4, "{text}");
         assert!(
-            lines[0].starts_with(" d ") && lines[1].starts_with(" b "),
+            lines[0].starts_with(" d ")
+                && lines[1].starts_with(" b ")
+                && lines[2].starts_with(" e "),
             "{text}"
         );
-        assert_eq!(lines[2], " not tested (the report says why): a, c");
-        let expected = "4 claims: 1 reproduced, 1 inconclusive, 2 not tested\n";
+        assert_eq!(lines[3], " not tested (the report says why): a, c");
+        let expected = "5 claims: 1 reproduced, 1 inconclusive, 1 out of regime, 2 not tested\n";
         assert_eq!(counts(&claims), expected);
         assert_eq!(counts(&[]), "no claims\n");
     }

@@ -35,7 +35,13 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
         rules => rules.as_object().unwrap(),
     };
     for (rule, says) in rules {
-        if let Some(element) = within(rule, rules, value) {
+        if rule == "if" {
+            if fits(root, says, value) {
+                check(root, &rules["then"], value, at, found);
+            }
+        } else if rule == "then" {
+            assert!(rules.contains_key("if"), "`then` without `if`");
+        } else if let Some(element) = within(rule, rules, value) {
             for (name, value) in element {
                 check(
                     root,
@@ -108,6 +114,7 @@ fn holds(root: &Value, rule: &str, says: &Value, value: &Value) -> bool {
             let name = says.as_str().unwrap().strip_prefix('#').unwrap();
             fits(root, root.pointer(name).unwrap(), value)
         }
+        "allOf" => any().all(|one| fits(root, one, value)),
         "anyOf" => any().any(|one| fits(root, one, value)),
         "oneOf" => any().filter(|one| fits(root, one, value)).count() == 1,
         "const" => says == value,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Child;
 
 use serde_json::Value;
-use vexp_api::ids::Name;
+use vexp_api::ids::Interface;
 use vexp_api::site::{NodeInfo, Site, SshTarget};
 use vexp_plugins::testbed::emulated::lab::{LabAnswer, LabRequest};
 
@@ -36,7 +36,6 @@ impl Emulated {
             vms: 0,
             boot: None,
             snapshots: None,
-            virtual_time: false,
             accelerator: None,
             logs: folder.path().to_owned(),
         };
@@ -89,7 +88,7 @@ impl Emulated {
     }
 
     pub(crate) fn inventory(&self) -> String {
-        let nics = self.site.host_nics.iter().map(Name::as_str);
+        let nics = self.site.host_nics.iter().map(Interface::as_str);
         let host = machine("host", &self.site.host, nics.enumerate());
         let networks = self.site.peers.iter().zip(&self.site.host_nics).enumerate();
         let peers = networks.flat_map(|(net, (peers, nic))| {

@@ -127,12 +127,12 @@ pub(crate) const TAMPERINGS: &[Tampering] = &[
     (
         "verdict against the data",
         1,
-        "claim wire: not reproduced in the bundle, reproduced by its data",
+        "claim wire: not reproduced in the bundle, inconclusive by its data",
         |t| {
             replace(
                 t,
                 "run/frames/claims.json",
-                "\"reproduced\"",
+                "\"inconclusive\"",
                 "\"not-reproduced\"",
             );
         },

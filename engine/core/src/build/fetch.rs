@@ -51,8 +51,40 @@ struct Failures {
     other: Option<Box<CommandError>>,
 }
 
-/// Gets packages into the store. All that can be got is got, whatever happens to the others.
+/// Gets packages into the store, from the first mirror that has them: what one does not give, the
+/// next is asked for. All that can be got is got, whatever happens to the others.
+///
+/// # Errors
+/// Where a mirror answers that packages are gone, that is the error, whatever ails the others; else
+/// the first mirror's.
 pub(super) fn fetch(
+    store: &Store,
+    lock: &StoreLock,
+    mirrors: &[Mirror],
+    packages: &[LockedPackage],
+) -> Result<(), BuildError> {
+    let mut left = packages.to_vec();
+    let mut errors = Vec::new();
+    for mirror in mirrors {
+        match fetch_from(store, lock, mirror, &left) {
+            Ok(()) => return Ok(()),
+            Err(
+                error @ (BuildError::Gone(_) | BuildError::WrongDigest(_) | BuildError::Command(_)),
+            ) => errors.push(error),
+            Err(error) => return Err(error),
+        }
+        left = missing(store, lock, &left)?;
+    }
+    let gone = |error: &BuildError| matches!(error, BuildError::Gone(_));
+    let at = errors.iter().position(gone).unwrap_or(0);
+    match errors.get(at) {
+        Some(_) => Err(errors.swap_remove(at)),
+        None => Ok(()),
+    }
+}
+
+/// Gets packages from one mirror.
+fn fetch_from(
     store: &Store,
     lock: &StoreLock,
     mirror: &Mirror,
@@ -222,7 +254,7 @@ mod tests {
         _root: tempfile::TempDir,
         archive: PathBuf,
         store: Store,
-        mirror: Mirror,
+        mirrors: Vec<Mirror>,
     }
 
     /// A store, and an archive that is a folder.
@@ -236,7 +268,7 @@ mod tests {
             _root: root,
             archive,
             store,
-            mirror,
+            mirrors: vec![mirror],
         }
     }
 
@@ -250,7 +282,7 @@ mod tests {
         fn fetch(&self, packages: &[LockedPackage]) -> Result<(), BuildError> {
             let lock = self.store.lock(&NoEvents).unwrap();
             let missing = missing(&self.store, &lock, packages)?;
-            fetch(&self.store, &lock, &self.mirror, &missing)
+            fetch(&self.store, &lock, &self.mirrors, &missing)
         }
 
         fn has(&self, package: &LockedPackage) -> bool {
@@ -277,6 +309,37 @@ mod tests {
         // What is in the store is not asked for again.
         std::fs::remove_dir_all(&world.archive).unwrap();
         world.fetch(&[here]).unwrap();
+    }
+
+    #[test]
+    fn what_one_mirror_does_not_give_the_next_is_asked_for() {
+        let mut world = world();
+        let (here, there) = (package("here", b"here"), package("there", b"there"));
+        let nowhere = package("nowhere", b"nowhere");
+        world.serve(&here, b"here");
+        // Forged in the second, right in the third; the first can't be reached.
+        let mirror = |name: &str| {
+            let folder = world._root.path().join(name);
+            Mirror::new(&format!("file:{}", folder.display())).unwrap()
+        };
+        let (forged, right) = (mirror("forged"), mirror("right"));
+        for (name, bytes) in [("forged", &b"other"[..]), ("right", b"there")] {
+            let path = world._root.path().join(name).join(there.filename.as_str());
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let down = Mirror::new("http://127.0.0.1:9/debian").unwrap();
+        world.mirrors.splice(0..0, [down]);
+        world.mirrors.extend([forged, right]);
+        world.fetch(&[here.clone(), there.clone()]).unwrap();
+        assert!(world.has(&here) && world.has(&there));
+        match world.fetch(&[nowhere.clone()]).unwrap_err() {
+            BuildError::Gone(packages) => assert_eq!(packages, [nowhere.clone()]),
+            other => panic!("{other:?}"),
+        }
+        world.mirrors.truncate(1);
+        let error = world.fetch(&[nowhere]).unwrap_err();
+        assert!(matches!(error, BuildError::Command(_)), "{error:?}");
     }
 
     #[test]

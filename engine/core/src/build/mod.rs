@@ -56,13 +56,6 @@ pub enum BuildError {
     /// The mirror's address can't be used.
     #[error("{} can't be used", mirror::VARIABLE)]
     Mirror(#[source] BadWord),
-    /// No mirror is known.
-    #[error(
-        "this machine's apt knows no Debian archive: run `apt-get update` if it is a Debian \
-         system, or set {} to the address of an archive",
-        mirror::VARIABLE
-    )]
-    NoMirror,
     /// Packages are no longer on the mirror.
     #[error(
         "the mirror no longer has {}: run `vexp build --relock` to take what it has now, or set \
@@ -230,6 +223,25 @@ pub fn build(
         .collect()
 }
 
+/// Of images, those that [`build`] would have to build. Nothing is written and nothing is fetched.
+pub fn missing(
+    names: &[Name],
+    images: &Path,
+    store: &Store,
+    policy: Locked,
+) -> Result<Vec<Name>, BuildError> {
+    let images = &canonical(images)?;
+    let tools = tools::versions()?;
+    let mut missing = Vec::new();
+    for name in names {
+        let wanted = Wanted::new(name, images, &tools, store, policy)?;
+        if wanted.find(store)?.is_none() {
+            missing.push(name.clone());
+        }
+    }
+    Ok(missing)
+}
+
 fn canonical(images: &Path) -> Result<PathBuf, BuildError> {
     std::fs::canonicalize(images).map_err(|source| {
         BuildError::Definition(DefinitionError::Io {
@@ -379,7 +391,7 @@ fn make(
             events.event(&Event::ImageReady { image });
             continue;
         }
-        if store.find(Bucket::Images, &wanted.key).is_some() && !wanted.stale {
+        if store.path(Bucket::Images, &wanted.key).exists() && !wanted.stale {
             let kept = store.quarantine(&lock, Bucket::Images, &wanted.key)?;
             let text = format!(
                 "image {} was damaged in the store and is built anew; the damaged one is in {}",
@@ -425,8 +437,8 @@ fn prepare<'a>(
                 bytes / 1_000_000
             ),
         });
-        let mirror = mirror::find(&store.logs())?;
-        fetch::fetch(store, lock, &mirror, &missing)?;
+        let mirrors = mirror::find(&store.logs())?;
+        fetch::fetch(store, lock, &mirrors, &missing)?;
     }
     Ok(())
 }
@@ -444,9 +456,9 @@ fn refresh(
         image: wanted.name.clone(),
         step: "resolving packages anew, the mirror no longer having the locked ones".to_owned(),
     });
-    let mirror = mirror::find(&store.logs())?;
+    let mirrors = mirror::find(&store.logs())?;
     let mut fresh = wanted.inputs.lock.clone();
-    fresh.packages = resolve::resolve(&fresh.definition, images, &mirror, scratch, &store.logs())?;
+    fresh.packages = resolve::resolve(&fresh.definition, images, &mirrors, scratch, &store.logs())?;
     let staged = scratch.join("refreshed.lock");
     fresh.write(&staged)?;
     prepare(store, lock, [&fresh], events)?;
@@ -513,7 +525,7 @@ pub fn relock(
     tools::check()?;
     let lock = store.lock(events)?;
     let scratch = store.scratch(&lock)?;
-    let mirror = mirror::find(&store.logs())?;
+    let mirrors = mirror::find(&store.logs())?;
     let mut changed = Vec::new();
     for name in names {
         events.event(&Event::ImageBuilding {
@@ -522,7 +534,7 @@ pub fn relock(
         });
         let definition = evaluate(images, name)?;
         let packages =
-            resolve::resolve(&definition, images, &mirror, scratch.path(), &store.logs())?;
+            resolve::resolve(&definition, images, &mirrors, scratch.path(), &store.logs())?;
         let fresh = Lock {
             format: lockfile::FORMAT,
             source: definition::source_digest(images, name)?,
@@ -547,11 +559,18 @@ pub fn audit(
 ) -> Result<Vec<(Name, Vec<Damage>)>, BuildError> {
     let mut damaged = Vec::new();
     for image in built {
-        let folder = store.path(Bucket::Images, &image.key);
-        let damage = image.manifest.files.damage(&folder)?;
+        let own = store.path(Bucket::Images, &image.key);
+        let folder = store.find(Bucket::Images, &image.key);
+        let damage = image
+            .manifest
+            .files
+            .damage(folder.as_ref().unwrap_or(&own))?;
         if !damage.is_empty() {
-            let lock = store.lock(events)?;
-            store.quarantine(&lock, Bucket::Images, &image.key)?;
+            // What is in another store is its owner's to put aside.
+            if own.exists() {
+                let lock = store.lock(events)?;
+                store.quarantine(&lock, Bucket::Images, &image.key)?;
+            }
             damaged.push((image.name.clone(), damage));
         }
     }

@@ -10,13 +10,35 @@ use super::lockfile::{Architecture, LockedPackage, PoolPath, Use, Version};
 use super::mirror::{Mirror, VARIABLE};
 use super::{BuildError, stage};
 
-/// Resolves an image's packages with apt's own solver, in `state` (apt's state of the suite, which
-/// images of one suite can share), from the index that the archive's signature covers.
+/// Resolves an image's packages with apt's own solver, from the index that the archive's signature
+/// covers, of the first mirror that has them all. apt's state of a suite is kept in `scratch`, and
+/// images of one suite share it.
+///
+/// # Errors
+/// The first mirror's, where none has them.
 pub(super) fn resolve(
     definition: &ImageDef,
     images: &Path,
-    mirror: &Mirror,
+    mirrors: &[Mirror],
     scratch: &Path,
+    logs: &Path,
+) -> Result<Vec<LockedPackage>, BuildError> {
+    let mut first = None;
+    for (i, mirror) in mirrors.iter().enumerate() {
+        let state = scratch.join(format!("apt-{}-{i}", definition.suite));
+        match resolve_from(definition, images, mirror, (scratch, &state), logs) {
+            Ok(packages) => return Ok(packages),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    first.map_or_else(|| Ok(Vec::new()), Err)
+}
+
+fn resolve_from(
+    definition: &ImageDef,
+    images: &Path,
+    mirror: &Mirror,
+    (scratch, state): (&Path, &Path),
     logs: &Path,
 ) -> Result<Vec<LockedPackage>, BuildError> {
     let folder = scratch.join("definitions").join(definition.name.as_str());
@@ -24,7 +46,7 @@ pub(super) fn resolve(
     let mut command = mortal(images.join("common/resolve.sh"));
     command
         .arg(&folder)
-        .arg(scratch.join(format!("apt-{}", definition.suite)))
+        .arg(state)
         .env(VARIABLE, mirror.to_string());
     let step = format!("resolve the packages of image {}", definition.name);
     let log = logs.join(format!("{}.resolve.log", definition.name));

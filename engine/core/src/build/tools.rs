@@ -70,6 +70,7 @@ pub(super) fn check() -> Result<(), BuildError> {
 /// Versions of the packages that decide an image's bytes; `none` for one that is not installed.
 pub(super) fn versions() -> Result<BTreeMap<String, String>, BuildError> {
     let output = Command::new("dpkg-query")
+        .envs([vexp_api::shell::LOCALE])
         .args(["--show", "--showformat", "${Package} ${Version}\n"])
         .args(DECISIVE)
         .env_clear()

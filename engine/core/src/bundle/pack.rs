@@ -141,6 +141,11 @@ fn unstored(error: StoreError) -> BundleError {
             path,
             source,
         },
+        StoreError::ReadOnly { root } => BundleError::Io {
+            action: "write to",
+            path: root,
+            source: std::io::ErrorKind::PermissionDenied.into(),
+        },
         StoreError::NoRoot => BundleError::Io {
             action: "find",
             path: PathBuf::new(),

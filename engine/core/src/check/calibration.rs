@@ -129,7 +129,7 @@ fn point(cx: &Cx<'_>, calibrate: &Calibrate, path: &FieldPath, findings: &mut Fi
 }
 
 /// Whether a monitor gives processor time on a hypervisor with these traits.
-fn accounts(cx: &Cx<'_>, tool: &Name, traits: &HypervisorTraits) -> bool {
+pub(super) fn accounts(cx: &Cx<'_>, tool: &Name, traits: &HypervisorTraits) -> bool {
     let offered_by_some = cx.registry.hypervisors().values();
     let special = offered_by_some
         .into_iter()

@@ -138,6 +138,82 @@ impl<'a> Findings<'a> {
             key(a).cmp(&key(b))
         });
         self.all.dedup();
-        self.all
+        once(self.all)
+    }
+}
+
+/// A line that a study was generated from stands for many fields: what is wrong with it is said once, with
+/// the fields that it is wrong in.
+fn once(all: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    const NAMED: usize = 3;
+    let mut found: Vec<(Diagnostic, Vec<String>)> = Vec::new();
+    for one in all {
+        let same = |(other, _): &&mut (Diagnostic, Vec<String>)| {
+            !one.labels.is_empty()
+                && (&other.code, &other.message, &other.labels)
+                    == (&one.code, &one.message, &one.labels)
+        };
+        match found.iter_mut().find(same) {
+            Some((_, fields)) => fields.push(one.field),
+            None => found.push((one, Vec::new())),
+        }
+    }
+    found
+        .into_iter()
+        .map(|(mut one, more)| {
+            if !more.is_empty() {
+                let named = more.iter().take(NAMED).map(String::as_str);
+                let named: Vec<&str> = std::iter::once(one.field.as_str()).chain(named).collect();
+                let rest = match more.len().saturating_sub(NAMED) {
+                    0 => String::new(),
+                    rest => format!(" and {rest} more"),
+                };
+                let fields = format!("it stands for {}{rest}", named.join(", "));
+                one.help = Some(match one.help {
+                    Some(help) => format!("{help}; {fields}"),
+                    None => fields,
+                });
+            }
+            one
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_mistake_of_many_fields_is_said_once() {
+        let at = |field: &str, message: &str, labels: Vec<Label>| Diagnostic {
+            code: "type".to_owned(),
+            severity: Severity::Error,
+            message: message.to_owned(),
+            field: field.to_owned(),
+            labels,
+            help: Some("write a number".to_owned()),
+        };
+        let label = || -> Vec<Label> {
+            let place = serde_json::from_value(serde_json::json!({
+                "file": "a.ncl", "offset": 3, "len": 1, "line": 1, "column": 4,
+            }));
+            vec![Label {
+                place: place.unwrap(),
+                text: "here".to_owned(),
+            }]
+        };
+        let fields: Vec<String> = (0..45).map(|i| format!("experiments.e{i}.vms")).collect();
+        let all = fields.iter().map(|field| at(field, "wrong", label()));
+        let found = once(all.chain([at("seed", "other", label())]).collect());
+        assert_eq!(found.len(), 2);
+        let help = found[0].help.as_deref().unwrap();
+        assert!(
+            help.starts_with("write a number; it stands for experiments.e0.vms, "),
+            "{help}"
+        );
+        assert!(help.ends_with(" and 41 more"), "{help}");
+        // Without a place nothing says that they are one.
+        let placeless = vec![at("a", "wrong", Vec::new()), at("b", "wrong", Vec::new())];
+        assert_eq!(once(placeless).len(), 2);
     }
 }

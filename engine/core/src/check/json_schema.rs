@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use vexp_api::registry::Registry;
 
 use super::schema::{Field, Kind, Need, ROLES, STUDY, TIMES};
-use crate::load::docs::{Documented, documented, library};
+use crate::load::docs::{Documented, documented, fields, library};
 
 /// The JSON Schema (draft 2020-12) of a study as it is written and as `study.json` has it.
 pub fn json_schema(registry: &Registry) -> Value {
@@ -17,11 +17,60 @@ pub fn json_schema(registry: &Registry) -> Value {
     };
     writer.kind(&STUDY);
     let mut definitions = writer.definitions;
+    let measures = registry.measures().iter();
+    let measures = measures.map(|(name, plugin)| (*name, plugin.contract()));
+    by_name(&mut definitions, "Measure", "tool", measures);
+    let hypervisors = registry.hypervisors().iter();
+    let hypervisors = hypervisors.map(|(name, plugin)| (*name, plugin.contract()));
+    by_name(&mut definitions, "Platform", "hypervisor", hypervisors);
     let mut schema = definitions.remove("Study").unwrap_or_default();
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("Study");
     schema["$defs"] = definitions.into();
     schema
+}
+
+/// Says of a record what its `options` are where its field `key` names a plugin: those of the plugin's
+/// contract, each with its words. What values they take is the contract's to say.
+fn by_name<'a>(
+    definitions: &mut Map<String, Value>,
+    record: &str,
+    key: &str,
+    plugins: impl Iterator<Item = (&'a str, &'a str)>,
+) {
+    let mut cases = Vec::new();
+    for (name, contract) in plugins {
+        let options = fields(contract).into_iter();
+        let options: Map<String, Value> = options
+            .map(|one| {
+                (
+                    one.field,
+                    json!({ "description": one.doc.unwrap_or_default() }),
+                )
+            })
+            .collect();
+        let definition = format!("{record}.{name}");
+        // A contract that is more than a record says by itself what it takes.
+        let whole = !options.is_empty() || contract.trim() == "{}";
+        definitions.insert(
+            definition.clone(),
+            json!({
+                "type": "object",
+                "description": format!("Options of {name}: `vexp help {name}`."),
+                "properties": options,
+                "additionalProperties": !whole,
+            }),
+        );
+        cases.push(json!({
+            "if": { "properties": { key: { "const": name } }, "required": [key] },
+            "then": {
+                "properties": { "options": { "$ref": format!("#/$defs/{definition}") } },
+            },
+        }));
+    }
+    if let Some(Value::Object(schema)) = definitions.get_mut(record).filter(|_| !cases.is_empty()) {
+        schema.insert("allOf".to_owned(), cases.into());
+    }
 }
 
 struct Writer {

@@ -4,6 +4,7 @@
 //! is left. What follows from a mistake is not reported beside the mistake.
 
 mod calibration;
+mod claims;
 mod figures;
 mod findings;
 mod json_schema;
@@ -129,6 +130,7 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
     figures::check(&cx, &mut findings);
     rules::check(&cx, &mut findings);
     calibration::check(&cx, &mut findings);
+    claims::check(&cx, &mut findings);
     let errors = |all: &[Diagnostic]| all.iter().any(|d| d.severity == Severity::Error);
     if !errors(&findings.all) {
         findings.all.extend(loaded.contract.clone());

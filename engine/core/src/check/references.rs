@@ -6,7 +6,7 @@ use std::fmt::Display;
 use vexp_api::ids::Name;
 use vexp_api::metric;
 use vexp_api::plugin::MeasureKind;
-use vexp_api::spec::{Experiment, MeasureUse, MetricRef, Operand};
+use vexp_api::spec::{Assertion, Claim, Experiment, MeasureUse, MetricRef, Operand};
 
 use super::Cx;
 use super::findings::Findings;
@@ -409,16 +409,63 @@ fn claims(cx: &Cx<'_>, findings: &mut Findings<'_>) {
                 findings.rule("untested-claim", &path, message, help, &[]);
             }
         }
-        for (i, test) in claim.tests.iter().enumerate() {
-            let at = tests.index(i);
-            metric_ref(cx, &test.left, &at.key("left"), findings);
-            if let Operand::Metric { of, .. } = &test.right {
-                let right = at.key("right").key("of");
-                metric_ref(cx, of, &right, findings);
-                compare_units(&test.left, of, &at, findings);
-            }
+        assertions(cx, &claim.tests, &tests, findings);
+        needs(cx, claim, &path, findings);
+    }
+}
+
+fn assertions(cx: &Cx<'_>, all: &[Assertion], path: &FieldPath, findings: &mut Findings<'_>) {
+    for (i, test) in all.iter().enumerate() {
+        let at = path.index(i);
+        metric_ref(cx, &test.left, &at.key("left"), findings);
+        if let Operand::Metric { of, .. } = &test.right {
+            let right = at.key("right").key("of");
+            metric_ref(cx, of, &right, findings);
+            compare_units(&test.left, of, &at, findings);
         }
     }
+}
+
+/// What a claim needs must be about what it tests, or nothing ever asks for it.
+fn needs(cx: &Cx<'_>, claim: &Claim, path: &FieldPath, findings: &mut Findings<'_>) {
+    let at = path.key("needs");
+    assertions(cx, &claim.needs.controls, &at.key("controls"), findings);
+    let platforms: BTreeSet<&str> = (claim.tests.iter())
+        .flat_map(|test| {
+            let right = match &test.right {
+                Operand::Metric { of, .. } => Some(of.platform.as_str()),
+                Operand::Number(_) => None,
+            };
+            std::iter::once(test.left.platform.as_str()).chain(right)
+        })
+        .collect();
+    let platforms: Vec<&str> = platforms.into_iter().collect();
+    let tests = path.key("tests");
+    for (i, need) in claim.needs.versions.iter().enumerate() {
+        let version = at.key("versions").index(i);
+        let platform = version.key("platform");
+        if resolve(
+            "platform",
+            &need.platform,
+            &keys(&cx.study.platforms),
+            &platform,
+            findings,
+        ) && !claim.tests.is_empty()
+            && !platforms.contains(&need.platform.as_str())
+        {
+            let message = format!("no test of the claim is about platform `{}`", need.platform);
+            let help = Some(format!("its platforms: {}", platforms.join(", ")));
+            let because = [(&tests, "its tests")];
+            findings.rule("unused-need", &platform, message, help, &because);
+        }
+        if !need.below.starts_with(|c: char| c.is_ascii_digit()) {
+            let message = format!("`{}` is not a version", need.below);
+            let help = Some("write its numbers, such as \"3.2\"".to_owned());
+            findings.rule("version", &version.key("below"), message, help, &[]);
+        }
+    }
+    let holds = claim.needs.holds.iter().map(|condition| condition.as_str());
+    unique("condition", holds, &at.key("holds"), findings);
 }
 
 fn compare_units(left: &MetricRef, right: &MetricRef, at: &FieldPath, findings: &mut Findings<'_>) {

@@ -175,11 +175,11 @@ fn dom0_weight(
         .or(traits.schedulers.first().copied());
     if !scheduler.is_some_and(|scheduler| traits.weighted.contains(&scheduler)) {
         let message = format!(
-            "dom0 has no weight under the scheduler `{}`",
+            "vexp sets no weight of dom0 under the scheduler `{}`",
             scheduler.unwrap_or("(none)")
         );
         let help = Some(format!(
-            "schedulers with a weight: {}",
+            "schedulers under which it does: {}",
             traits.weighted.join(", ")
         ));
         let scheduler = path.key("scheduler");

@@ -2,6 +2,7 @@
 //! and not only the first. A test holds the two against each other.
 
 use serde_json::{Value, json};
+use vexp_api::spec::Condition;
 
 /// What a value must be.
 #[derive(Clone, Copy)]
@@ -110,6 +111,7 @@ const COUNT: u64 = u32::MAX as u64;
 
 pub(super) const ROLES: &[&str] = &["sender", "receiver", "router"];
 const RELATIONS: &[&str] = &["about", "at_least", "at_most", "greater_than", "less_than"];
+const TIMES_OF: &[&str] = &["real", "virtual"];
 const UNITS: &[&str] = &[
     "Mb/s",
     "ms",
@@ -337,7 +339,29 @@ const CLAIM: Kind = Kind::Record(
         must("statement", Kind::Text),
         must("place", Kind::Text),
         empty("tests", Kind::List(&ASSERTION)),
+        empty("needs", NEEDS),
         may("note", Kind::Text),
+    ],
+);
+
+const NEEDS: Kind = Kind::Record(
+    "Needs",
+    &[
+        may("processors", Kind::Whole(1, 1024)),
+        may("time", Kind::OneOf(TIMES_OF)),
+        empty("versions", Kind::List(&VERSION_NEED)),
+        empty("holds", Kind::List(&Kind::OneOf(&Condition::NAMES))),
+        may("offered", Kind::Fraction),
+        empty("controls", Kind::List(&ASSERTION)),
+    ],
+);
+
+const VERSION_NEED: Kind = Kind::Record(
+    "VersionNeed",
+    &[
+        must("platform", Kind::Name),
+        must("below", Kind::Text),
+        must("reason", Kind::Text),
     ],
 );
 

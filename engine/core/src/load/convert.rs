@@ -84,6 +84,8 @@ pub(super) fn from_nickel(
         );
     }
     labels.dedup_by(|a, b| a.place == b.place);
+    let said = labels.iter().map(|label| label.text.as_str());
+    notes.extend(cure(said.chain([message.as_str()])).map(str::to_owned));
     Diagnostic {
         code: code.to_owned(),
         severity: Severity::Error,
@@ -92,6 +94,39 @@ pub(super) fn from_nickel(
         labels,
         help: (!notes.is_empty()).then(|| sentences(&notes)),
     }
+}
+
+/// What helps against Nickel's traps, of which its own words don't speak: by words of a message or a
+/// label. The guide has a section on them.
+const CURES: &[(&[&str], &str)] = &[
+    (
+        &["infinite recursion", "not a function"],
+        "A record's fields see each other: inside of it, a field's name stands for that field, and not \
+         for a `let` of the same name. Give the `let` another name.",
+    ),
+    (
+        &[
+            "array length mismatch",
+            "arrays of different lengths",
+            "cannot merge array",
+        ],
+        "`&` joins records and does not replace a list: `nics | force = […]` puts another one in its \
+         place.",
+    ),
+    (
+        &["non mergeable", "can't merge", "cannot merge"],
+        "`&` joins records and does not replace a value that is set: `field | force = …` does.",
+    ),
+];
+
+/// The first cure for what was said.
+fn cure<'a>(said: impl Iterator<Item = &'a str>) -> Option<&'static str> {
+    let said: Vec<String> = said.map(str::to_lowercase).collect();
+    let says = |words: &&str| said.iter().any(|text| text.contains(*words));
+    let found = CURES
+        .iter()
+        .find(|(words, _)| words.iter().any(|word| says(&word)));
+    found.map(|(_, cure)| *cure)
 }
 
 /// Notes one after the other; some are sentences with a full stop, others are not.

@@ -33,6 +33,22 @@ pub fn library(registry: &Registry) -> Vec<(&'static str, String)> {
     eval::strict_library(&Contracts::of(registry))
 }
 
+/// The fields of the record that a Nickel file ends in, as a plugin's contract of its options does. Empty
+/// if it can't be read, or ends in something else.
+pub fn fields(text: &str) -> Vec<Documented> {
+    let mut cache = CacheHub::new();
+    let path = SourcePath::Path(Path::new(LIBRARY).join("file.ncl"), InputFormat::Nickel);
+    let id = cache.sources.add_string(path, text.to_owned());
+    let alloc = AstAlloc::new();
+    match cache.sources.parse_nickel(&alloc, id) {
+        Ok(ast) => exported(&ast)
+            .iter()
+            .filter_map(|field| described("", field))
+            .collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
 /// The fields that a Nickel file exports, those of its records, and all fields with a contract
 /// anywhere in it. Empty if it can't be read.
 pub fn documented(text: &str) -> Vec<Documented> {

@@ -17,6 +17,7 @@ use nickel_lang_core::traverse::{TraverseAlloc as _, TraverseControl};
 use vexp_api::diagnostic::{Diagnostic, Severity};
 
 use super::convert::{Names, from_nickel, label};
+use crate::bundle::{BadPath, BundlePath};
 
 /// Where the study's files are in Nickel's cache.
 pub(super) const STUDY: &str = "/dev/null/study";
@@ -102,6 +103,17 @@ impl Sources {
                     ));
                     continue;
                 }
+                // What `vexp export` could not put into a bundle, hours later.
+                if let Err(BadPath { why, .. }) =
+                    BundlePath::new(format!("run/source/{}", wanted.name))
+                {
+                    findings.push(refuse(
+                        format!("a file of a study can't be called `{}`: {why}", wanted.name),
+                        wanted.from.as_ref(),
+                        Some(RENAME.to_owned()),
+                    ));
+                    continue;
+                }
                 match read_file(root, &wanted.name) {
                     Ok(text) => {
                         sources.texts.insert(wanted.name.clone(), text);
@@ -166,6 +178,8 @@ fn refuse(
     }
 }
 
+const RENAME: &str = "rename it: a run keeps its study's files, and a bundle takes names of letters, \
+                      digits and `._-+@=,~` only, since others are not the same on every system";
 const INSIDE: &str = "a study may import files of its own folder and the library `vexp.ncl`";
 
 /// Kinds of files that a study may import, by how their names end.
@@ -242,7 +256,11 @@ fn read_file(root: &Path, name: &str) -> Result<String, Refusal> {
             MAX_FILE_BYTES >> 20
         )));
     }
-    Ok(text)
+    // Some editors begin a file with a byte-order mark, which is no part of the text.
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => Ok(rest.to_owned()),
+        None => Ok(text),
+    }
 }
 
 /// The imports of a Nickel file: those to follow, and findings about those that are refused.

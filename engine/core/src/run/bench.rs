@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use vexp_api::environment::{Environment, Facts, compare};
-use vexp_api::event::{Event, EventSink};
+use vexp_api::event::Event;
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{Context, Guest, Hypervisor, Node, PluginError};
@@ -15,15 +15,17 @@ use vexp_api::registry::Registry;
 use vexp_api::sample::NodeRole;
 use vexp_api::shell::{Connect, ShellError};
 use vexp_api::site::{GuestSlot, NodeInfo, Site, SshTarget};
+use vexp_api::spec::Role;
 use vexp_api::units::BitRate;
 
+use super::clock::{self, Clock};
 use super::files::{self, FileError};
 use super::local::LocalShell;
 use super::manifest::Manifest;
 use super::ssh::chain;
 use super::together::each;
-use super::worker::WorkError;
-use super::{environment, restored, trial, urgent};
+use super::worker::{Place, WorkError};
+use super::{environment, restored, route, trial, urgent};
 
 /// How long a host that has said that it is ready may take to answer.
 const HOST_DEADLINE: Duration = Duration::from_secs(60);
@@ -40,6 +42,7 @@ struct Up {
 pub(super) struct Bench<'a> {
     manifest: &'a Manifest,
     pub(super) cx: Context,
+    pub(super) clock: Clock,
     connect: Arc<dyn Connect>,
     hypervisor: Arc<dyn Hypervisor>,
     host: Node,
@@ -56,9 +59,13 @@ impl<'a> Bench<'a> {
     pub(super) async fn set_up(
         manifest: &'a Manifest,
         registry: &Registry,
-        connect: Arc<dyn Connect>,
-        events: Arc<dyn EventSink>,
+        place: Place,
     ) -> Result<Self, WorkError> {
+        let Place {
+            connect,
+            events,
+            clock,
+        } = place;
         let (machine, site) = (&manifest.block.machine, &manifest.site);
         let hypervisor = registry
             .hypervisors()
@@ -101,7 +108,7 @@ impl<'a> Bench<'a> {
         let seen = if site.restored {
             let mut woken = guests.clone();
             woken.push(host.clone());
-            restored::put_right(&woken).await?;
+            restored::put_right(&woken, &clock).await?;
             let names: Vec<Name> = guests.iter().map(|node| node.name.clone()).collect();
             hypervisor.verify(&host, &names, machine, &cx).await?
         } else {
@@ -119,6 +126,7 @@ impl<'a> Bench<'a> {
             .collect::<Result<_, PluginError>>()?;
         Ok(Self {
             cx,
+            clock,
             connect,
             hypervisor: Arc::clone(hypervisor),
             host,
@@ -184,8 +192,12 @@ impl<'a> Bench<'a> {
             after,
         };
         files::write_json(&self.folder().join("environment.json"), &environment)?;
-        let changed = compare(&environment.before, &environment.after);
-        self.record.changed = changed.differences;
+        let mut changed = compare(&environment.before, &environment.after).differences;
+        let trials = &self.manifest.block.trials;
+        if trials.iter().any(|trial| trial.role == Role::Router) {
+            changed.retain(|one| !route::has_set(&one.fact, one.other.as_deref()));
+        }
+        self.record.changed = changed;
         self.write_record()
     }
 
@@ -207,6 +219,7 @@ impl<'a> Bench<'a> {
             switch: self.switch.as_ref(),
             link_rate: slowest(&self.manifest.block.machine),
             emulator: self.manifest.site.emulator,
+            clock: &self.clock,
         }
     }
 
@@ -238,9 +251,9 @@ impl<'a> Bench<'a> {
     pub(super) async fn grow(&mut self, count: usize) -> Result<(), WorkError> {
         while self.guests.len() < count {
             let slot = &self.manifest.site.guests[self.guests.len()];
-            let started = Instant::now();
+            let started = clock::now();
             let up = self.boot(slot).await?;
-            let seconds = started.elapsed().as_secs_f64();
+            let seconds = (clock::now() - started).as_secs_f64();
             let guest = slot.node.name.clone();
             self.record.guest_boots.push(GuestBoot {
                 guest: guest.clone(),

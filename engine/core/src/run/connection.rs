@@ -211,6 +211,7 @@ pub(super) async fn explained(error: ShellError, target: &SshTarget) -> ShellErr
     let mut ssh = tokio::process::Command::new("ssh");
     ssh.arg("-F").arg(&target.config);
     ssh.args(["-o", "ConnectTimeout=10", target.host.as_str(), "true"]);
+    ssh.envs([vexp_api::shell::LOCALE]);
     ssh.stdin(std::process::Stdio::null()).kill_on_drop(true);
     match tokio::time::timeout(Duration::from_secs(30), ssh.output()).await {
         Ok(Ok(output)) if !output.stderr.is_empty() => ShellError::Connect {
@@ -234,6 +235,7 @@ pub(super) fn is_final(error: &ShellError, target: &SshTarget) -> bool {
             "Permission denied (",
             "Could not resolve hostname",
             "Bad configuration option",
+            "Bad owner or permissions",
             "it runs no programs",
         ],
     };

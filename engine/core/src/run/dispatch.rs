@@ -11,6 +11,7 @@ use vexp_api::ids::Name;
 use vexp_api::plan::{Block, Plan};
 use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, Testbed};
 use vexp_api::record::{Outcome, TrialRecord};
+use vexp_api::registry::Registry;
 use vexp_api::site::Site;
 use vexp_api::spec::Options;
 
@@ -18,6 +19,7 @@ use crate::plan::estimate::{self, BlockCost};
 
 use super::attempts::set_failed_aside;
 use super::files::{self, FileError};
+use super::inline::{self, Inline};
 use super::log::{Log, LogError};
 use super::ssh::chain;
 use super::{spawn, worker};
@@ -61,6 +63,8 @@ pub struct RunRequest<'a> {
     pub testbed: Arc<dyn Testbed>,
     /// The executable that has the verb `worker`, as it is seen where workers stand.
     pub executable: PathBuf,
+    /// Plugins for workers in this process.
+    pub registry: Registry,
     /// Where events go.
     pub events: Arc<dyn EventSink>,
     /// Becomes true when the user asks to stop.
@@ -309,13 +313,31 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn worker(&self, grow: Option<u32>) -> Result<(), BlockError> {
+    async fn worker(&mut self, grow: Option<u32>) -> Result<(), BlockError> {
         let site = Site {
             running: self.running,
             restored: self.kept || self.lease.site().restored,
             ..self.lease.site().clone()
         };
-        spawn::run(self, site, grow).await
+        let manifest = spawn::manifest(self, site, grow);
+        let Some(workplace) = self.lease.workplace()? else {
+            return spawn::run(self, &manifest).await;
+        };
+        inline::run(Inline {
+            manifest,
+            registry: self.request.registry.clone(),
+            workplace,
+            events: Arc::clone(self.events),
+            seed: self.seed(),
+        })
+        .await
+    }
+
+    /// The seed of the block's repetition: what chance decides on real machines follows from it where time is
+    /// virtual. The same for all platforms and VM counts, so that what is compared meets the same.
+    fn seed(&self) -> u64 {
+        let repetition = u64::from(self.block.repetition);
+        self.request.plan.seed.wrapping_add(repetition)
     }
 }
 
@@ -450,6 +472,7 @@ mod tests {
             id: &Name::new("r").unwrap(),
             testbed: Arc::clone(&testbed) as Arc<dyn Testbed>,
             executable: PathBuf::from("/none"),
+            registry: Registry::new(),
             events: Arc::new(vexp_api::event::NoEvents),
             cancel,
         };

@@ -6,7 +6,9 @@ use std::time::Instant;
 use async_trait::async_trait;
 use tokio::io::AsyncWriteExt as _;
 use vexp_api::ids::Name;
-use vexp_api::shell::{Cmd, Output, Process, Shell, ShellError};
+use vexp_api::shell::{Cmd, LOCALE, Output, Process, Shell, ShellError};
+
+use super::clock;
 
 /// Programs on the worker's own machine, in its network: for a look at the testbed's links. It has
 /// no use for programs that are stopped early or held back, and refuses them.
@@ -44,11 +46,12 @@ impl Shell for LocalShell {
         let mut command = tokio::process::Command::new(&cmd.program);
         command
             .args(&cmd.args)
+            .envs([LOCALE])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let started = Instant::now();
+        let started = clock::now();
         let mut child = command
             .spawn()
             .map_err(|error| self.failed(&cmd, error.to_string()))?;
@@ -90,7 +93,7 @@ impl Process for LocalProcess {
             reason,
         };
         let end = self.end.await.map_err(|error| lost(error.to_string()))?;
-        let ended = Instant::now();
+        let ended = clock::now();
         let (status, stdout, stderr, timed_out) = match end {
             Ok(output) => {
                 let output = output.map_err(|error| lost(error.to_string()))?;
@@ -131,6 +134,12 @@ mod tests {
         assert_eq!(shell().check(echo).await.unwrap().text(), "in\n");
         let error = shell().check(Cmd::new("false")).await.unwrap_err();
         assert!(error.to_string().contains("ended with status 1"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn programs_have_the_fixed_locale() {
+        let locale = Cmd::new("sh").args(["-c", "echo $LC_ALL"]);
+        assert_eq!(shell().check(locale).await.unwrap().text(), "C\n");
     }
 
     #[tokio::test]

@@ -5,10 +5,12 @@
 
 mod attempts;
 mod bench;
+pub mod clock;
 mod connection;
 pub mod dispatch;
 pub mod environment;
 pub mod files;
+mod inline;
 pub mod leftovers;
 pub mod local;
 pub mod lock;

@@ -1,17 +1,18 @@
 //! What a machine needs that was restored from a snapshot: it woke up with the clock and the random
 //! numbers of the moment when it was kept.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use vexp_api::plugin::{Node, PluginError};
 use vexp_api::shell::Cmd;
 
+use super::clock::Clock;
 use super::together::each;
 
 const STEP: &str = "wake a restored machine";
 /// A constant script, since each command costs an emulated machine a tenth of a second: sets the clock
-/// to its argument, and mixes its input into the random numbers.
-const WAKE: &str = r#"date -u -s "$1" && exec dd of=/dev/urandom status=none"#;
+/// to its argument, if it has one, and mixes its input into the random numbers.
+const WAKE: &str = r#"[ -z "$1" ] || date -u -s "$1" || exit; exec dd of=/dev/urandom status=none"#;
 /// A constant script: has what trials run read from the disk, so that a machine which is kept then has
 /// it in memory. A program that is read for the first time costs an emulated guest a second. Nothing
 /// is measured, and a node may lack any of them.
@@ -28,23 +29,22 @@ done
 /usr/lib/sysstat/sadc -V
 xl list
 exit 0"#;
-/// Bytes for a node's random number generator: as many as its key has, twice.
-const ENTROPY: usize = 64;
 /// How long that may take.
 const WARMING: Duration = Duration::from_secs(60);
 
 /// Gives each node the present time, and random numbers of its own: all that were restored from one
 /// snapshot would draw the same ones.
-pub(super) async fn put_right(nodes: &[Node]) -> Result<(), PluginError> {
-    let done = each(nodes.to_vec(), |node| async move {
+pub(super) async fn put_right(nodes: &[Node], clock: &Clock) -> Result<(), PluginError> {
+    let nodes = nodes.iter().map(|node| (node.clone(), clock.clone()));
+    let done = each(nodes.collect(), |(node, clock)| async move {
         let failed = |error| PluginError::shell(STEP, &node.name, error);
-        let seed = entropy().map_err(|error| PluginError {
+        let seed = clock.entropy(&node.name).map_err(|error| PluginError {
             source: Some(Box::new(error)),
             ..PluginError::new(STEP, "worker", "can't read /dev/urandom")
         })?;
         // The command's delay is the clock's error.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = format!("@{:.3}", now.unwrap_or_default().as_secs_f64());
+        let now = clock.wall().map(|seconds| format!("@{seconds:.3}"));
+        let now = now.unwrap_or_default();
         let wake = Cmd::new("sh").args(["-c", WAKE, "wake", &now]).stdin(seed);
         node.shell.check(wake).await.map_err(failed).map(drop)
     });
@@ -59,10 +59,4 @@ pub(super) async fn warm(nodes: &[Node]) {
         let _ = node.shell.run(script.deadline(WARMING)).await;
     })
     .await;
-}
-
-fn entropy() -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; ENTROPY];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(bytes)
 }

@@ -18,6 +18,24 @@ const SETTINGS: &[&str] = &[
     "net.ipv4.conf.default.rp_filter=0",
 ];
 
+/// What the kernel sets itself when `net.ipv4.ip_forward` becomes 1 (`inet_forward_change`).
+const FOLLOWING: &[&str] = &[
+    "net.ipv4.conf.all.forwarding=1",
+    "net.ipv4.conf.default.forwarding=1",
+    "net.ipv4.conf.all.accept_redirects=0",
+    "net.ipv4.conf.default.accept_redirects=0",
+];
+
+/// Whether a node's fact ([`vexp_api::environment::Facts`]) has this value because [`set_up`] has set
+/// it: that is no change of the environment.
+pub(super) fn has_set(fact: &str, value: Option<&str>) -> bool {
+    let (Some(name), Some(value)) = (fact.strip_prefix("sysctl."), value) else {
+        return false;
+    };
+    let own = format!("{name}={value}");
+    SETTINGS.iter().chain(FOLLOWING).any(|set| *set == own)
+}
+
 /// Lets each subject forward between the first and the second data network, and sends each pair of
 /// peers by way of its own subject, in both directions.
 pub(super) async fn set_up(bench: &Bench<'_>) -> Result<(), PluginError> {
@@ -77,6 +95,18 @@ mod tests {
     use vexp_testkit::FakeShell;
 
     use super::*;
+
+    #[test]
+    fn own_settings_are_no_changes_and_others_are() {
+        assert!(has_set("sysctl.net.ipv4.ip_forward", Some("1")));
+        assert!(has_set(
+            "sysctl.net.ipv4.conf.all.accept_redirects",
+            Some("0")
+        ));
+        assert!(!has_set("sysctl.net.ipv4.ip_forward", Some("0")));
+        assert!(!has_set("sysctl.net.ipv4.ip_forward", None));
+        assert!(!has_set("sysctl.net.core.rmem_max", Some("1")));
+    }
 
     const FORWARD: &str = "$ sysctl -w net.ipv4.ip_forward=1 \
                            net.ipv4.conf.all.send_redirects=0 \
@@ -138,6 +168,7 @@ mod tests {
             switch: None,
             link_rate: BitRate::new(1),
             emulator: None,
+            clock: &crate::run::clock::Clock::Computer,
         };
         set_up(&bench).await.unwrap();
         let peers = peers.iter().map(|(shell, _)| shell);

@@ -13,11 +13,23 @@ use super::dispatch::{BlockError, RunError, Work};
 use super::files;
 use super::manifest::{self, Manifest};
 
+/// What a worker is handed.
+pub(super) fn manifest(work: &Work<'_>, site: Site, grow: Option<u32>) -> Manifest {
+    Manifest {
+        format: manifest::FORMAT,
+        block: work.block.clone(),
+        grow,
+        site,
+        run: work.request.run.to_owned(),
+        boot_s: work.boot_s,
+    }
+}
+
 /// Runs a worker to its end inside a machine's network, and passes on what it says.
 ///
 /// # Errors
 /// A worker that can't be started, says what is no event, or fails: with the end of its standard error.
-pub(super) async fn run(work: &Work<'_>, site: Site, grow: Option<u32>) -> Result<(), BlockError> {
+pub(super) async fn run(work: &Work<'_>, manifest: &Manifest) -> Result<(), BlockError> {
     let Work {
         request,
         block,
@@ -26,16 +38,8 @@ pub(super) async fn run(work: &Work<'_>, site: Site, grow: Option<u32>) -> Resul
         events,
         ..
     } = work;
-    let manifest = Manifest {
-        format: manifest::FORMAT,
-        block: (*block).clone(),
-        grow,
-        site,
-        run: request.run.to_owned(),
-        boot_s: work.boot_s,
-    };
     let path = folder.join("manifest.json");
-    files::write_json(&path, &manifest).map_err(RunError::from)?;
+    files::write_json(&path, manifest).map_err(RunError::from)?;
     let argv = [
         request.executable.display().to_string(),
         "worker".to_owned(),
@@ -43,6 +47,8 @@ pub(super) async fn run(work: &Work<'_>, site: Site, grow: Option<u32>) -> Resul
     ];
     let mut command = tokio::process::Command::from(lease.enter(&argv));
     command
+        // All that it runs, the ssh of its connections included, has it from there.
+        .envs([vexp_api::shell::LOCALE])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

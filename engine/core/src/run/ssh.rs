@@ -13,46 +13,16 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use vexp_api::ids::{Name, RemotePath};
+use vexp_api::remote::{self, End, GRACE, Manner, Printed, READY, STDERR_CAP, STDOUT_CAP};
 use vexp_api::shell::{Cmd, Connect, Output, Process, Shell, ShellError};
 use vexp_api::site::SshTarget;
 
 use super::connection::{self, Connections};
 
-/// Most bytes of standard output that are kept of one command.
-pub const STDOUT_CAP: usize = 64 << 20;
-/// Most lines of standard output whose times are kept: a line may be a single byte, and its time is 16.
-const LINES_CAP: usize = 1 << 20;
-/// Most bytes of standard error that are kept of one command.
-const STDERR_CAP: usize = 64 << 10;
 /// Bytes that are read at a time: of a program that prints little, and of one that prints much. The
 /// latter is what a pipe holds.
 const SMALL: usize = 4 << 10;
 const LARGE: usize = 64 << 10;
-/// How long the far side's `timeout` waits between SIGTERM and SIGKILL.
-const KILL_AFTER: &str = "2";
-/// How much longer than the far side this side waits before it gives the connection up.
-const GRACE: Duration = Duration::from_secs(8);
-/// A constant script: runs its arguments until they end, or until standard input does. openssh
-/// sends no signals, and the end of input also tells that the connection was lost. The watcher's
-/// status says whether it was what ended them: once input has ended, it can't be ended itself.
-const STOPPABLE: &str = r#"exec 3<&0
-"$@" 3<&- &
-child=$!
-{ read -r _ <&3; trap '' TERM; kill "$child"; } >/dev/null 2>&1 &
-wait "$child" 2>/dev/null
-status=$?
-kill "$!" 2>/dev/null
-wait "$!" 2>/dev/null && exit 0
-exit "$status""#;
-/// What a held program says on standard error when it has only to be released; cut off again.
-const READY: &[u8] = b"vexp: ready\n";
-/// A constant script: says [`READY`], and runs its arguments once there is a line on standard
-/// input. If that ends without one, because nobody wants them any more or the connection was lost,
-/// they never run.
-const HELD: &str = r#"echo 'vexp: ready' >&2
-read -r _ || { echo 'never released' >&2; exit 125; }
-exec "$@""#;
-
 /// Commands that may be starting at a time: ssh keeps at most 64 waiting for its control socket,
 /// and refuses more.
 const STARTING: usize = 32;
@@ -63,6 +33,9 @@ pub struct SshShell {
     node: Name,
     control: Option<IpAddr>,
     sudo: bool,
+    /// Whether the machine has settings of its own. vexp's images have none: their sshd gives programs
+    /// the C locale.
+    foreign: bool,
     tools: BTreeMap<String, RemotePath>,
     connections: Connections,
     starting: Semaphore,
@@ -95,6 +68,7 @@ impl SshShell {
             node: node.clone(),
             control: target.control(),
             sudo,
+            foreign: matches!(target, SshTarget::Configured(_)),
             tools,
             connections,
             starting: Semaphore::new(STARTING),
@@ -128,27 +102,6 @@ impl SshShell {
                 }
             }
         }
-    }
-
-    /// A program's words, as the far side gets them.
-    fn words<'a>(&'a self, cmd: &'a Cmd, seconds: &'a str) -> Vec<&'a str> {
-        let mut words = Vec::new();
-        if self.sudo {
-            words.extend(["sudo", "-n", "--"]);
-        }
-        // Ending the local client leaves the far program running, so the far side keeps the
-        // deadline itself. As root where the program is: nobody else could end it.
-        words.extend(["timeout", "-k", KILL_AFTER, seconds]);
-        if cmd.held {
-            words.extend(["sh", "-c", HELD, "held"]);
-        }
-        if cmd.stoppable {
-            words.extend(["sh", "-c", STOPPABLE, "stoppable"]);
-        }
-        let elsewhere = self.tools.get(&cmd.program).map(RemotePath::as_str);
-        words.push(elsewhere.unwrap_or(&cmd.program));
-        words.extend(cmd.args.iter().map(String::as_str));
-        words
     }
 }
 
@@ -197,13 +150,18 @@ impl Shell for SshShell {
 
     async fn start(&self, cmd: Cmd) -> Result<Box<dyn Process>, ShellError> {
         let shown = cmd.to_string();
-        let seconds = format!("{:.3}", cmd.deadline.as_secs_f64());
+        let seconds = remote::seconds(cmd.deadline);
         let kept = cmd.stoppable || cmd.held;
         let input = kept || !cmd.stdin.is_empty();
         // The semaphore is never closed.
         let place = self.starting.acquire().await.ok();
         let started = Instant::now();
-        let words = self.words(&cmd, &seconds);
+        let manner = Manner {
+            sudo: self.sudo,
+            foreign: self.foreign,
+            tools: &self.tools,
+        };
+        let words = remote::words(&cmd, &seconds, manner);
         let spawned = self.connections.spawn(&words, input).await;
         let (session, mut child) = spawned.map_err(|reason| ShellError::Lost {
             node: self.node.clone(),
@@ -226,7 +184,7 @@ impl Shell for SshShell {
         let (says, ready) = watch::channel(false);
         // A task of its own: the program goes on when the handle is dropped.
         let end = tokio::spawn(async move {
-            let (mut out, mut err) = (Stream::default(), Stream::default());
+            let (mut out, mut err) = (Printed::default(), Printed::default());
             let both = async {
                 tokio::join!(
                     read(stdout, STDOUT_CAP, &mut out, |out| {
@@ -243,7 +201,7 @@ impl Shell for SshShell {
             // Only now: with the status, openssh gives the session up, and ssh throws away what
             // the program printed and is still on its way.
             let status = tokio::time::timeout(GRACE, child.wait()).await.ok();
-            End {
+            Seen {
                 out,
                 err,
                 whole,
@@ -268,49 +226,13 @@ impl Shell for SshShell {
     }
 }
 
-/// What a program printed.
-#[derive(Default)]
-struct Stream {
-    bytes: Vec<u8>,
-    line_times: Vec<Instant>,
-    truncated: bool,
-}
-
-/// Places of line ends.
-fn newlines(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    let all = bytes.iter().enumerate();
-    all.filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at)
-}
-
-impl Stream {
-    /// How many of these bytes are kept: those up to the cap, in bytes and in lines.
-    fn room(&self, bytes: &[u8], cap: usize) -> usize {
-        let room = bytes.len().min(cap.saturating_sub(self.bytes.len()));
-        let lines = LINES_CAP.saturating_sub(self.line_times.len());
-        newlines(&bytes[..room]).nth(lines).unwrap_or(room)
-    }
-
-    /// Takes `line` out, where it stands as a line of its own; false if it does not.
-    fn cut(&mut self, line: &[u8]) -> bool {
-        let places = self.bytes.windows(line.len());
-        let place = places
-            .enumerate()
-            .find(|(i, text)| *text == line && (*i == 0 || self.bytes[i - 1] == b'\n'))
-            .map(|(i, _)| i);
-        if let Some(i) = place {
-            self.bytes.drain(i..i + line.len());
-        }
-        place.is_some()
-    }
-}
-
 /// Reads to the end. Past the cap, bytes are thrown away, so that the program is never blocked.
 /// After each piece `look` sees what there is so far.
 async fn read(
     pipe: Option<impl AsyncRead + Unpin>,
     cap: usize,
-    stream: &mut Stream,
-    look: impl Fn(&mut Stream),
+    stream: &mut Printed,
+    look: impl Fn(&mut Printed),
 ) {
     let Some(mut pipe) = pipe else { return };
     // Most programs print little, and some endlessly.
@@ -324,12 +246,7 @@ async fn read(
                 return;
             }
         };
-        let now = Instant::now();
-        let keep = stream.room(&buffer[..n], cap);
-        stream.truncated |= keep < n;
-        let lines = newlines(&buffer[..keep]).count();
-        stream.line_times.extend(std::iter::repeat_n(now, lines));
-        stream.bytes.extend_from_slice(&buffer[..keep]);
+        stream.take(&buffer[..n], Instant::now(), cap);
         look(stream);
         if n == buffer.len() && n < LARGE {
             buffer.resize(LARGE, 0);
@@ -337,11 +254,10 @@ async fn read(
     }
 }
 
-/// How a program ended.
-struct End {
-    out: Stream,
-    err: Stream,
-    /// Whether both streams were read to their ends: a child that was left behind may hold them.
+/// How a program ended, as openssh says it.
+struct Seen {
+    out: Printed,
+    err: Printed,
     whole: bool,
     /// `None` if it has none although it should long have ended.
     status: Option<Result<ExitStatus, openssh::Error>>,
@@ -373,7 +289,7 @@ struct SshProcess {
     seen: watch::Receiver<usize>,
     /// Whether a held program waits for its release.
     ready: watch::Receiver<bool>,
-    end: JoinHandle<End>,
+    end: JoinHandle<Seen>,
 }
 
 impl SshProcess {
@@ -422,12 +338,12 @@ impl Process for SshProcess {
         if self.held {
             drop(self.lifeline.take());
         }
-        let end = match (&mut self.end).await {
-            Ok(end) => end,
+        let seen = match (&mut self.end).await {
+            Ok(seen) => seen,
             Err(error) => return Err(self.lost(error.to_string())),
         };
         // Whether it ended, and if so with which status; a signal leaves none.
-        let (gone, code) = match end.status {
+        let (gone, status) = match seen.status {
             None => (false, None),
             Some(Ok(status)) => (true, status.code()),
             // openssh's word for status 127; `timeout` has it for a program that is not there.
@@ -439,18 +355,14 @@ impl Process for SshProcess {
             }
             Some(Err(error)) => return Err(self.lost(chain(&error))),
         };
-        // `timeout` ends with 124, or where it had to use SIGKILL with 137 or by that signal.
-        let timed_out = !gone
-            || (matches!(code, Some(124 | 137) | None) && end.at >= self.launched + self.deadline);
-        Ok(Output {
-            status: if timed_out { None } else { code },
-            stdout: end.out.bytes,
-            stderr: end.err.bytes,
-            timed_out,
-            truncated: end.out.truncated || end.err.truncated || !end.whole,
-            line_times: end.out.line_times,
-            started: self.started,
-            ended: end.at,
-        })
+        let end = End {
+            out: seen.out,
+            err: seen.err,
+            whole: seen.whole,
+            gone,
+            status,
+            at: seen.at,
+        };
+        Ok(end.output(self.launched, self.started, self.deadline))
     }
 }

@@ -16,8 +16,9 @@ use vexp_api::registry::Registry;
 use vexp_api::sample::Sample;
 use vexp_api::spec::{MeasureUse, Role};
 use vexp_api::units::BitRate;
+use vexp_api::window::{self, Place};
 
-use super::pause::Watch;
+use super::clock::Clock;
 use super::ssh::chain;
 
 /// The machines, as a trial needs them.
@@ -30,6 +31,8 @@ pub(super) struct Bench<'a> {
     pub(super) link_rate: BitRate,
     /// The process that is the machine, where it is emulated.
     pub(super) emulator: Option<u32>,
+    /// Whose time it is.
+    pub(super) clock: &'a Clock,
 }
 
 /// How much longer load runs than the traffic that is measured and that starts after it.
@@ -75,14 +78,14 @@ pub(super) async fn run(
     cx: &Context,
 ) -> Seen {
     let mut captured = Vec::new();
-    let watch = Watch::start(bench.emulator);
+    let lookout = bench.clock.watch(bench.emulator);
     let outcome = match measure(trial, bench, registry, epoch, cx, &mut captured).await {
         Ok(()) => Outcome::Measured,
         Err(error) => Outcome::Failed {
             error: chain(&error),
         },
     };
-    let pauses = watch.end();
+    let spoiled = lookout.end();
     let mut seen = Seen {
         captured,
         ..Seen::nothing(outcome)
@@ -96,7 +99,7 @@ pub(super) async fn run(
             Err(reason) => seen.outcome = Outcome::Invalid { reason },
         }
     }
-    if let (Some(reason), Outcome::Measured) = (pauses.invalid(), &seen.outcome) {
+    if let (Some(reason), Outcome::Measured) = (spoiled, &seen.outcome) {
         seen.outcome = Outcome::Invalid { reason };
     }
     seen
@@ -264,7 +267,8 @@ fn look(registry: &Registry, captured: &[Captured]) -> Result<(Window, String), 
     if window.end_s <= window.start_s {
         return Err("the flows have no time in common in which all were measured".to_owned());
     }
-    Ok((window, summary(&traffic)))
+    let summary = summary(&traffic, window);
+    Ok((window, summary))
 }
 
 /// Monitors and load go on until they are stopped, and end with status 0 then. One that ended before,
@@ -284,20 +288,69 @@ fn ended_early(artefact: &Artefact) -> Result<(), String> {
     ))
 }
 
-/// The main number of a trial, for people who watch.
-fn summary(samples: &[Sample]) -> String {
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+/// The main number of a trial, for people who watch: as the report has it, of the window's samples,
+/// each weighted by its length.
+fn summary(samples: &[Sample], window: Window) -> String {
+    let inside = |sample: &&Sample| window::place(sample, window) == Place::Inside;
     for metric in ["throughput", "rtt"] {
-        let mut by_node: BTreeMap<&Name, Vec<f64>> = BTreeMap::new();
-        for sample in samples.iter().filter(|s| s.metric == *metric) {
-            by_node.entry(&sample.node).or_default().push(sample.value);
+        let mut by_node: BTreeMap<&Name, Vec<&Sample>> = BTreeMap::new();
+        for sample in samples
+            .iter()
+            .filter(|s| s.metric == *metric)
+            .filter(inside)
+        {
+            by_node.entry(&sample.node).or_default().push(sample);
         }
-        let means: Vec<f64> = by_node.values().map(|values| mean(values)).collect();
+        let means: Vec<f64> = by_node.values().map(|samples| mean(samples)).collect();
         match (metric, means.is_empty()) {
             ("throughput", false) => return format!("{:.1} Mb/s", means.iter().sum::<f64>()),
-            ("rtt", false) => return format!("{:.3} ms", mean(&means)),
+            ("rtt", false) => {
+                return format!("{:.3} ms", means.iter().sum::<f64>() / means.len() as f64);
+            }
             _ => {}
         }
     }
     String::new()
+}
+
+/// Weighted by the lengths of the intervals; points weigh the same.
+fn mean(samples: &[&Sample]) -> f64 {
+    let points = samples.iter().any(|sample| sample.dt <= 0.0);
+    let weight = |sample: &Sample| if points { 1.0 } else { sample.dt };
+    let sum: f64 = samples.iter().map(|s| s.value * weight(s)).sum();
+    sum / samples.iter().map(|s| weight(s)).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use vexp_api::sample::{NodeRole, Unit};
+
+    use super::*;
+
+    #[test]
+    fn the_main_number_is_that_of_the_window() {
+        let name = |text: &str| Name::new(text).unwrap();
+        let sample = |node: &str, t, dt, value| Sample {
+            node: name(node),
+            role: NodeRole::Guest,
+            metric: name("throughput"),
+            unit: Unit::MbPerS,
+            t,
+            dt,
+            value,
+        };
+        let window = Window {
+            start_s: 1.0,
+            end_s: 3.5,
+        };
+        let samples = [
+            sample("vm1", 0.0, 1.0, 900.0),
+            sample("vm1", 1.0, 2.0, 100.0),
+            sample("vm1", 3.0, 0.5, 150.0),
+            sample("vm2", 1.0, 2.5, 10.0),
+            sample("vm2", 3.5, 1.0, 900.0),
+        ];
+        assert_eq!(summary(&samples, window), "120.0 Mb/s");
+        assert_eq!(summary(&samples[..1], window), "");
+    }
 }

@@ -15,6 +15,7 @@ use vexp_api::shell::{Connect, ShellError};
 use vexp_api::spec::Role;
 
 use super::bench::Bench;
+use super::clock::{self, Clock};
 use super::files::{self, FileError};
 use super::manifest::{self, Manifest};
 use super::ssh::chain;
@@ -56,23 +57,28 @@ pub enum WorkError {
     File(#[from] FileError),
 }
 
+/// What a worker has around it.
+#[derive(Clone)]
+pub struct Place {
+    /// Reaches the nodes.
+    pub connect: Arc<dyn Connect>,
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+    /// Whose time it keeps.
+    pub clock: Clock,
+}
+
 /// Does what the manifest says: grows the machine, or has all guests of the block and runs its
-/// trials, writing each as soon as it has ended. Nodes are reached by way of `connect`; events go to
-/// `events`.
+/// trials, writing each as soon as it has ended.
 ///
 /// # Errors
 /// Whatever keeps the remaining trials from being run; trials that failed by themselves are
 /// recorded and are no error.
-pub async fn work(
-    manifest: &Manifest,
-    registry: &Registry,
-    connect: Arc<dyn Connect>,
-    events: Arc<dyn EventSink>,
-) -> Result<(), WorkError> {
+pub async fn work(manifest: &Manifest, registry: &Registry, place: Place) -> Result<(), WorkError> {
     if manifest.format != manifest::FORMAT {
         return Err(WorkError::Format(manifest.format));
     }
-    let mut bench = Bench::set_up(manifest, registry, connect, events).await?;
+    let mut bench = Bench::set_up(manifest, registry, place).await?;
     let grown = bench.grow(manifest.guests() as usize).await;
     // Also where it failed: what did come up is part of the story.
     bench.write_record()?;
@@ -120,7 +126,8 @@ async fn run_trials(
         bench.cx.events.event(&Event::TrialStarted {
             trial: trial.id.clone(),
         });
-        let epoch = Instant::now();
+        tokio::time::sleep(bench.clock.offset(&trial.id)).await;
+        let epoch = clock::now();
         let epoch_text = dispatch::now_rfc3339();
         let verified = match seen_restored.take() {
             Some(setup) => Ok(setup),
@@ -136,18 +143,23 @@ async fn run_trials(
         let record = TrialRecord {
             window: seen.window,
             setup,
-            ended_s: epoch.elapsed().as_secs_f64(),
+            ended_s: since(epoch),
             ..record_of(trial, &manifest.block, seen.outcome.clone(), epoch_text)
         };
         files::write_trial(&manifest.run, &record, seen.captured)?;
         bench.cx.events.event(&Event::TrialEnded {
             trial: trial.id.clone(),
             outcome: seen.outcome,
-            seconds: epoch.elapsed().as_secs_f64(),
+            seconds: since(epoch),
             summary: seen.summary,
         });
     }
     Ok(())
+}
+
+/// Seconds from a moment to the present one.
+fn since(moment: Instant) -> f64 {
+    clock::now().saturating_duration_since(moment).as_secs_f64()
 }
 
 /// A set-up that differs from the plan makes a trial invalid; one that could not be read back has

@@ -45,8 +45,12 @@ pub struct Surplus {
 }
 
 impl Store {
-    /// Writes down that a run uses this store, so that [`Store::registered`] finds it.
+    /// Writes down that a run uses this store, so that [`Store::registered`] finds it; nothing in a
+    /// store that can't be written to.
     pub fn register(&self, run: &Name, folder: &Path) -> Result<(), StoreError> {
+        if !self.writable {
+            return Ok(());
+        }
         let parent = self.root.join(RUNS);
         std::fs::create_dir_all(&parent).map_err(StoreError::io("create", &parent))?;
         let registered = Registered {

@@ -24,6 +24,11 @@ impl Store {
     /// Waits until no other process, and no other thread, adds to the store; says so in an event
     /// if that takes more than a moment. Then removes what crashed builds left in `tmp/`.
     pub fn lock(&self, events: &dyn EventSink) -> Result<StoreLock, StoreError> {
+        if !self.writable {
+            return Err(StoreError::ReadOnly {
+                root: self.root.clone(),
+            });
+        }
         let path = self.root.join("lock");
         let mut said = false;
         let began = Instant::now();

@@ -15,6 +15,9 @@
 //! A bucket's version is part of its name: a vexp with another format uses another bucket and
 //! leaves this one alone. Entries appear by rename(2) after fsync(2), so that what is visible is
 //! whole, whenever the machine stops.
+//!
+//! A store that can be read and not written to serves all the same, as long as nothing is to be built:
+//! one user builds, and others run. What an ordinary user's own store lacks is looked for in root's.
 
 mod contents;
 pub mod gc;
@@ -42,6 +45,16 @@ pub enum StoreError {
         /// The cause.
         #[source]
         source: std::io::Error,
+    },
+    /// Something is to be added to a store that this user can't write to.
+    #[error(
+        "the store {} can be read and not written to: run as the user that it belongs to, or give \
+         another one with --store or VEXP_STORE",
+        .root.display()
+    )]
+    ReadOnly {
+        /// The store.
+        root: PathBuf,
     },
     /// No folder for the store is known.
     #[error("no folder for built images is known: set VEXP_STORE, XDG_CACHE_HOME or HOME")]
@@ -117,12 +130,20 @@ impl Bucket {
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    writable: bool,
+    /// Another store, in which built images are looked for that this one does not have.
+    beneath: Option<PathBuf>,
 }
 
+/// Root's store, where none is named.
+const SYSTEM: &str = "/var/cache/vexp";
+
 impl Store {
-    /// Opens the store below `root`, which is created if it is missing.
+    /// Opens the store below `root`, which is created if it is missing. A store that is there and
+    /// can't be written to is opened for reading.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
+        let mut writable = true;
         let folders =
             Bucket::ALL
                 .iter()
@@ -130,10 +151,22 @@ impl Store {
                 .chain(["quarantine", "tmp", "logs"]);
         for folder in folders {
             let path = root.join(folder);
-            std::fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+            match std::fs::create_dir_all(&path) {
+                Err(error) if forbidden(&error) && root.is_dir() => writable = false,
+                made => made.map_err(StoreError::io("create", &path))?,
+            }
         }
         let root = std::fs::canonicalize(&root).map_err(StoreError::io("find", &root))?;
-        Self { root }.owned()
+        writable &= rustix::fs::access(&root, rustix::fs::Access::WRITE_OK).is_ok();
+        Self::at(root, writable).owned()
+    }
+
+    fn at(root: PathBuf, writable: bool) -> Self {
+        Self {
+            root,
+            writable,
+            beneath: None,
+        }
     }
 
     /// Refuses a store that somebody else could change: what is in it runs as root on machines.
@@ -154,15 +187,28 @@ impl Store {
     pub fn look(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root: PathBuf = root.into();
         match root.canonicalize() {
-            Ok(root) => Self { root }.owned(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self { root }),
+            Ok(root) => Self::at(root, false).owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::at(root, false)),
             Err(error) => Err(StoreError::io("find", &root)(error)),
         }
     }
 
-    /// Opens the store at [`Store::default_root`].
+    /// Opens the store at [`Store::default_root`]. What an ordinary user's own store lacks is looked
+    /// for in root's.
     pub fn open_default() -> Result<Self, StoreError> {
-        Self::open(Self::default_root()?)
+        let mut store = Self::open(Self::default_root()?)?;
+        let named = std::env::var_os("VEXP_STORE").is_some_and(|path| !path.is_empty());
+        if !named && store.root != Path::new(SYSTEM) {
+            // A store that somebody else could change is none to look into.
+            let beneath = Self::at(SYSTEM.into(), false).owned();
+            store.beneath = beneath.ok().map(|store| store.root);
+        }
+        Ok(store)
+    }
+
+    /// Whether anything can be added to it.
+    pub fn is_writable(&self) -> bool {
+        self.writable
     }
 
     /// Where the store is: `$VEXP_STORE`; else for root `/var/cache/vexp`, so that `sudo` leaves
@@ -190,9 +236,15 @@ impl Store {
         self.root.join(bucket.folder()).join(name)
     }
 
-    /// Where an entry is, if it is there.
+    /// Where an entry is, if it is there; an image may be in the store beneath.
     pub fn find(&self, bucket: Bucket, key: &Digest) -> Option<PathBuf> {
-        Some(self.path(bucket, key)).filter(|path| path.exists())
+        let own = self.path(bucket, key);
+        if own.exists() {
+            return Some(own);
+        }
+        let beneath = self.beneath.as_ref().filter(|_| bucket != Bucket::Debs)?;
+        let path = beneath.join(own.strip_prefix(&self.root).ok()?);
+        path.exists().then_some(path)
     }
 
     /// A folder of one's own below `tmp/`, removed when it is dropped or, after a crash, by the
@@ -247,6 +299,12 @@ impl Store {
     }
 }
 
+/// Whether the operating system forbids to write.
+fn forbidden(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    [PermissionDenied, ReadOnlyFilesystem].contains(&error.kind())
+}
+
 fn default_root(
     var: impl Fn(&str) -> Option<PathBuf>,
     is_root: bool,
@@ -256,7 +314,7 @@ fn default_root(
         return Ok(root);
     }
     if is_root {
-        return Ok(PathBuf::from("/var/cache/vexp"));
+        return Ok(PathBuf::from(SYSTEM));
     }
     set("XDG_CACHE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".cache")))
@@ -330,6 +388,24 @@ mod tests {
         let root = default_root(vars(xdg), false).unwrap();
         assert_eq!(root, Path::new("/x/vexp"));
         assert!(default_root(vars(&[]), false).is_err());
+    }
+
+    #[test]
+    fn images_are_found_in_the_store_beneath_and_packages_are_not() {
+        let ((_first, mut own), (_second, other)) = (store(), store());
+        let key = Digest::of(b"image");
+        std::fs::create_dir(other.path(Bucket::Images, &key)).unwrap();
+        std::fs::write(other.path(Bucket::Debs, &key), b"").unwrap();
+        assert_eq!(own.find(Bucket::Images, &key), None);
+        own.beneath = Some(other.root.clone());
+        let found = own.find(Bucket::Images, &key);
+        assert_eq!(found, Some(other.path(Bucket::Images, &key)));
+        assert_eq!(own.find(Bucket::Debs, &key), None);
+        std::fs::create_dir(own.path(Bucket::Images, &key)).unwrap();
+        assert_eq!(
+            own.find(Bucket::Images, &key),
+            Some(own.path(Bucket::Images, &key))
+        );
     }
 
     #[test]

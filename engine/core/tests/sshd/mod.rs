@@ -28,7 +28,14 @@ impl Sshd {
 
     /// Starts one at an address of this computer, with lines of its configuration.
     pub(crate) fn start_at(address: Ipv4Addr, lines: &str) -> Option<Self> {
+        Self::start_as(address, lines, "")
+    }
+
+    /// The same, which gives programs these variables: `NAME=VALUE` between blanks.
+    pub(crate) fn start_as(address: Ipv4Addr, lines: &str, variables: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() {
+            // Where it must not be skipped, it isn't.
+            assert!(std::env::var_os("CI").is_none(), "{SSHD} is missing");
             eprintln!("SKIPPED: sshd is missing: apt-get install openssh-server");
             return None;
         }
@@ -55,7 +62,7 @@ impl Sshd {
             "ListenAddress {address}:{port}\nHostKey {at}/host\nAuthorizedKeysFile {at}/client.pub\n\
              PermitRootLogin prohibit-password\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nUsePAM no\nUseDNS no\nStrictModes no\nPidFile none\n\
-             PrintMotd no\nSetEnv HOME={at}\n{lines}"
+             PrintMotd no\nSetEnv HOME={at} {variables}\n{lines}"
         );
         std::fs::write(dir.path().join("config"), config).unwrap();
         let server = spawn(dir.path());

@@ -61,7 +61,7 @@ impl Hypervisor for Fake {
     async fn prepare(
         &self,
         _: &Node,
-        _: &[Name],
+        _: &[vexp_api::ids::Interface],
         _: &Machine,
         _: &Context,
     ) -> Result<BTreeMap<String, String>, PluginError> {
@@ -102,7 +102,7 @@ impl Measure for Fake {
     fn counting(&self) -> Counting {
         match self.name {
             "sar" | "pidstat" => Counting::RealTime,
-            "peers" | "uptime" => Counting::VirtualTime,
+            "uptime" => Counting::VirtualTime,
             _ => Counting::Everywhere,
         }
     }
@@ -194,7 +194,6 @@ pub(crate) fn registry() -> Registry {
         .measure(monitor("xentop"))
         .measure(monitor("sar"))
         .measure(monitor("uptime"))
-        .measure(monitor("peers"))
         .measure(monitor("pidstat"))
         .measure(monitor("counters"))
 }

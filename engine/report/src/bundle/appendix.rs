@@ -249,19 +249,13 @@ fn hardware(frames: &Frames) -> Vec<HardwareView> {
 }
 
 fn counts(claims: &[ClaimVerdict]) -> Vec<(usize, &'static str)> {
-    let verdicts = [
-        Verdict::Reproduced,
-        Verdict::NotReproduced,
-        Verdict::Inconclusive,
-        Verdict::NotTested,
-    ];
     let of = |verdict| {
         claims
             .iter()
             .filter(|claim| claim.verdict == verdict)
             .count()
     };
-    verdicts
+    Verdict::ALL
         .map(|verdict| (of(verdict), verdict.as_str()))
         .to_vec()
 }

@@ -1,7 +1,8 @@
 //! A comparison as JUnit XML: a test suite an experiment, a test case a metric of a point.
 //!
 //! Only what is worse is a failure. What is inconclusive or missing is skipped: a CI system that
-//! counts failures then says what the exit code says. Numbers are plain decimals, since the schema
+//! counts failures then says what the exit code says. Where nothing could be judged, one test case
+//! is an error with the reason. Runs that were left out are skipped test cases of the suite `runs`. Numbers are plain decimals, since the schema
 //! has no exponents.
 
 use std::collections::BTreeMap;
@@ -9,13 +10,21 @@ use std::fmt::Display;
 
 use super::words::significant;
 use super::{Comparison, Missing, Row, Verdict};
+use crate::metrics::Point;
+use crate::summary::LeftOut;
 use crate::svg::Svg;
 
 /// One test case.
 enum Case<'a> {
     Row(&'a Row),
     Missing(&'a Missing),
+    LeftOut(&'a LeftOut),
+    /// Nothing was judged, for this reason.
+    Refused(&'a str),
 }
+
+/// The suite of what is about whole runs. Experiments' names have no blanks.
+const RUNS: &str = "the runs";
 
 /// The document.
 pub fn junit(comparison: &Comparison) -> String {
@@ -27,6 +36,11 @@ pub fn junit(comparison: &Comparison) -> String {
     for missing in comparison.missing.iter().filter(|one| one.in_base) {
         let suite = suites.entry(missing.point.experiment.as_str()).or_default();
         suite.push(Case::Missing(missing));
+    }
+    let whole = comparison.left_out.iter().map(Case::LeftOut);
+    let refused = comparison.refused.iter().map(|why| Case::Refused(why));
+    for case in whole.chain(refused) {
+        suites.entry(RUNS).or_default().push(case);
     }
     let mut xml = Svg::new();
     let all: Vec<&Case<'_>> = suites.values().flatten().collect();
@@ -52,21 +66,22 @@ pub fn junit(comparison: &Comparison) -> String {
 }
 
 fn counted(xml: &mut Svg, element: &str, name: &str, cases: &[&Case<'_>]) {
-    let verdict = |case: &&&Case<'_>| match case {
-        Case::Row(row) => Some(row.verdict),
-        Case::Missing(_) => None,
-    };
-    let worse = cases.iter().filter(|c| verdict(c) == Some(Verdict::Worse));
-    let open = [None, Some(Verdict::Inconclusive)];
-    let skipped = cases.iter().filter(|c| open.contains(&verdict(c)));
+    let of =
+        |verdict| move |case: &&&Case<'_>| matches!(case, Case::Row(row) if row.verdict == verdict);
+    let worse = cases.iter().filter(of(Verdict::Worse)).count();
+    let open = cases.iter().filter(of(Verdict::Inconclusive)).count();
+    let absent = |case: &&&Case<'_>| matches!(case, Case::Missing(_) | Case::LeftOut(_));
+    let skipped = open + cases.iter().filter(absent).count();
+    let refused = |case: &&&Case<'_>| matches!(case, Case::Refused(_));
+    let errors = cases.iter().filter(refused).count();
     xml.open(
         element,
         &[
             ("name", &name),
             ("tests", &cases.len()),
-            ("failures", &worse.count()),
-            ("errors", &0),
-            ("skipped", &skipped.count()),
+            ("failures", &worse),
+            ("errors", &errors),
+            ("skipped", &skipped),
         ],
     );
 }
@@ -94,19 +109,27 @@ fn properties(xml: &mut Svg, comparison: &Comparison) {
 }
 
 fn case(xml: &mut Svg, case: &Case<'_>) {
-    let point = match case {
-        Case::Row(row) => &row.point,
-        Case::Missing(missing) => &missing.point,
+    let name = |point: &Point, what: &str| format!("{}.v{} {what}", point.platform, point.vms);
+    let (class, name): (&dyn Display, String) = match case {
+        Case::Row(row) => (&row.point.experiment, name(&row.point, row.metric)),
+        Case::Missing(missing) => {
+            let what = match &missing.metrics[..] {
+                [] => "all metrics".to_owned(),
+                metrics => metrics.join(", "),
+            };
+            (&missing.point.experiment, name(&missing.point, &what))
+        }
+        Case::LeftOut(run) => (&RUNS, format!("{} can be used", run.folder)),
+        Case::Refused(_) => (&RUNS, "the runs can be compared".to_owned()),
     };
-    let what = match case {
-        Case::Row(row) => row.metric.to_owned(),
-        Case::Missing(missing) if missing.metrics.is_empty() => "all metrics".to_owned(),
-        Case::Missing(missing) => missing.metrics.join(", "),
-    };
-    let name = format!("{}.v{} {what}", point.platform, point.vms);
-    let class: &dyn Display = &point.experiment;
     xml.open("testcase", &[("classname", class), ("name", &name)]);
     match case {
+        Case::LeftOut(run) => xml.element("skipped", &[("message", &run.reason)]),
+        Case::Refused(reason) => {
+            let attributes: [(&str, &dyn Display); 2] =
+                [("type", &"not-judged"), ("message", reason)];
+            xml.element("error", &attributes);
+        }
         Case::Missing(missing) => xml.element("skipped", &[("message", &missing.words())]),
         Case::Row(row) => {
             let words = format!(

@@ -21,7 +21,7 @@ use vexp_api::sample::Unit;
 
 use crate::metrics::Point;
 use crate::stats::{Interval, LEVEL};
-use crate::summary::Summary;
+use crate::summary::{LeftOut, Summary};
 pub use environment::{Difference, differences};
 pub use junit::junit;
 pub use markdown::markdown;
@@ -124,12 +124,41 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// Points of one side alone.
     pub missing: Vec<Missing>,
+    /// Runs that can't be used, and were not compared.
+    pub left_out: Vec<LeftOut>,
+    /// Why nothing was judged; `None` where something was. There are no rows then.
+    pub refused: Option<String>,
 }
 
 impl Comparison {
     /// Rows with a verdict.
     pub fn of(&self, verdict: Verdict) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.verdict == verdict)
+    }
+
+    /// A comparison in which nothing was judged.
+    pub fn refused(reason: impl Into<String>, margin: f64) -> Self {
+        Self {
+            format: FORMAT,
+            base: Vec::new(),
+            new: Vec::new(),
+            margin,
+            alpha: ALPHA,
+            differences: Vec::new(),
+            rows: Vec::new(),
+            missing: Vec::new(),
+            left_out: Vec::new(),
+            refused: Some(reason.into()),
+        }
+    }
+
+    /// The same without its verdicts, which must not be used for this reason.
+    #[must_use]
+    pub fn refuse(mut self, reason: impl Into<String>) -> Self {
+        self.rows.clear();
+        self.missing.clear();
+        self.refused = Some(reason.into());
+        self
     }
 
     /// Whether something that the base has can't be told: then no regression is no proof of none.
@@ -161,6 +190,8 @@ pub fn compare(base: &[Summary], new: &[Summary], options: &Options<'_>) -> Comp
         alpha: ALPHA,
         differences: differences(base, new, &rows),
         missing: missing::of(base, new, options),
+        left_out: Vec::new(),
+        refused: None,
         rows,
     }
 }

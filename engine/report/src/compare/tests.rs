@@ -34,6 +34,7 @@ fn measured(values: &[f64]) -> Vec<Measured> {
             above: *value,
             below: 1.0,
             samples: 8,
+            step: 0.0,
         },
     })
     .collect()
@@ -277,6 +278,75 @@ proptest! {
             prop_assert!([5, 8].contains(&bars), "{}", line);
         }
     }
+}
+
+#[test]
+fn what_was_not_judged_is_a_valid_document_with_an_error() {
+    let reason = "the run in <here> | can't be \"used\"\u{7}";
+    let mut found = Comparison::refused(reason, 0.05);
+    found.left_out.push(crate::summary::LeftOut {
+        folder: "ni ght/<a>".to_owned(),
+        reason: "it is & was empty".to_owned(),
+    });
+    let xml = junit(&found);
+    let document = roxmltree::Document::parse(&xml).unwrap();
+    let root = document.root_element();
+    let of = |name| root.attribute(name).unwrap();
+    assert_eq!(
+        [of("tests"), of("errors"), of("skipped"), of("failures")],
+        ["2", "1", "1", "0"]
+    );
+    let error = document
+        .descendants()
+        .find(|node| node.has_tag_name("error"));
+    assert!(
+        error
+            .unwrap()
+            .attribute("message")
+            .unwrap()
+            .starts_with("the run in <here> |")
+    );
+    let text = markdown(&found);
+    assert!(
+        text.starts_with("### nothing was judged: the run in &lt;here&gt; \\| can't"),
+        "{text}"
+    );
+    assert!(
+        text.contains("- left out: ni ght/&lt;a&gt;: it is &amp; was empty"),
+        "{text}"
+    );
+    assert!(!text.contains("equal inside"), "{text}");
+}
+
+#[test]
+fn a_comment_is_never_longer_than_its_consumer_takes() {
+    let metrics = vexp_api::metric::METRICS.iter().map(|metric| metric.name);
+    let names: Vec<&'static str> = metrics.collect();
+    let side = |id: &str, by: f64| {
+        let values = [1.0 * by, 1.01 * by, 0.99 * by];
+        let metrics: Vec<(&'static str, &[f64])> =
+            names.iter().map(|name| (*name, &values[..])).collect();
+        let mut run = run(id, &metrics);
+        let one = run.points.values().next().unwrap().clone();
+        run.points = (1..200).map(|vms| (a_point(vms), one.clone())).collect();
+        run
+    };
+    let found = compared(&[side("a", 1.0)], &[side("b", 1.0)], 0.05);
+    assert!(found.rows.len() > 1000);
+    let text = markdown(&found);
+    assert!(
+        text.len() < markdown::LIMIT && text.len() > markdown::LIMIT - 4_000,
+        "{}",
+        text.len()
+    );
+    assert_eq!(
+        text.matches("<details>").count(),
+        text.matches("</details>").count()
+    );
+    let shown = text.lines().filter(|line| line.starts_with("| ")).count() - 1;
+    let hidden = format!("{} more lines are left out", found.rows.len() - shown);
+    assert!(text.contains(&hidden), "{hidden}");
+    assert!(text.ends_with(&format!("{}\n", found.legend())));
 }
 
 /// Comparisons of 20 metrics that did not change: how many of them find anything else than `equal`

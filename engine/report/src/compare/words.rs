@@ -58,8 +58,11 @@ impl Missing {
 }
 
 impl Comparison {
-    /// `3 metrics: 1 worse, 2 equal`.
+    /// `3 metrics: 1 worse, 2 equal`, or why nothing was judged.
     pub fn counts(&self) -> String {
+        if let Some(reason) = &self.refused {
+            return format!("nothing was judged: {reason}");
+        }
         let counts: Vec<String> = Verdict::ALL
             .iter()
             .map(|verdict| (self.of(*verdict).count(), verdict.as_str()))

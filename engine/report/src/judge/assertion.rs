@@ -6,12 +6,13 @@ use vexp_api::ids::Name;
 use vexp_api::metric::{self, Metric};
 use vexp_api::spec::{Assertion, MetricRef, Operand, Relation};
 
-use super::reason::describe;
+use super::reason::{claimed, describe};
 use super::{Compared, Side, Test, TestOutcome};
 use crate::frame::Frames;
-use crate::metrics::{Basis, Inference, MetricValue, Metrics};
-use crate::stats::Interval;
+use crate::metrics::{Basis, ENOUGH_REPETITIONS, Inference, MetricValue, Metrics};
 use crate::stats::contrast::{Decision, Region};
+use crate::stats::directed::{Units, least_units};
+use crate::stats::{Interval, LEVEL};
 
 /// Finds what an assertion is about.
 pub(super) struct Lookup<'a> {
@@ -19,6 +20,10 @@ pub(super) struct Lookup<'a> {
     metrics: &'a Metrics<'a>,
     frames: &'a Frames,
 }
+
+/// The largest share of a point's trials that may be lost. What is lost is not lost at random: a verdict
+/// on the rest would be one on what was easy to measure.
+const MOST_LOST: f64 = 0.2;
 
 /// An assertion before the level is known at which it is decided.
 pub(super) struct Judged {
@@ -32,6 +37,14 @@ pub(super) struct Judged {
 struct Found {
     inference: Inference,
     region: Region,
+    /// What can decide it, or why nothing can.
+    evidence: Result<Evidence, String>,
+}
+
+/// Units and what they say.
+struct Evidence {
+    units: Units,
+    basis: Basis,
     decision: Decision,
 }
 
@@ -85,8 +98,72 @@ impl<'a> Lookup<'a> {
         Ok(Found {
             inference,
             region,
-            decision: inference.contrast.decide(region),
+            evidence: self.evidence(&test.left, right, region),
         })
+    }
+
+    /// Units decide: boots of the machine, or in virtual time repetitions, whose seeds are all that can
+    /// differ.
+    fn evidence(
+        &self,
+        left: &MetricRef,
+        right: Option<&MetricRef>,
+        region: Region,
+    ) -> Result<Evidence, String> {
+        for of in [Some(left), right].into_iter().flatten() {
+            self.lost(of)?;
+        }
+        let virtual_time = self.frames.run.is_virtual();
+        let unit = if virtual_time { "seeds" } else { "boots" };
+        let (units, basis) = self.metrics.units(left, right).ok_or_else(|| {
+            format!(
+                "there are fewer than {ENOUGH_REPETITIONS} {unit} that differ: how they do is not known"
+            )
+        })?;
+        if basis != Basis::Boots && !virtual_time {
+            return Err(format!(
+                "there are fewer than {ENOUGH_REPETITIONS} boots: how they differ is not known"
+            ));
+        }
+        let decision = units.decide(region);
+        Ok(Evidence {
+            units,
+            basis,
+            decision,
+        })
+    }
+
+    /// Whether too many of a point's trials were lost.
+    fn lost(&self, of: &MetricRef) -> Result<(), String> {
+        let here = |experiment: &Name, platform: &Name, vms| {
+            (experiment, platform, vms) == (&of.experiment, &of.platform, of.vms)
+        };
+        let lost = self.frames.unusable.iter().filter(|trial| {
+            trial.kind != "not run" && here(&trial.experiment, &trial.platform, trial.vms)
+        });
+        let measured = self.frames.trials.iter().filter(|frame| {
+            let trial = &frame.trial;
+            here(&trial.experiment, &trial.platform, trial.vms)
+        });
+        let (lost, measured) = (lost.count(), measured.count());
+        let all = lost + measured;
+        match lost as f64 > MOST_LOST * all as f64 {
+            false => Ok(()),
+            true => Err(format!(
+                "{}: {lost} of {all} trials were lost, and what is left is what was easy to measure",
+                describe(of)
+            )),
+        }
+    }
+
+    /// The run.
+    pub(super) fn frames(&self) -> &'a Frames {
+        self.frames
+    }
+
+    /// A metric's estimate.
+    pub(super) fn value(&self, of: &MetricRef) -> Option<f64> {
+        self.values.get(of).map(|found| found.value)
     }
 
     /// The side, and why it was not measured if it was not.
@@ -123,23 +200,47 @@ impl<'a> Lookup<'a> {
 }
 
 impl Judged {
-    /// What its interval says; `None` if it could not be tested.
+    /// What its units say; `None` if there are none that could decide it.
     pub(super) fn decision(&self) -> Option<Decision> {
-        self.found.as_ref().ok().map(|found| found.decision)
+        let evidence = self.found.as_ref().ok()?.evidence.as_ref().ok()?;
+        Some(evidence.decision)
     }
 
-    /// Decides it at the level of its claim, of which so many assertions were tested.
-    pub(super) fn at(self, alpha: f64, tested: usize) -> Test {
+    /// Whether it was measured.
+    pub(super) fn is_measured(&self) -> bool {
+        self.found.is_ok()
+    }
+
+    /// The same with another margin.
+    pub(super) fn with_margin(&self, margin: f64) -> Option<Decision> {
+        let evidence = self.found.as_ref().ok()?.evidence.as_ref().ok()?;
+        let region = region(self.relation, self.right.times, margin);
+        Some(evidence.units.decide(region))
+    }
+
+    /// What it asserts, in words.
+    pub(super) fn words(&self) -> String {
+        let left = self.left.of.as_ref().map_or_else(String::new, describe);
+        let right = match &self.right.of {
+            Some(of) => format!(" times {}", describe(of)),
+            None => String::new(),
+        };
+        let claimed = claimed(self.relation, self.right.times, self.margin);
+        format!("{left}{right}, which must be {claimed}")
+    }
+
+    pub(super) fn margin(&self) -> f64 {
+        self.margin
+    }
+
+    /// Decides it at the level of its claim, of which so many assertions have units that could.
+    pub(super) fn at(self, alpha: f64, decidable: usize) -> Test {
         let (compared, outcome) = match self.found {
             Err(reason) => (None, TestOutcome::Untested { reason }),
             Ok(found) => {
-                // All must hold, so that each may be tested at the claim's level; any may fail.
-                let share = match found.decision.inside {
-                    true => alpha,
-                    false => alpha / tested as f64,
-                };
                 let left = self.left.of.as_ref();
-                let outcome = found.outcome(share, left);
+                let share = share(found.decision(), alpha, decidable);
+                let outcome = found.outcome(share);
                 let value = match self.right.of {
                     None => left.and_then(|of| metric::find(of.metric.as_str())),
                     Some(_) => None,
@@ -159,16 +260,38 @@ impl Judged {
     }
 }
 
+/// An assertion's level: all must hold, so that each may be tested at the claim's; any may fail.
+pub(super) fn share(decision: Option<Decision>, alpha: f64, decidable: usize) -> f64 {
+    match decision {
+        Some(decision) if !decision.inside => alpha / decidable.max(1) as f64,
+        _ => alpha,
+    }
+}
+
 impl Found {
-    fn outcome(&self, alpha: f64, left: Option<&MetricRef>) -> TestOutcome {
-        if self.inference.basis == Basis::None {
-            let what = left.map_or_else(String::new, describe);
-            let reason = format!("{what} has too few samples for an interval");
-            return TestOutcome::Open { reason };
-        }
-        match (self.decision.p <= alpha, self.decision.inside) {
+    fn decision(&self) -> Option<Decision> {
+        self.evidence.as_ref().ok().map(|found| found.decision)
+    }
+
+    fn outcome(&self, alpha: f64) -> TestOutcome {
+        let evidence = match &self.evidence {
+            Err(reason) => {
+                let reason = reason.clone();
+                return TestOutcome::Open { reason };
+            }
+            Ok(evidence) => evidence,
+        };
+        let least = least_units(alpha) as usize;
+        match (evidence.decision.p <= alpha, evidence.decision.inside) {
             (true, true) => TestOutcome::Holds,
             (true, false) => TestOutcome::Fails,
+            (false, _) if evidence.units.len() < least => TestOutcome::Open {
+                reason: format!(
+                    "{} {} can't decide it at this level: {least} at least could",
+                    evidence.units.len(),
+                    evidence.basis.as_str()
+                ),
+            },
             (false, _) => TestOutcome::Open {
                 reason: "the interval holds values on both sides of the margin".to_owned(),
             },
@@ -180,26 +303,38 @@ impl Found {
         let possible = value.map_or((0.0, f64::INFINITY), Metric::possible);
         let clipped = |interval: Option<Interval>| Some(interval?.clipped(possible));
         let contrast = &self.inference.contrast;
-        let level = 1.0 - alpha;
-        let is_of_units = matches!(self.inference.basis, Basis::Boots | Basis::Repetitions);
-        let open = is_of_units && self.decision.p > alpha;
-        Compared {
+        let compared = Compared {
             what: if value.is_some() { "value" } else { "ratio" },
             value: contrast.ratio(),
             claimed,
             low: self.region.low,
             high: self.region.high,
             interval: clipped(contrast.usual()),
-            adjusted: clipped(contrast.interval(level)),
-            level,
-            p: self.decision.p,
+            adjusted: None,
+            level: 1.0 - 2.0 * alpha,
+            p: None,
             basis: self.inference.basis,
             units: self.inference.units,
-            inside: self.decision.inside,
-            enough: match open {
-                true => contrast.units_for(self.region, alpha, super::MOST_UNITS),
+            inside: None,
+            enough: None,
+        };
+        let Ok(evidence) = &self.evidence else {
+            return compared;
+        };
+        let (units, decision) = (&evidence.units, evidence.decision);
+        Compared {
+            value: units.ratio(),
+            interval: clipped(units.interval((1.0 - LEVEL) / 2.0)),
+            adjusted: clipped(units.interval(alpha)),
+            p: Some(decision.p),
+            basis: evidence.basis,
+            units: units.len(),
+            inside: Some(decision.inside),
+            enough: match decision.p > alpha {
+                true => units.units_for(self.region, alpha, super::MOST_UNITS),
                 false => None,
             },
+            ..compared
         }
     }
 }
@@ -252,11 +387,18 @@ fn scale(interval: Interval, times: f64) -> Interval {
 mod tests {
     use super::*;
     use crate::stats::Contrast;
+    use crate::stats::directed::{Scale, Side as Units3};
 
     #[test]
     fn an_interval_holds_nothing_that_can_not_be() {
-        let contrast = Contrast::of_units(&[0.6, 0.99, 0.99], None).unwrap();
+        let values = [0.6, 0.99, 0.99];
+        let contrast = Contrast::of_units(&values, None).unwrap();
         let region = region(Relation::AtLeast, 1.0, 0.05);
+        let side = Units3 {
+            values: values.to_vec(),
+            step: 0.0,
+        };
+        let units = Units::new(&side, None, Scale::Linear).unwrap();
         let found = Found {
             inference: Inference {
                 contrast,
@@ -265,7 +407,11 @@ mod tests {
                 units: 3,
             },
             region,
-            decision: contrast.decide(region),
+            evidence: Ok(Evidence {
+                basis: Basis::Boots,
+                decision: units.decide(region),
+                units,
+            }),
         };
         let most = |metric: Option<&str>| {
             let compared = found.compared(0.01, metric.and_then(metric::find), 1.0);

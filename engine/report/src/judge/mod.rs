@@ -3,16 +3,23 @@
 //! An assertion says where a value, or the ratio of two, must lie. It holds if the interval of that
 //! very value or ratio lies inside, fails if it lies wholly outside, and is open otherwise.
 //!
-//! Many claims are judged at once. So intervals are not at 95 %, but at the level that Holm's
+//! Before that it is asked whether the claim could be seen in the run at all ([`regime`]).
+//!
+//! Only units decide: boots of the machine, or seeds in virtual time ([`crate::stats::directed`]). What
+//! differs inside trials, or between repetitions of one boot, says nothing about the next machine.
+//!
+//! Many claims are judged at once. So tests are not at 5 %, but at the level that Holm's
 //! procedure leaves to each claim: the probability that *any* verdict of the run is wrong is then
-//! at most 5 %, as far as what the intervals stand on goes. Inside a claim, all assertions must
+//! at most 5 %. Inside a claim, all assertions must
 //! hold for it to be reproduced, which needs no correction (R. Berger, *Multiparameter Hypothesis
 //! Testing and Acceptance Sampling*, Technometrics 24(4), 1982: an intersection-union test), while
 //! any one that fails contradicts it, which needs one (Bonferroni: its level is divided by the
 //! number of assertions).
 
 mod assertion;
+mod margins;
 mod reason;
+pub mod regime;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +34,10 @@ use crate::metrics::{Basis, MetricValue, Metrics, TrialSteady};
 use crate::stats::Interval;
 use crate::stats::holm::{Corrected, holm};
 use assertion::{Judged, Lookup};
+pub use margins::AtMargin;
 pub use reason::describe;
+pub(crate) use reason::digits;
+pub use regime::{Cause, CauseKind};
 
 /// The version of the format of `claims.json`, `metrics.json` and `steady.json`.
 pub const FORMAT: u32 = 1;
@@ -48,19 +58,31 @@ pub enum Verdict {
     Reproduced,
     /// A point contradicts it.
     NotReproduced,
-    /// An interval is too wide to tell, or there is none.
+    /// An interval is too wide to tell, or there is none, or a point is missing.
     Inconclusive,
+    /// The run could not show it, whichever way it is: see [`ClaimVerdict::causes`].
+    OutOfRegime,
     /// No point could be tested.
     NotTested,
 }
 
 impl Verdict {
-    /// As printed: `reproduced`, `not reproduced`, `inconclusive`, `not tested`.
+    /// All of them, in the order of reports.
+    pub const ALL: [Self; 5] = [
+        Self::Reproduced,
+        Self::NotReproduced,
+        Self::Inconclusive,
+        Self::OutOfRegime,
+        Self::NotTested,
+    ];
+
+    /// As printed: `reproduced`, `not reproduced`, `inconclusive`, `out of regime`, `not tested`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Reproduced => "reproduced",
             Self::NotReproduced => "not reproduced",
             Self::Inconclusive => "inconclusive",
+            Self::OutOfRegime => "out of regime",
             Self::NotTested => "not tested",
         }
     }
@@ -118,21 +140,22 @@ pub struct Compared {
     pub low: Option<f64>,
     /// Upper border.
     pub high: Option<f64>,
-    /// Interval of the value at 95 %, not corrected.
+    /// Interval of the value at 95 %, not corrected. Without units that could decide, that of what there
+    /// is: samples inside the trials, or repetitions of too few boots.
     pub interval: Option<Interval>,
-    /// Interval at the corrected level, on which the outcome stands.
+    /// Interval on which the outcome stands: no test of one side at the corrected level rules it out.
     pub adjusted: Option<Interval>,
-    /// The corrected level.
+    /// Its level, that of two sides.
     pub level: f64,
-    /// The least α at which the interval lies wholly on the side of its estimate; not corrected.
-    pub p: f64,
+    /// The least α at which a test of one side decides it; not corrected. `None` where nothing could.
+    pub p: Option<f64>,
     /// What the intervals stand on.
     pub basis: Basis,
     /// How many units of that.
     pub units: usize,
-    /// Whether the value lies inside.
+    /// Whether the value lies inside, where that can be decided.
     #[serde(skip)]
-    pub inside: bool,
+    pub inside: Option<bool>,
     /// How many units would decide it, if they varied as these do: where these don't, and no more than
     /// [`MOST_UNITS`] would.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,7 +196,11 @@ pub struct ClaimVerdict {
     /// One sentence: what was measured against what is claimed where that decided, and how many
     /// points were tested.
     pub reason: String,
-    /// Assertions that could be tested in this run.
+    /// What keeps it from being seen in this run, sorted; empty where nothing does.
+    pub causes: Vec<Cause>,
+    /// What it would be at half and twice its margins; empty where it has none, or nothing decides.
+    pub margins: Vec<AtMargin>,
+    /// Assertions that were measured in this run.
     pub tested: usize,
     /// The least α at which it would be decided if it were the only claim.
     pub p: Option<f64>,
@@ -282,71 +309,143 @@ impl Verdicts {
     }
 }
 
+/// A claim before the level is known at which it is decided.
+struct Opened<'a> {
+    name: &'a Name,
+    claim: &'a Claim,
+    tests: Vec<Judged>,
+    controls: Vec<Judged>,
+    causes: Vec<Cause>,
+}
+
 fn judge_claims(claims: &BTreeMap<Name, Claim>, lookup: &Lookup<'_>) -> Vec<ClaimVerdict> {
-    let judged: Vec<(&Name, &Claim, Vec<Judged>)> = claims
+    let opened: Vec<Opened<'_>> = claims
         .iter()
-        .map(|(name, claim)| {
-            let tests = claim.tests.iter().map(|test| lookup.judge(test)).collect();
-            (name, claim, tests)
-        })
+        .map(|(name, claim)| open(name, claim, lookup))
         .collect();
-    // The family: what could be tested at all.
-    let family: Vec<Option<f64>> = judged.iter().map(|(_, _, tests)| claim_p(tests)).collect();
+    // The family: what could be decided at all. What can't be takes nothing away from it.
+    let family: Vec<Option<f64>> = opened.iter().map(Opened::p).collect();
     let p: Vec<f64> = family.iter().copied().flatten().collect();
     let mut corrected = holm(&p, ALPHA).into_iter();
-    judged
+    opened
         .into_iter()
         .zip(family)
-        .map(|((name, claim, tests), p)| {
+        .map(|(opened, p)| {
             let level = p.and_then(|p| Some((p, corrected.next()?)));
-            verdict(name, claim, tests, level)
+            opened.verdict(level)
         })
         .collect()
 }
 
-/// The least α at which a claim is decided; `None` if nothing of it could be tested.
-fn claim_p(tests: &[Judged]) -> Option<f64> {
-    let decisions: Vec<_> = tests.iter().filter_map(Judged::decision).collect();
-    let tested = decisions.len() as f64;
-    let most = |p: f64, other: f64| p.max(other);
-    let holds = decisions.iter().map(|d| if d.inside { d.p } else { 1.0 });
-    let fails = decisions.iter().filter(|d| !d.inside).map(|d| d.p * tested);
-    Some(fails.fold(holds.reduce(most)?, f64::min).min(1.0))
+fn open<'a>(name: &'a Name, claim: &'a Claim, lookup: &Lookup<'_>) -> Opened<'a> {
+    let judge = |tests: &[vexp_api::spec::Assertion]| -> Vec<Judged> {
+        tests.iter().map(|test| lookup.judge(test)).collect()
+    };
+    let controls = judge(&claim.needs.controls);
+    let mut causes = regime::causes(claim, lookup);
+    causes.extend(controls.iter().filter_map(regime::failed_control));
+    Opened {
+        name,
+        claim,
+        tests: judge(&claim.tests),
+        controls,
+        causes,
+    }
 }
 
-fn verdict(
-    name: &Name,
-    claim: &Claim,
-    tests: Vec<Judged>,
-    corrected: Option<(f64, Corrected)>,
-) -> ClaimVerdict {
-    let tested = tests.iter().filter_map(Judged::decision).count();
-    let alpha = corrected.map_or(ALPHA, |(_, corrected)| corrected.alpha);
-    let tests: Vec<Test> = tests
-        .into_iter()
-        .map(|test| test.at(alpha, tested))
-        .collect();
-    let any = |wanted: fn(&TestOutcome) -> bool| tests.iter().any(|test| wanted(&test.outcome));
-    let verdict = if tested == 0 {
+/// The verdict that outcomes give: any that fails contradicts the claim, and all must hold.
+fn verdict_of(outcomes: &[Outcome]) -> Verdict {
+    let any = |wanted| outcomes.contains(&wanted);
+    if outcomes.iter().all(|outcome| *outcome == Outcome::Untested) {
         Verdict::NotTested
-    } else if any(|outcome| *outcome == TestOutcome::Fails) {
+    } else if any(Outcome::Fails) {
         Verdict::NotReproduced
-    } else if any(|outcome| matches!(outcome, TestOutcome::Open { .. })) {
+    } else if any(Outcome::Open) || any(Outcome::Untested) {
         Verdict::Inconclusive
     } else {
         Verdict::Reproduced
-    };
-    ClaimVerdict {
-        claim: name.clone(),
-        statement: claim.statement.clone(),
-        place: claim.place.clone(),
-        note: claim.note.clone(),
-        verdict,
-        reason: reason::of(verdict, &tests, claim.note.as_deref()),
-        tested,
-        p: corrected.map(|(p, _)| p),
-        adjusted_p: corrected.map(|(_, corrected)| corrected.p),
-        tests,
+    }
+}
+
+/// What became of an assertion, without words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Holds,
+    Fails,
+    Open,
+    Untested,
+}
+
+impl From<&TestOutcome> for Outcome {
+    fn from(outcome: &TestOutcome) -> Self {
+        match outcome {
+            TestOutcome::Holds => Self::Holds,
+            TestOutcome::Fails => Self::Fails,
+            TestOutcome::Open { .. } => Self::Open,
+            TestOutcome::Untested { .. } => Self::Untested,
+        }
+    }
+}
+
+impl Opened<'_> {
+    /// How many of its assertions have units that could decide them.
+    fn decidable(&self) -> usize {
+        self.tests.iter().filter_map(Judged::decision).count()
+    }
+
+    /// The least α at which it is decided; `None` if nothing could decide it. Where an assertion has no
+    /// units, another may still contradict the claim.
+    fn p(&self) -> Option<f64> {
+        let decisions: Vec<_> = self.tests.iter().map(Judged::decision).collect();
+        let decidable = self.decidable();
+        if decidable == 0 || !self.causes.is_empty() {
+            return None;
+        }
+        let holds = decisions.iter().map(|d| match d {
+            Some(d) if d.inside => d.p,
+            _ => 1.0,
+        });
+        let controls = self.controls.iter().map(regime::control_p);
+        let holds = holds.chain(controls).fold(0.0, f64::max);
+        let outside = decisions.iter().flatten().filter(|d| !d.inside);
+        let fails = outside.map(|d| d.p * decidable as f64);
+        Some(fails.fold(holds, f64::min).min(1.0))
+    }
+
+    fn verdict(self, corrected: Option<(f64, Corrected)>) -> ClaimVerdict {
+        let alpha = corrected.map_or(ALPHA, |(_, corrected)| corrected.alpha);
+        let decidable = self.decidable();
+        let tested = self.tests.iter().filter(|test| test.is_measured()).count();
+        let margins = match self.causes.is_empty() && decidable > 0 {
+            true => margins::of(&self.tests, alpha, decidable),
+            false => Vec::new(),
+        };
+        let held_back = self.controls.iter().any(|c| regime::control_p(c) > ALPHA);
+        let (claim, name) = (self.claim, self.name.clone());
+        let tests: Vec<Test> = (self.tests.into_iter())
+            .map(|test| test.at(alpha, decidable))
+            .collect();
+        let outcomes: Vec<Outcome> = tests.iter().map(|test| (&test.outcome).into()).collect();
+        let verdict = match verdict_of(&outcomes) {
+            _ if !self.causes.is_empty() => Verdict::OutOfRegime,
+            Verdict::Reproduced | Verdict::NotReproduced if held_back => Verdict::Inconclusive,
+            verdict => verdict,
+        };
+        let note = claim.note.as_deref();
+        ClaimVerdict {
+            claim: name,
+            statement: claim.statement.clone(),
+            place: claim.place.clone(),
+            note: claim.note.clone(),
+            verdict,
+            reason: reason::of(verdict, &tests, &self.causes, note, held_back),
+            causes: self.causes,
+            margins,
+            tested,
+            p: corrected.map(|(p, _)| p),
+            adjusted_p: corrected.map(|(_, corrected)| corrected.p),
+            tests,
+        }
     }
 }
 

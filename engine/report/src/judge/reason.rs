@@ -2,7 +2,7 @@
 
 use vexp_api::spec::{MetricRef, Relation};
 
-use super::{Compared, MOST_UNITS, Test, TestOutcome, Verdict};
+use super::{Cause, Compared, MOST_UNITS, Test, TestOutcome, Verdict};
 use crate::metrics::Basis;
 
 /// A metric at a point in words: `efficiency of xen-3.1 with 2 VMs in send-tcp`.
@@ -21,7 +21,13 @@ pub fn describe(of: &MetricRef) -> String {
 }
 
 /// One sentence on a verdict: the assertion that decided, and how many there are.
-pub(super) fn of(verdict: Verdict, tests: &[Test], note: Option<&str>) -> String {
+pub(super) fn of(
+    verdict: Verdict,
+    tests: &[Test],
+    causes: &[Cause],
+    note: Option<&str>,
+    held_back: bool,
+) -> String {
     let among = |wanted: fn(&TestOutcome) -> bool| {
         let tests = tests.iter().filter(move |test| wanted(&test.outcome));
         tests.filter_map(|test| Some((test, test.compared.as_ref()?)))
@@ -29,10 +35,15 @@ pub(super) fn of(verdict: Verdict, tests: &[Test], note: Option<&str>) -> String
     let untested = |outcome: &TestOutcome| matches!(outcome, TestOutcome::Untested { .. });
     let tested = tests.iter().filter(|t| !untested(&t.outcome)).count();
     let parts = format!("{tested} of {} points tested", tests.len());
-    let by_p = |a: &(&Test, &Compared), b: &(&Test, &Compared)| a.1.p.total_cmp(&b.1.p);
+    let p = |compared: &Compared| compared.p.unwrap_or(1.0);
+    let by_p = |a: &(&Test, &Compared), b: &(&Test, &Compared)| p(a.1).total_cmp(&p(b.1));
     let fails = |outcome: &TestOutcome| *outcome == TestOutcome::Fails;
     let open = |outcome: &TestOutcome| matches!(outcome, TestOutcome::Open { .. });
     match verdict {
+        Verdict::OutOfRegime => {
+            let causes: Vec<&str> = causes.iter().map(|cause| cause.what.as_str()).collect();
+            causes.join("; ")
+        }
         Verdict::NotTested => {
             let mut reasons = tests.iter().filter_map(|test| match &test.outcome {
                 TestOutcome::Untested { reason } => Some(reason.as_str()),
@@ -50,19 +61,50 @@ pub(super) fn of(verdict: Verdict, tests: &[Test], note: Option<&str>) -> String
             said(among(fails).min_by(by_p)),
             among(fails).count()
         ),
-        Verdict::Inconclusive => format!(
-            "{}; {parts}, too wide an interval to tell: {}{}",
-            said(among(open).max_by(by_p)),
-            among(open).count(),
-            remedy(among(open).map(|(_, compared)| compared))
-        ),
+        Verdict::Inconclusive if held_back => {
+            format!("{parts}; a positive control could not be told, and so nothing can")
+        }
+        Verdict::Inconclusive if among(open).next().is_none() => {
+            let missing = tests.iter().find_map(|test| match &test.outcome {
+                TestOutcome::Untested { reason } => Some(reason.as_str()),
+                _ => None,
+            });
+            format!(
+                "{parts}, all inside; missing: {}",
+                missing.unwrap_or("none")
+            )
+        }
+        Verdict::Inconclusive => {
+            // What can't be decided at all says more than what is not decided yet.
+            let why = tests
+                .iter()
+                .find_map(|test| match (&test.outcome, &test.compared) {
+                    (TestOutcome::Open { reason }, Some(Compared { p: None, .. })) => {
+                        Some(reason.as_str())
+                    }
+                    _ => None,
+                });
+            let why = why.map_or_else(
+                || {
+                    let open = among(open).map(|(_, compared)| compared);
+                    format!("too wide an interval to tell{}", remedy(open))
+                },
+                str::to_owned,
+            );
+            let count = among(open).count();
+            format!(
+                "{}; {parts}, open: {count}; {why}",
+                said(among(open).max_by(by_p))
+            )
+        }
     }
 }
 
 /// How many units would tell. One that is outside is enough to contradict the claim; for it to be
 /// reproduced, all must be inside.
 fn remedy<'c>(open: impl Iterator<Item = &'c Compared>) -> String {
-    let (inside, outside): (Vec<_>, Vec<_>) = open.partition(|compared| compared.inside);
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        open.partition(|compared| compared.inside.unwrap_or(false));
     let enough = match outside.is_empty() {
         false => outside.iter().filter_map(|compared| compared.enough).min(),
         true => (inside.iter().map(|compared| compared.enough))
@@ -97,7 +139,8 @@ fn said(found: Option<(&Test, &Compared)>) -> String {
     };
     let left = test.left.of.as_ref().map_or_else(String::new, describe);
     let value = compared.value.map_or("undefined".to_owned(), digits);
-    let interval = compared.adjusted.map_or("no interval".to_owned(), |i| {
+    let interval = compared.adjusted.or(compared.interval);
+    let interval = interval.map_or("no interval".to_owned(), |i| {
         format!("[{}, {}]", digits(i.low), digits(i.high))
     });
     let of = match &test.right.of {
@@ -112,7 +155,7 @@ fn said(found: Option<(&Test, &Compared)>) -> String {
     format!("{left} is {value} {interval}{of}{basis}, claimed: {claimed}")
 }
 
-fn claimed(relation: Relation, claimed: f64, margin: f64) -> String {
+pub(super) fn claimed(relation: Relation, claimed: f64, margin: f64) -> String {
     let (claimed, percent) = (digits(claimed), digits(margin * 100.0));
     let (words, sign) = match relation {
         Relation::About => ("about", "±"),
@@ -128,7 +171,10 @@ fn claimed(relation: Relation, claimed: f64, margin: f64) -> String {
 }
 
 /// Four significant digits, more before the point.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
+    if value.is_infinite() {
+        return "∞".to_owned();
+    }
     if value == 0.0 || !value.is_finite() {
         return format!("{value:.0}");
     }

@@ -102,6 +102,7 @@ impl Counters {
             above: 100.0 * (sent - received).max(0.0),
             below: sent,
             samples: 1,
+            step: 0.0,
         })
     }
 

@@ -8,6 +8,10 @@ use super::series::{Estimate, Nodes, Series, by_node, estimate, sum};
 use crate::frame::Row;
 use crate::stats::Draw;
 
+/// Tools that measure the host's idle time, where others look at each tick what a processor does: what
+/// they say of the whole host stands in place of the others'.
+const EXACT: [&str; 1] = ["uptime"];
+
 /// Who accounts processor time, and how.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Cpu {
@@ -48,6 +52,8 @@ impl Cpu {
             let alone = of(tool, "cpu", NodeRole::Host).is_empty();
             Some(of(tool, "cpu", NodeRole::Guest)).filter(|found| alone && complete(found))
         });
+        let exact = tools.iter().find(|tool| EXACT.contains(&tool.as_str()));
+        let exact = exact.and_then(|tool| of(tool, "cpu", NodeRole::Host).pop_first());
         let mut best = Self::Unknown;
         for tool in tools {
             let Some((_, host)) = of(tool, "cpu", NodeRole::Host).pop_first() else {
@@ -68,7 +74,21 @@ impl Cpu {
                 best = found;
             }
         }
-        best
+        match exact {
+            Some((_, exact)) => best.with_exact(exact, processes.filter(|_| vms > 0)),
+            None => best,
+        }
+    }
+
+    /// With an exact account of the host. Where domains are told apart, it is of dom0 alone, as sar's is.
+    fn with_exact(self, all: Series, processes: Option<Nodes>) -> Self {
+        match (self, processes) {
+            (Self::Unknown | Self::Host(_), Some(guests)) => Self::Processes { all, guests },
+            (Self::Unknown | Self::Host(_), None) => Self::Host(all),
+            (Self::Nested { guests, .. }, _) => Self::Nested { all, guests },
+            (Self::Processes { guests, .. }, _) => Self::Processes { all, guests },
+            (domains @ Self::Domains { .. }, _) => domains,
+        }
     }
 
     fn detail(&self) -> u8 {
@@ -103,6 +123,20 @@ impl Cpu {
         }
     }
 
+    /// The time of the host and all guests together. The host's alone is all there is where nobody else
+    /// runs; with guests that nobody accounted for, the total is unknown.
+    pub(super) fn total(&self, vms: u32, draw: Option<&Draw>) -> Option<Estimate> {
+        match self {
+            Self::Unknown => None,
+            Self::Host(host) => estimate(host, draw).filter(|_| vms == 0),
+            Self::Nested { all, .. } | Self::Processes { all, .. } => estimate(all, draw),
+            Self::Domains { host, guests } => {
+                let all = guests.values().chain(std::iter::once(host));
+                sum(all.map(|series| estimate(series, draw)))
+            }
+        }
+    }
+
     /// The host's own time, and the sum of the guests' where it is known.
     pub(super) fn host_and_guests(
         &self,
@@ -111,7 +145,9 @@ impl Cpu {
         let of_all = |all: &Series, guests: Option<Estimate>| {
             let host = estimate(all, draw).zip(guests);
             let host = host.map(|(all, guests)| all.plus(guests.scaled(-1.0)));
-            (host, guests)
+            // One account is sampled and the other is not: where they contradict each other, what is
+            // left for the host is not known.
+            (host.filter(|host| host.above >= 0.0), guests)
         };
         let summed = |guests: &Nodes| sum(guests.values().map(|series| estimate(series, draw)));
         match self {

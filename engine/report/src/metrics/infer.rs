@@ -7,6 +7,7 @@ use super::repetition::Repetition;
 use super::series::Estimate;
 use crate::stats::bootstrap::{Bootstrap, independent};
 use crate::stats::contrast::{Contrast, linearized};
+use crate::stats::directed::{Scale, Side, Units};
 use crate::stats::{self};
 
 /// Units of a level from which on an interval stands on it.
@@ -79,15 +80,7 @@ pub(super) fn infer(
     seed: u64,
 ) -> Option<Inference> {
     let pairs = paired(left, right);
-    let mut boots: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-    for (i, (left, right)) in pairs.iter().enumerate() {
-        let boot = (
-            left.repetition.trial.boot,
-            right.map(|r| r.repetition.trial.boot),
-        );
-        boots.entry(boot).or_default().push(i);
-    }
-    let boots: Vec<Vec<usize>> = boots.into_values().collect();
+    let boots = by_boot(&pairs);
     let found = |contrast, basis, units| Inference {
         contrast,
         basis,
@@ -121,6 +114,75 @@ fn paired<'p>(left: &[Sampled<'p>], right: Option<&[Sampled<'p>]>) -> Vec<Pair<'
         Some((*one, Some(*other)))
     };
     left.iter().filter_map(pair).collect()
+}
+
+/// The pairs of each boot (of two machines).
+fn by_boot(pairs: &[Pair<'_>]) -> Vec<Vec<usize>> {
+    let mut boots: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (i, (left, right)) in pairs.iter().enumerate() {
+        let boot = (
+            left.repetition.trial.boot,
+            right.map(|r| r.repetition.trial.boot),
+        );
+        boots.entry(boot).or_default().push(i);
+    }
+    boots.into_values().collect()
+}
+
+/// What a metric is, or is by another, unit by unit: boots if there are three or more, else repetitions.
+/// One that is another to the last bit is none. `None` of fewer than three units.
+pub(super) fn units(
+    left: &[Sampled<'_>],
+    right: Option<&[Sampled<'_>]>,
+    scale: Scale,
+) -> Option<(Units, Basis)> {
+    let mut pairs = paired(left, right);
+    pairs.retain(|(left, right)| {
+        !left.repetition.is_copy() || right.is_some_and(|right| !right.repetition.is_copy())
+    });
+    let boots = by_boot(&pairs);
+    let (groups, basis) = match boots.len() >= ENOUGH {
+        true => (boots, Basis::Boots),
+        false => (
+            (0..pairs.len()).map(|i| vec![i]).collect(),
+            Basis::Repetitions,
+        ),
+    };
+    if groups.len() < ENOUGH {
+        return None;
+    }
+    let left = side(&pairs, &groups, scale, &|(left, _)| Some(*left))?;
+    let right = match pairs.first()?.1 {
+        None => None,
+        Some(_) => Some(side(&pairs, &groups, scale, &|(_, right)| *right)?),
+    };
+    Some((Units::new(&left, right.as_ref(), scale)?, basis))
+}
+
+/// A side in each group of pairs: the mean of what stands above by that of what stands below.
+fn side<'p>(
+    pairs: &[Pair<'p>],
+    groups: &[Vec<usize>],
+    scale: Scale,
+    of: &dyn Fn(&Pair<'p>) -> Option<Sampled<'p>>,
+) -> Option<Side> {
+    let means: Option<Vec<(f64, f64)>> = groups
+        .iter()
+        .map(|group| {
+            let found = group.iter().filter_map(|i| of(pairs.get(*i)?));
+            let (above, below): (Vec<f64>, Vec<f64>) = found.map(|s| parts(&s)).unzip();
+            Some((stats::mean(&above)?, stats::mean(&below)?))
+        })
+        .collect();
+    let means = means?;
+    let steps = pairs.iter().filter_map(of);
+    Some(Side {
+        values: match scale {
+            Scale::Log => means.iter().map(|(above, below)| above / below).collect(),
+            Scale::Linear => linearized(&means)?,
+        },
+        step: steps.map(|s| s.estimate.resolution()).fold(0.0, f64::max),
+    })
 }
 
 /// The ratio of the sums on both sides; 1 where there is no right side.

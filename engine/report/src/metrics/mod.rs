@@ -18,13 +18,15 @@ use std::rc::Rc;
 
 use vexp_api::ids::Name;
 use vexp_api::metric;
+use vexp_api::plan::Trial;
 use vexp_api::sample::Unit;
 use vexp_api::spec::MetricRef;
 
-use crate::frame::Frames;
+use crate::frame::{Frames, TrialFrame};
+use crate::stats::directed::{Scale, Units};
 use crate::stats::{self, Interval};
 pub use infer::{Basis, Inference};
-use infer::{Sampled, infer};
+use infer::{Sampled, infer, units};
 pub use observed::{Classical, Estimates, Key, Observed};
 use repetition::Repetition;
 pub use series::Estimate;
@@ -89,6 +91,8 @@ pub struct Measured {
 /// All trials of a run by point, ready for questions.
 pub struct Metrics<'a> {
     points: BTreeMap<Point, Vec<Repetition<'a>>>,
+    /// All processors of the machine of an experiment and platform, in percent of one.
+    processors: BTreeMap<(&'a Name, &'a Name), f64>,
     seed: u64,
 }
 
@@ -102,6 +106,7 @@ impl<'a> Metrics<'a> {
             .iter()
             .map(|frame| (&frame.trial, Rc::new(Observed::new(frame))))
             .collect();
+        let copies = copies(&frames.trials);
         let mut points: BTreeMap<Point, Vec<Repetition<'a>>> = BTreeMap::new();
         for (trial, own) in &observed {
             let classical = observed.iter().find(|(other, _)| {
@@ -111,18 +116,40 @@ impl<'a> Metrics<'a> {
                     && frames.run.is_classical(&other.platform)
             });
             let classical = classical.map(|(trial, observed)| (*trial, Rc::clone(observed)));
+            let is_copy = |trial: &Trial| copies.contains(&trial.id);
+            let copy = is_copy(trial) && classical.as_ref().is_none_or(|(other, _)| is_copy(other));
             let point = Point {
                 experiment: trial.experiment.clone(),
                 platform: trial.platform.clone(),
                 vms: trial.vms,
             };
-            let repetition = Repetition::new(trial, Rc::clone(own), classical, seed);
+            let repetition = Repetition::new(trial, Rc::clone(own), classical, copy, seed);
             points.entry(point).or_default().push(repetition);
         }
         for repetitions in points.values_mut() {
             repetitions.sort_by_key(|repetition| repetition.trial.repetition);
         }
-        Self { points, seed }
+        let blocks = frames.run.plan.blocks.iter();
+        let machines = blocks.flat_map(|block| {
+            let all = 100.0 * f64::from(block.machine.cpus);
+            let trials = block.trials.iter();
+            trials.map(move |trial| ((&trial.experiment, &trial.platform), all))
+        });
+        Self {
+            processors: machines.collect(),
+            points,
+            seed,
+        }
+    }
+
+    /// Least and most that a metric can be at a point: processor time ends with the machine.
+    fn possible(&self, info: &metric::Metric, point: &Point) -> (f64, f64) {
+        let (least, most) = info.possible();
+        let machine = self.processors.get(&(&point.experiment, &point.platform));
+        match machine.filter(|_| info.unit == Unit::CpuPercent) {
+            Some(all) => (least, most.min(*all)),
+            None => (least, most),
+        }
     }
 
     /// All metrics, in order of point, metric (as reports show them) and node.
@@ -158,7 +185,7 @@ impl<'a> Metrics<'a> {
             node: key.node.clone(),
             unit: info.unit,
             value: found.contrast.left,
-            interval: interval.map(|interval| interval.clipped(info.possible())),
+            interval: interval.map(|interval| interval.clipped(self.possible(info, point))),
             basis: found.basis,
             repetitions: values.len(),
             boots: found.boots,
@@ -180,6 +207,21 @@ impl<'a> Metrics<'a> {
             None => None,
         };
         infer(&left, right.as_deref(), self.seed)
+    }
+
+    /// The same unit by unit, for verdicts; `None` of fewer than [`ENOUGH_REPETITIONS`] units.
+    pub fn units(&self, left: &MetricRef, right: Option<&MetricRef>) -> Option<(Units, Basis)> {
+        let both = [Some(left), right].into_iter().flatten();
+        let skewed = |of: &MetricRef| metric::find(of.metric.as_str()).is_some_and(|m| m.skewed());
+        let scale = match both.into_iter().all(skewed) {
+            true => Scale::Log,
+            false => Scale::Linear,
+        };
+        let right = match right {
+            Some(right) => Some(self.find(right)?),
+            None => None,
+        };
+        units(&self.find(left)?, right.as_deref(), scale)
     }
 
     /// The points that were measured, in order.
@@ -230,6 +272,27 @@ impl<'a> Metrics<'a> {
         found.sort_by(|a, b| a.trial.cmp(&b.trial));
         found
     }
+}
+
+/// Trials whose samples are to the last bit those of an earlier repetition of their point.
+fn copies(trials: &[TrialFrame]) -> BTreeSet<&Name> {
+    let mut points: BTreeMap<(&Name, &Name, u32), Vec<&TrialFrame>> = BTreeMap::new();
+    for frame in trials {
+        let trial = &frame.trial;
+        let point = (&trial.experiment, &trial.platform, trial.vms);
+        points.entry(point).or_default().push(frame);
+    }
+    let mut found = BTreeSet::new();
+    for repetitions in points.values_mut() {
+        repetitions.sort_by_key(|frame| frame.trial.repetition);
+        for (i, frame) in repetitions.iter().enumerate() {
+            let mut earlier = repetitions.iter().take(i);
+            if earlier.any(|other| other.rows == frame.rows) {
+                found.insert(&frame.trial.id);
+            }
+        }
+    }
+    found
 }
 
 fn sampled<'p>(repetitions: &'p [Repetition<'p>], key: &Key) -> Vec<Sampled<'p>> {

@@ -8,7 +8,9 @@ use vexp_api::spec::Role;
 
 use super::counters::Counters;
 use super::cpu::Cpu;
-use super::series::{Estimate, Nodes, Series, by_node, each, estimate, quantile, ratio, sum};
+use super::series::{
+    Estimate, Nodes, Series, block_step, by_node, each, estimate, quantile, ratio, sum,
+};
 use crate::frame::TrialFrame;
 use crate::stats::{self, Draw};
 
@@ -31,8 +33,11 @@ pub struct Observed {
     flows: u32,
     role: Role,
     throughput: Nodes,
+    /// The steps in which that was counted.
+    blocks: BTreeMap<Name, f64>,
     sent: Nodes,
     packets: Nodes,
+    packets_sent: Nodes,
     loss: Nodes,
     rtt: Nodes,
     /// Differences between one round-trip time and the next.
@@ -72,11 +77,17 @@ impl Observed {
             by_node(rows.filter(|row| row.sample.metric == *metric))
         };
         let rtt = traffic("rtt");
+        let throughput = traffic("throughput");
         Self {
             vms: frame.trial.vms,
             flows: frame.trial.flows(),
             role: frame.trial.role,
-            throughput: traffic("throughput"),
+            blocks: throughput
+                .iter()
+                .map(|(node, series)| (node.clone(), block_step(series)))
+                .collect(),
+            throughput,
+            packets_sent: traffic("packets_sent_per_second"),
             sent: traffic("throughput_sent"),
             packets: traffic("packets_per_second"),
             loss: traffic("loss"),
@@ -99,6 +110,7 @@ impl Observed {
             &self.throughput,
             &self.sent,
             &self.packets,
+            &self.packets_sent,
             &self.loss,
             &self.rtt,
             &self.jitter,
@@ -125,7 +137,7 @@ impl Observed {
             node: None,
         };
         Classical {
-            throughput: self.aggregate(&self.throughput, draw),
+            throughput: self.arrived(draw),
             cpu: self.cpu_total(draw),
             latency: found.0.get(&latency).copied(),
         }
@@ -151,10 +163,24 @@ impl Observed {
         sum(nodes.values().map(|series| estimate(series, draw)))
     }
 
+    /// What arrived at all nodes.
+    fn arrived(&self, draw: Option<&Draw>) -> Option<Estimate> {
+        sum(self.throughput.iter().map(|one| self.rate(one, draw)))
+    }
+
+    fn rate(&self, (node, series): (&Name, &Series), draw: Option<&Draw>) -> Option<Estimate> {
+        let step = self.blocks.get(node).copied().unwrap_or(0.0);
+        Some(estimate(series, draw)?.counted_in(step))
+    }
+
     fn rates(&self, draw: Option<&Draw>, classical: Classical, found: &mut Found) {
-        let each_rate = of_each(&self.throughput, |series| estimate(series, draw));
+        let each_rate: Vec<(&Name, Estimate)> = self
+            .throughput
+            .iter()
+            .filter_map(|one| Some((one.0, self.rate(one, draw)?)))
+            .collect();
         put_with_mean("throughput", &each_rate, self.flows(), found);
-        let aggregate = self.aggregate(&self.throughput, draw);
+        let aggregate = self.arrived(draw);
         let rates: Vec<Estimate> = each_rate.iter().map(|(_, rate)| *rate).collect();
         found.put("throughput_aggregate", None, aggregate);
         found.put("fair_share", None, each(&rates, stats::mean));
@@ -173,35 +199,51 @@ impl Observed {
         );
     }
 
-    /// Loss of each machine, and of all: what they lost over what was sent to them. Where packets
-    /// are not known, every machine was sent as many.
+    /// Packets that were sent to a machine in a second: as the sender counts them, or else from those
+    /// that arrived, which says nothing where all were lost.
+    fn sent_to(&self, node: &Name, share: Estimate, draw: Option<&Draw>) -> Option<f64> {
+        if let Some(sent) = self.packets_sent.get(node) {
+            return Some(estimate(sent, draw)?.above).filter(|sent| *sent > 0.0);
+        }
+        let received = estimate(self.packets.get(node)?, draw)?.above;
+        let sent = received / (1.0 - share.above / 100.0);
+        (sent.is_finite() && sent > 0.0).then_some(sent)
+    }
+
+    /// Loss of each machine, and of all: what they lost over what was sent to them. Where no tool counts
+    /// packets (ping), every machine was sent as many; where some are counted and others can't be, there
+    /// is no loss of all.
     fn losses(&self, draw: Option<&Draw>, found: &mut Found) {
         let shares = of_each(&self.loss, |series| estimate(series, draw));
-        let weighed: Option<Vec<(&Name, Estimate)>> = shares
-            .iter()
-            .map(|(node, share)| {
-                let received = estimate(self.packets.get(*node)?, draw)?;
-                let sent = received.above / (1.0 - share.above / 100.0);
-                let weighed = Estimate {
-                    above: share.above * sent,
-                    below: sent,
-                    samples: share.samples,
-                };
-                (sent.is_finite() && sent > 0.0).then_some((*node, weighed))
-            })
-            .collect();
-        let Some(weighed) = weighed.filter(|weighed| weighed.len() == self.flows()) else {
+        if self.packets.is_empty() && self.packets_sent.is_empty() {
             return put_with_mean("loss", &shares, self.flows(), found);
-        };
-        for (node, loss) in &weighed {
-            found.put("loss", Some(node), Some(*loss));
         }
-        let of_all = |of: fn(&Estimate) -> f64| weighed.iter().map(|(_, loss)| of(loss)).sum();
-        let samples = weighed.iter().map(|(_, loss)| loss.samples).min();
+        let mut weighed = Vec::new();
+        for (node, share) in &shares {
+            let one = match self.sent_to(node, *share, draw) {
+                Some(sent) => {
+                    let one = Estimate {
+                        above: share.above * sent,
+                        below: sent,
+                        ..*share
+                    };
+                    weighed.push(one);
+                    one
+                }
+                None => *share,
+            };
+            found.put("loss", Some(node), Some(one));
+        }
+        if weighed.len() != self.flows() {
+            return;
+        }
+        let of_all = |of: fn(&Estimate) -> f64| weighed.iter().map(of).sum();
+        let samples = weighed.iter().map(|loss| loss.samples).min();
         let all = samples.map(|samples| Estimate {
             above: of_all(|loss| loss.above),
             below: of_all(|loss| loss.below),
             samples,
+            step: 0.0,
         });
         found.put("loss", None, all);
     }
@@ -226,19 +268,14 @@ impl Observed {
         }
     }
 
-    /// The host's time alone is all there is where nobody else runs. With guests that nobody
-    /// accounted for, the total is unknown.
     fn cpu_total(&self, draw: Option<&Draw>) -> Option<Estimate> {
-        match self.cpu.host_and_guests(draw) {
-            (host, Some(guests)) => host.map(|host| host.plus(guests)),
-            (host, None) => host.filter(|_| self.vms == 0),
-        }
+        self.cpu.total(self.vms, draw)
     }
 
     fn processor(&self, draw: Option<&Draw>, classical: Classical, found: &mut Found) {
         let (host, guests) = self.cpu.host_and_guests(draw);
         let total = self.cpu_total(draw);
-        let aggregate = self.aggregate(&self.throughput, draw);
+        let aggregate = self.arrived(draw);
         found.put("cpu_host", None, host);
         found.put("cpu_total", None, total);
         found.put("cpu_peers", None, self.aggregate(&self.cpu_peers, draw));

@@ -22,6 +22,7 @@ pub(super) struct Repetition<'a> {
     pub(super) steady: TrialSteady,
     observed: Rc<Observed>,
     classical: Option<(&'a Trial, Rc<Observed>)>,
+    copy: bool,
     seed: u64,
     replicates: OnceCell<BTreeMap<Key, Vec<(f64, f64)>>>,
 }
@@ -31,6 +32,7 @@ impl<'a> Repetition<'a> {
         trial: &'a Trial,
         observed: Rc<Observed>,
         classical: Option<(&'a Trial, Rc<Observed>)>,
+        copy: bool,
         seed: u64,
     ) -> Self {
         let reference = classical.as_ref();
@@ -43,9 +45,16 @@ impl<'a> Repetition<'a> {
             steady: TrialSteady::new(trial, &observed),
             observed,
             classical,
+            copy,
             seed,
             replicates: OnceCell::new(),
         }
+    }
+
+    /// Whether its samples, and those of classical Linux, are to the last bit those of an earlier
+    /// repetition: it says nothing that is not known.
+    pub(super) fn is_copy(&self) -> bool {
+        self.copy
     }
 
     pub(super) fn is_unsteady(&self) -> bool {

@@ -17,6 +17,8 @@ pub struct Estimate {
     pub below: f64,
     /// Samples of the shortest series that it stands on.
     pub samples: usize,
+    /// The step in which what stands above was counted; 0 where none is known.
+    pub step: f64,
 }
 
 impl Estimate {
@@ -25,7 +27,17 @@ impl Estimate {
             above,
             below: 1.0,
             samples,
+            step: 0.0,
         }
+    }
+
+    pub(super) fn counted_in(self, step: f64) -> Self {
+        Self { step, ..self }
+    }
+
+    /// The step of the value.
+    pub fn resolution(&self) -> f64 {
+        (self.step / self.below).abs()
     }
 
     /// above / below.
@@ -36,6 +48,7 @@ impl Estimate {
     pub(super) fn scaled(self, by: f64) -> Self {
         Self {
             above: self.above * by,
+            step: self.step * by.abs(),
             ..self
         }
     }
@@ -46,6 +59,7 @@ impl Estimate {
             above: self.above + other.above,
             below: 1.0,
             samples: self.samples.min(other.samples),
+            step: self.step.hypot(other.step),
         }
     }
 }
@@ -57,6 +71,7 @@ pub(super) fn ratio(above: Option<Estimate>, below: Option<Estimate>) -> Option<
         above: above.above,
         below: below.above,
         samples: above.samples.min(below.samples),
+        step: above.step.hypot(below.step * above.above / below.above),
     })
 }
 
@@ -123,5 +138,38 @@ pub(super) fn quantile(series: &Series, draw: Option<&Draw>, p: f64) -> Option<E
 pub(super) fn each(estimates: &[Estimate], of: impl Fn(&[f64]) -> Option<f64>) -> Option<Estimate> {
     let values: Vec<f64> = estimates.iter().map(Estimate::value).collect();
     let samples = estimates.iter().map(|estimate| estimate.samples).min()?;
-    Some(Estimate::new(of(&values)?, samples))
+    let value = of(&values)?;
+    // By how much each step moves it.
+    let moved = estimates.iter().enumerate().map(|(i, estimate)| {
+        let mut values = values.clone();
+        if let Some(value) = values.get_mut(i) {
+            *value += estimate.resolution();
+        }
+        of(&values).map_or(0.0, |other| other - value)
+    });
+    let step = moved.fold(0.0, f64::hypot);
+    Some(Estimate::new(value, samples).counted_in(step))
+}
+
+/// The step in which a series of Mb/s was counted, as a part of its mean: its intervals' bytes are
+/// whole blocks (iperf3 counts TCP in blocks of 128 KiB). 0 where no step of a kilobyte or more shows.
+pub(super) fn block_step(series: &Series) -> f64 {
+    const LEAST: u64 = 1024;
+    let bytes = |(rate, dt): &(f64, f64)| (rate * dt * 1e6 / 8.0).round();
+    let whole = |bytes: f64| (0.0..9e15).contains(&bytes).then_some(bytes as u64);
+    let length: f64 = series.iter().map(|(_, dt)| dt).sum();
+    let counts: Option<Vec<u64>> = series.iter().map(|one| whole(bytes(one))).collect();
+    let block = counts.map_or(0, |counts| counts.into_iter().fold(0, divisor));
+    match block >= LEAST && length > 0.0 && series.len() > 1 {
+        true => block as f64 * 8.0 / 1e6 / length,
+        false => 0.0,
+    }
+}
+
+/// The greatest common divisor.
+fn divisor(a: u64, b: u64) -> u64 {
+    match b {
+        0 => a,
+        b => divisor(b, a % b),
+    }
 }

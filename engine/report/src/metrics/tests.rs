@@ -372,3 +372,108 @@ fn counters_say_what_was_lost_and_where() {
     let found = observed(2, all).totals();
     assert_eq!(of(&found, "loss_counters", None), None);
 }
+
+/// What a machine lost counts by what was sent to it, also where it lost everything: the sender's
+/// counts say so, and without them nothing is told of all.
+#[test]
+fn loss_is_weighed_by_what_was_sent() {
+    let of_loss = |second: f64, received: f64, sent: Option<[f64; 2]>| {
+        let packets = |node, value| traffic("packets_per_second", node, &[value]);
+        let mut rows = vec![
+            traffic("throughput", "vm1", &[1.0]),
+            traffic("throughput", "vm2", &[0.0]),
+            traffic("loss", "vm1", &[0.0]),
+            traffic("loss", "vm2", &[second]),
+            packets("vm1", 990.0),
+            packets("vm2", received),
+        ];
+        if let Some([first, second]) = sent {
+            rows.push(traffic("packets_sent_per_second", "vm1", &[first]));
+            rows.push(traffic("packets_sent_per_second", "vm2", &[second]));
+        }
+        let found = observed(2, rows).estimates(None, Classical::default());
+        (of(&found, "loss", None), of(&found, "loss", Some("vm2")))
+    };
+    let sent = Some([990.0, 10.0]);
+    assert_eq!(of_loss(100.0, 0.0, sent), (Some(1.0), Some(100.0)));
+    assert_eq!(of_loss(99.0, 0.1, sent), (Some(0.99), Some(99.0)));
+    // Not the mean of 0 % and 100 %.
+    assert_eq!(of_loss(100.0, 0.0, None), (None, Some(100.0)));
+}
+
+#[test]
+fn blocks_show_and_give_a_step() {
+    use super::series::block_step;
+    // Windows of a second with 3, 4 and 4 blocks of 128 KiB.
+    let block = 131_072.0 * 8.0 / 1e6;
+    let series = [3.0, 4.0, 4.0].map(|blocks| (blocks * block, 1.0));
+    assert!((block_step(&series.to_vec()) - block / 3.0).abs() < 1e-9);
+    // Intervals that are no round seconds.
+    let series = [(3.0, 0.998), (4.0, 1.003)].map(|(blocks, dt)| (blocks * block / dt, dt));
+    assert!((block_step(&series.to_vec()) - block / 2.001).abs() < 1e-9);
+    assert_eq!(block_step(&vec![(123.457, 1.0), (98.761, 1.0)]), 0.0);
+    assert_eq!(block_step(&Vec::new()), 0.0);
+
+    let found = observed(
+        2,
+        ["vm1", "vm2"]
+            .map(|vm| traffic("throughput", vm, &[3.0 * block, 4.0 * block]))
+            .to_vec(),
+    );
+    let found = found.estimates(
+        None,
+        Classical {
+            throughput: Some(Estimate::new(100.0, 3)),
+            ..Classical::default()
+        },
+    );
+    let step = |metric| found[&Key { metric, node: None }].resolution();
+    let expected = block / 2.0 * 2.0_f64.sqrt();
+    assert!((step("throughput_aggregate") - expected).abs() < 1e-9);
+    assert!((step("efficiency") - expected / 100.0).abs() < 1e-12);
+    assert!(step("jain_throughput") > 0.0);
+}
+
+/// A sampled account of everything and an exact one of the guests can contradict each other.
+#[test]
+fn processor_time_of_a_host_is_never_negative() {
+    let pidstat = |node, values: &[f64]| rows(Part::Monitor, "pidstat", "cpu", node, values);
+    let found = observed(
+        1,
+        vec![
+            traffic("throughput", "vm1", &[50.0]),
+            pidstat("vm1", &[60.0, 60.0]),
+            sar("cpu", &[58.0, 58.8]),
+            sar("cpu_guest_time", &[50.0, 50.0]),
+        ],
+    )
+    .estimates(None, Classical::default());
+    assert_eq!(of(&found, "cpu_host", None), None);
+    assert_eq!(of(&found, "cpu_total", None), Some(58.4));
+    assert_eq!(of(&found, "cpu_guest", Some("vm1")), Some(60.0));
+}
+
+#[test]
+fn an_exact_account_of_the_host_goes_before_a_sampled_one() {
+    let uptime = |values: &[f64]| rows(Part::Monitor, "uptime", "cpu", "host", values);
+    let pidstat = |node, values: &[f64]| rows(Part::Monitor, "pidstat", "cpu", node, values);
+    let total = |vms, more: Vec<Vec<Row>>| {
+        let found = observed(vms, more).estimates(None, Classical::default());
+        (of(&found, "cpu_total", None), of(&found, "cpu_host", None))
+    };
+    let sampled = || vec![sar("cpu", &[55.0]), sar("cpu_guest_time", &[0.0])];
+    let with = |more: Vec<Vec<Row>>| sampled().into_iter().chain(more).collect();
+    assert_eq!(
+        total(0, with(vec![uptime(&[75.0])])),
+        (Some(75.0), Some(75.0))
+    );
+    let kvm = vec![uptime(&[75.0]), pidstat("vm1", &[40.0])];
+    assert_eq!(total(1, with(kvm.clone())), (Some(75.0), Some(35.0)));
+    assert_eq!(total(1, kvm), (Some(75.0), Some(35.0)), "without sar");
+    let xen = vec![
+        uptime(&[31.0]),
+        xentop("host", &[30.0]),
+        xentop("vm1", &[20.0]),
+    ];
+    assert_eq!(total(1, xen), (Some(50.0), Some(30.0)));
+}

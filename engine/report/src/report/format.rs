@@ -94,9 +94,23 @@ pub(super) fn vms(n: u32) -> String {
     }
 }
 
+/// `with 1 VM`, and for 0 `without VMs`.
+pub(super) fn with_vms(n: u32) -> String {
+    match n {
+        0 => vms(0),
+        n => format!("with {}", vms(n)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn machines_are_restored_with_guests_or_without() {
+        let all = [0, 1, 2].map(with_vms);
+        assert_eq!(all, ["without VMs", "with 1 VM", "with 2 VMs"]);
+    }
 
     #[test]
     fn decimals_depend_on_the_unit_alone() {

@@ -4,6 +4,7 @@ mod axis;
 mod chart;
 mod data;
 mod figures;
+mod forest;
 mod format;
 mod index;
 mod tables;
@@ -15,9 +16,10 @@ use std::path::{Path, PathBuf};
 use vexp_api::plan::Deviation;
 use vexp_api::registry::Registry;
 
-use crate::files::{self, WriteError};
-use crate::frame::{self, FrameError, Frames};
-use crate::judge::{self, ClaimVerdict, JudgeError, Verdicts};
+use crate::derived::{Derived, derive};
+use crate::files::WriteError;
+use crate::frame::{FrameError, Frames};
+use crate::judge::{ClaimVerdict, JudgeError, Verdicts};
 use crate::table::{Format, TableError};
 
 pub use template::{TemplateError, Templates};
@@ -66,20 +68,24 @@ pub fn report(
     registry: &Registry,
     templates: Option<&Path>,
 ) -> Result<ReportSummary, ReportError> {
-    let templates = Templates::load(templates)?;
-    let frames = frame::frame(run_dir, registry)?;
-    let verdicts = judge::judge(&frames);
-    verdicts.write(&run_dir.join("frames"))?;
-    let folder = run_dir.join("report");
-    files::write_folder(&folder, &render(&frames, &verdicts, &templates)?)?;
-    Ok(ReportSummary {
-        html: folder.join("report.html"),
-        markdown: folder.join("report.md"),
-        claims: verdicts.claims,
-        deviations: deviations(&frames),
-        trials_measured: frames.trials.len(),
-        trials_not_measured: frames.unusable.len(),
-    })
+    let derived = derive(run_dir, registry, templates)?;
+    derived.write(run_dir)?;
+    Ok(ReportSummary::of(&derived, run_dir))
+}
+
+impl ReportSummary {
+    /// What was derived, once it is written below `out`.
+    pub fn of(derived: &Derived, out: &Path) -> Self {
+        let (frames, folder) = (&derived.frames, out.join("report"));
+        Self {
+            html: folder.join("report.html"),
+            markdown: folder.join("report.md"),
+            claims: derived.verdicts.claims.clone(),
+            deviations: deviations(frames),
+            trials_measured: frames.trials.len(),
+            trials_not_measured: frames.unusable.len(),
+        }
+    }
 }
 
 /// The files of a report by their names in its folder.
@@ -107,6 +113,10 @@ pub fn render(
             format::csv(&verdicts.metrics).into_bytes(),
         ),
     ];
+    if let Some(svg) = forest::svg(&verdicts.claims, frames.run.plan.testbed.as_str()) {
+        let alone = chart::standalone(&svg.replacen("</title>", "</title><defs></defs>", 1));
+        files.push(("figures/claims.svg".to_owned(), alone.into_bytes()));
+    }
     for figure in paper.iter().chain(more.values().flatten()) {
         let name = |end: &str| format!("figures/{}.{end}", figure.id);
         files.push((name("svg"), figure.file.clone().into_bytes()));

@@ -5,8 +5,10 @@
 //! | [`describe`] | mean, quantiles, fences, fairness | Jain 1984, Tukey 1977 |
 //! | [`student`] | intervals of means | Student 1908, Georges et al. 2007 |
 //! | [`contrast`] | two sides compared, ratios | Fieller 1954, Schuirmann 1987, Cochran 1977 |
+//! | [`directed`] | units of a claim, in which direction they decide it | Jones and Tukey 2000, Schuirmann 1987 |
 //! | [`bootstrap`] | samples inside a trial, levels above them | Künsch 1989, Davison and Hinkley 1997 |
 //! | [`holm`] | many claims at once | Holm 1979 |
+//! | [`sequential`] | looks at claims while units are measured | Jennison and Turnbull 2000, Maurer and Bretz 2013 |
 //! | [`aa`] | how often they are wrong | Kohavi et al. 2009 |
 //! | [`steady`] | whether a series is level | Kwiatkowski et al. 1992, von Neumann et al. 1941 |
 //! | [`changes`] | where a series changes | Matteson and James 2014, Fleming et al. 2023 |
@@ -19,8 +21,10 @@ pub mod bootstrap;
 pub mod changes;
 pub mod contrast;
 pub mod describe;
+pub mod directed;
 mod divisive;
 pub mod holm;
+pub mod sequential;
 #[cfg(test)]
 pub(crate) mod simulate;
 pub mod steady;
@@ -43,7 +47,8 @@ pub const REPLICATES: usize = 400;
 pub struct Interval {
     /// Lower bound.
     pub low: f64,
-    /// Upper bound.
+    /// Upper bound; none (null) where there is no bound.
+    #[schemars(with = "Option<f64>")]
     pub high: f64,
 }
 

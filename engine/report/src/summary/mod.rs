@@ -16,6 +16,15 @@ use crate::frame::{Frames, Unusable};
 use crate::metrics::{Key, Measured, Metrics, Point};
 use crate::stats::Contrast;
 
+/// A folder among many whose run can't be used; the others are read all the same.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+pub struct LeftOut {
+    /// The run's folder.
+    pub folder: String,
+    /// Why it can't be used: the error and its causes in one line.
+    pub reason: String,
+}
+
 /// A run without its samples.
 #[derive(Clone, Debug)]
 pub struct Summary {

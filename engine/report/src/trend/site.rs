@@ -43,6 +43,9 @@ struct Words {
     magnitude: f64,
     persistence: usize,
     otava: bool,
+    /// What must be known beside the changes.
+    caveats: Vec<String>,
+    few: bool,
 }
 
 #[derive(Serialize)]
@@ -139,6 +142,8 @@ fn words(trend: &Trend) -> Words {
         magnitude: significant_percent(trend.settings.magnitude),
         persistence: trend.settings.persistence,
         otava: trend.settings.method == Method::Otava,
+        caveats: trend.caveats(),
+        few: trend.too_few().is_some(),
     }
 }
 

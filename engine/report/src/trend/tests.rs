@@ -106,3 +106,31 @@ fn a_site_is_pages_that_know_each_other() {
         assert!(!text.contains("NaN"), "{text}");
     }
 }
+
+#[test]
+fn few_runs_and_correlated_ones_are_told() {
+    let few = found(&history(&[100.0, 90.0, 80.0]));
+    assert_eq!(few.too_few(), Some((3, 6)));
+    assert!(
+        few.caveats()[0].starts_with("Too few runs to tell: 3"),
+        "{:?}",
+        few.caveats()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let templates = Templates::load(None).unwrap();
+    let index = site(&few, &dir.path().join("site"), &templates).unwrap();
+    let text = std::fs::read_to_string(index).unwrap();
+    assert!(
+        text.contains("Too few runs to tell") && !text.contains("No metric changed"),
+        "{text}"
+    );
+
+    // A step is no correlation; a slow wave is one.
+    assert_eq!(found(&step()).caveats(), Vec::<String>::new());
+    let wave: Vec<f64> = (0..40)
+        .map(|i| 100.0 + (f64::from(i) / 5.0).sin())
+        .collect();
+    let trend = found(&history(&wave));
+    assert_eq!(trend.correlated(), 1, "{:?}", trend.series[0].changes);
+    assert!(trend.caveats()[0].starts_with("In 1 of 2 series"));
+}

@@ -75,7 +75,7 @@ fn site(request: &MachineRequest) -> Result<Site, BadName> {
     let peers = (1..=request.machine.peers).map(peer);
     Ok(Site {
         host: node("host", NodeRole::Host)?,
-        host_nics: vec![Name::new("eth1")?],
+        host_nics: vexp_api::ids::Interface::new("eth1").into_iter().collect(),
         guests: (1..=request.vms).map(slot).collect::<Result<_, _>>()?,
         peers: vec![peers.collect::<Result<_, _>>()?],
         running: 0,
@@ -175,7 +175,7 @@ impl Hypervisor for Fakevisor {
     async fn prepare(
         &self,
         _: &Node,
-        _: &[Name],
+        _: &[vexp_api::ids::Interface],
         _: &Machine,
         _: &Context,
     ) -> Result<BTreeMap<String, String>, PluginError> {

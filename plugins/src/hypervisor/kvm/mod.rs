@@ -59,7 +59,7 @@ impl Hypervisor for Kvm {
     async fn prepare(
         &self,
         host: &Node,
-        host_nics: &[Name],
+        host_nics: &[vexp_api::ids::Interface],
         machine: &Machine,
         _: &Context,
     ) -> Result<BTreeMap<String, String>, PluginError> {

@@ -12,8 +12,7 @@ use vexp_api::sample::Sample;
 
 use super::METRICS;
 use super::snapshot::{Link, Queue, Snapshot, both};
-use crate::monitor::of_part;
-use crate::text::{Maker, at, whole};
+use crate::text::{Maker, at, of_part, whole};
 
 /// Counters of protocols: metric, protocol, and its name there.
 const PROTOCOLS: [(&str, &str, &str); 15] = [

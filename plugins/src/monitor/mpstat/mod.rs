@@ -6,6 +6,8 @@
 
 mod parse;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod tests;
 
 use async_trait::async_trait;

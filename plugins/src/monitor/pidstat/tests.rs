@@ -93,7 +93,12 @@ fn refuses_what_is_doubtful_and_says_where() {
             Some(3),
             "0 of 2 guests",
         ),
-        ("other tool", "hello\n".to_owned(), Some(1), "not pidstat's"),
+        (
+            "other tool",
+            "hello\n".to_owned(),
+            Some(1),
+            "not what pidstat",
+        ),
         ("columns", change("%wait", "%what"), Some(3), "columns"),
         ("nan", change("38.00", "  nan"), Some(4), "%usr is `nan`"),
         ("negative", change("38.00", "-8.00"), Some(4), "not a share"),

@@ -13,9 +13,12 @@ pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
     let mut out = Vec::new();
     for moment in processors::read(raw)? {
         let busy: f64 = moment.shares.values().map(|shares| shares.busy).sum();
-        let guest: f64 = moment.shares.values().map(|shares| shares.guest).sum();
+        let guest: Option<f64> = moment.shares.values().map(|shares| shares.guest).sum();
         out.push(maker.sample(moment.line, CPU, moment.time, busy)?);
-        out.push(maker.sample(moment.line, GUEST, moment.time, guest)?);
+        // Without `-u ALL` it is in the programs' time.
+        if let Some(guest) = guest {
+            out.push(maker.sample(moment.line, GUEST, moment.time, guest)?);
+        }
     }
     Ok(out)
 }

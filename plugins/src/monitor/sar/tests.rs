@@ -113,8 +113,8 @@ fn refuses_what_is_doubtful_and_says_where() {
         (
             "processor off",
             change(row, &row.replace("3.96", "0.00").replace("92.08", "0.00")),
-            Some(6),
-            "add up",
+            Some(4),
+            "1 of 2 processors",
         ),
         (
             "processor lost",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::mounts::{self, Root};
-use super::run::{LabError, run};
+use super::run::LabError;
 
 /// The image that has it; see `images/emulator`.
 pub(super) const IMAGE: &str = "emulator";
@@ -53,11 +53,6 @@ impl Emulator {
         })
     }
 
-    /// Its root.
-    pub(super) fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// A command that is it, once arguments are added. It goes before the traffic peers, which run on
     /// the same processors: a machine that is starved by them would look like one that is slow.
     pub(super) fn command(&self) -> Command {
@@ -66,30 +61,4 @@ impl Emulator {
         command.args(["--", PROGRAM]).args(SANDBOX);
         command
     }
-
-    /// The same for a machine in virtual time, which needs no priority: all its threads on one of this
-    /// computer's processors. See [`main_loop_first`].
-    pub(super) fn command_on(&self, processor: usize) -> Command {
-        self.under("taskset", &["--cpu-list", &processor.to_string()])
-    }
-
-    fn under(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(args).arg("chroot");
-        command.arg(&self.root).arg(PROGRAM);
-        command
-    }
-}
-
-/// Lets the main loop of an emulator whose threads share a processor run as soon as it has something to
-/// do, whatever the others do: it is the thread that is the process.
-///
-/// While the emulated processor waits for an interrupt, the main loop sets the virtual clock forward
-/// (`icount_start_warp_timer`, accel/tcg/icount-common.c). It looks whether the processor waits without
-/// holding it, and a network card wakes the main loop whenever it has been given room
-/// (`qemu_flush_queued_packets`, net/net.c). Were the two to run side by side, the loop could find the
-/// processor just halted, its last instructions not yet counted, and count that time twice.
-pub(super) fn main_loop_first(emulator: u32) -> Result<(), LabError> {
-    let process = emulator.to_string();
-    run(STEP, "chrt", &["--fifo", "--pid", "1", &process], "").map(drop)
 }

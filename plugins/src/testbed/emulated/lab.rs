@@ -18,8 +18,7 @@ use super::address::{MOST, MOST_PEERS};
 use super::emulator::Emulator;
 use super::enclose::Enclosed;
 use super::keys::{KeyPair, Keys};
-use super::network::Attachment;
-use super::nodes::{Nodes, data_networks, name};
+use super::nodes::{Nodes, data_networks, interface, name};
 use super::probe::{self, Accelerator};
 use super::qmp::Qmp;
 use super::run::{LabError, run};
@@ -49,8 +48,6 @@ pub struct LabRequest {
     pub snapshots: Option<PathBuf>,
     /// What to run it with; probed if it is not known yet.
     pub accelerator: Option<Accelerator>,
-    /// Whether its time is that of its instructions: see [`super::virtual_time`].
-    pub virtual_time: bool,
     /// Folder for logs, outside the lab.
     pub logs: PathBuf,
 }
@@ -98,9 +95,7 @@ pub fn main() -> std::io::Result<()> {
         Some(line) => serde_json::from_str(&line?)?,
         None => return Ok(()),
     };
-    if !request.virtual_time {
-        go_first();
-    }
+    go_first();
     let (tell, told) = channel();
     // The work has a thread of its own, so that the end of standard input ends the lab at any
     // moment: when this function returns, the process ends, and with it the namespaces.
@@ -126,12 +121,7 @@ fn work(request: &LabRequest, told: &Receiver<LabCommand>) {
         message: error.message,
         log: Some(request.logs.join("console.log")),
     };
-    let up = if request.virtual_time {
-        super::virtual_time::lab::set_up(request)
-    } else {
-        set_up(request)
-    };
-    let lab = match up {
+    let lab = match set_up(request) {
         Ok((site, lab)) => {
             answer(&LabAnswer::Ready(Box::new(site)));
             lab
@@ -156,22 +146,12 @@ fn answer(answer: &LabAnswer) {
 }
 
 /// A lab that is up, and what it takes to keep its machine.
-pub(super) struct Lab {
-    pub(super) socket: PathBuf,
-    pub(super) keeping: Option<(Shelf, Origin)>,
-    pub(super) machine: Kind,
-}
-
-/// How a machine is kept.
-pub(super) enum Kind {
-    /// It runs, and is stopped while it is written.
-    Running {
-        keys: Keys,
-        /// Whether its guests run in nested virtualization.
-        nested: bool,
-    },
-    /// It stands still: one in virtual time.
-    Still(Box<Site>),
+struct Lab {
+    socket: PathBuf,
+    keeping: Option<(Shelf, Origin)>,
+    keys: Keys,
+    /// Whether its guests run in nested virtualization.
+    nested: bool,
 }
 
 impl Lab {
@@ -179,15 +159,9 @@ impl Lab {
         let Some((shelf, origin)) = &self.keeping else {
             return Ok(false);
         };
-        let qmp = || Qmp::connect(&self.socket, || false);
-        match &self.machine {
-            Kind::Running { keys, nested } => {
-                shelf.keep(origin, running, keys, |ram| qmp()?.save(ram, *nested))?;
-            }
-            Kind::Still(site) => {
-                shelf.keep(origin, running, site, |ram| qmp()?.patient()?.write(ram))?;
-            }
-        }
+        shelf.keep(origin, running, &self.keys, |ram| {
+            Qmp::connect(&self.socket, || false)?.save(ram, self.nested)
+        })?;
         Ok(true)
     }
 }
@@ -197,14 +171,14 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
     let places = check(machine)?;
     let lab = Path::new(LAB);
     private_folder(lab)?;
-    network::set_up(&machine.nics, Attachment::Taps)?;
+    network::set_up(&machine.nics)?;
     let shelf = request.snapshots.as_deref().map(Shelf::open).transpose()?;
     let emulator = mount_emulator(request, lab, shelf.as_ref())?;
     let accelerator = (request.accelerator.clone())
         .unwrap_or_else(|| probe::probe(&emulator, &request.guest_image, lab));
     let images = [&request.image, &request.guest_image];
     let name = &accelerator.name;
-    let mut start = qemu::Start::new(machine, images, &request.logs, name, None)?;
+    let mut start = qemu::Start::new(machine, images, &request.logs, name)?;
     let digests = [&request.image, &request.guest_image, &request.emulator].map(|i| &i.digest);
     let origin = request.boot.and_then(|boot| origin(&start, boot, digests));
     let keeping = shelf.zip(origin);
@@ -233,8 +207,8 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
         let coming = scope.spawn(|| come_up(&start, qemu, kept));
         let image = peers::mount_image(&request.guest_image.root, lab);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let peers = image
-            .and_then(|root| make_peers(&nodes, &places, &root, &request.logs, processors, None));
+        let peers =
+            image.and_then(|root| make_peers(&nodes, &places, &root, &request.logs, processors));
         let version = coming
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -250,13 +224,14 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
     let lab = Lab {
         socket: start.socket(),
         keeping,
-        machine: Kind::Running { keys, nested },
+        keys,
+        nested,
     };
     Ok((site, lab))
 }
 
 /// What a worker is told; `running` guests run in a machine that was restored.
-pub(super) fn site(
+fn site(
     nodes: &Nodes<'_>,
     peers: Vec<Vec<NodeInfo>>,
     running: Option<u32>,
@@ -266,7 +241,7 @@ pub(super) fn site(
     Ok(Site {
         host: nodes.host()?.0,
         host_nics: data_networks(machine)
-            .map(|net| name(&format!("data{net}")))
+            .map(|net| interface(&format!("data{net}")))
             .collect::<Result<_, _>>()?,
         guests: nodes.guests()?,
         peers,
@@ -281,7 +256,7 @@ pub(super) fn site(
 }
 
 /// Where the peers will be, if the machine is not too large.
-pub(super) fn check(machine: &Machine) -> Result<Vec<network::Place<'_>>, LabError> {
+fn check(machine: &Machine) -> Result<Vec<network::Place<'_>>, LabError> {
     let places = network::places(&machine.nics, machine.peers.min(MOST_PEERS));
     let peers = u32::try_from(places.len()).unwrap_or(u32::MAX);
     if machine.max_vms > MOST || machine.peers > MOST_PEERS || peers > MOST_PEERS {
@@ -301,7 +276,7 @@ pub(super) fn check(machine: &Machine) -> Result<Vec<network::Place<'_>>, LabErr
 
 /// A tmpfs over `/run`: what the lab writes ends with it, and the host's sockets there are out of
 /// its reach.
-pub(super) fn private_folder(lab: &Path) -> Result<(), LabError> {
+fn private_folder(lab: &Path) -> Result<(), LabError> {
     const STEP: &str = "make the lab's folder";
     let args = ["-t", "tmpfs", "-o", "mode=755", "vexp-lab", "/run"];
     run(STEP, "mount", &args, "")?;
@@ -314,7 +289,7 @@ pub(super) fn private_folder(lab: &Path) -> Result<(), LabError> {
 }
 
 /// The emulator sees the images, the lab's folder, the logs and the kept machines.
-pub(super) fn mount_emulator(
+fn mount_emulator(
     request: &LabRequest,
     lab: &Path,
     shelf: Option<&Shelf>,
@@ -342,24 +317,12 @@ fn origin(start: &qemu::Start<'_>, boot: u32, images: [&Digest; 3]) -> Option<Or
 
 /// Where the machines are kept from which a lab would start under TCG, and by what.
 pub(super) fn keeping(request: &MachineRequest, folder: &Path) -> Option<(Shelf, Origin)> {
-    keeping_by(request, folder, None, |start, digests| {
-        origin(start, request.boot?, digests)
-    })
-}
-
-/// The same with the `origin` of what would be started.
-pub(super) fn keeping_by(
-    request: &MachineRequest,
-    folder: &Path,
-    clock: Option<&qemu::Clock>,
-    origin: impl FnOnce(&qemu::Start<'_>, [&Digest; 3]) -> Option<Origin>,
-) -> Option<(Shelf, Origin)> {
     let emulator = request.tools.get(emulator::IMAGE)?;
     let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
     let images = [image, guest_image];
-    let start = qemu::Start::new(&request.machine, images, folder, "tcg", clock).ok()?;
+    let start = qemu::Start::new(&request.machine, images, folder, "tcg").ok()?;
     let digests = [image, guest_image, emulator].map(|image| &image.digest);
-    let origin = origin(&start, digests)?;
+    let origin = origin(&start, request.boot?, digests)?;
     Some((Shelf::open(folder).ok()?, origin))
 }
 
@@ -390,47 +353,38 @@ fn come_up(
     Ok((version, running))
 }
 
-/// Makes the peers, some at once. Those of data network 0 come first. All they start is of the control
-/// group `group`; without one, which is inside of an emulator, each is enclosed ([`super::enclose`]).
-pub(super) fn make_peers(
+/// Makes the peers, some at once, each enclosed ([`super::enclose`]). Those of data network 0 come first.
+fn make_peers(
     nodes: &Nodes<'_>,
     places: &[network::Place<'_>],
     root: &Path,
     logs: &Path,
     workers: usize,
-    group: Option<&Path>,
 ) -> Result<Vec<Vec<NodeInfo>>, LabError> {
     nodes.write_keys(u32::try_from(places.len()).unwrap_or(u32::MAX))?;
-    let enclose = |place: &network::Place<'_>| match group {
-        None => peers::enclose(place.peer, logs).map(Some),
-        Some(_) => Ok(None),
-    };
-    let enclosed: Vec<_> = places.iter().map(enclose).collect::<Result<_, _>>()?;
-    network::add_peers(places, group.is_none())?;
-    let mut places: Vec<_> = places.iter().zip(enclosed).collect();
-    let make = |(place, enclosed): &mut (&network::Place<'_>, Option<Enclosed>)| {
+    let enclosed: Vec<_> = places
+        .iter()
+        .map(|place| Ok((place, peers::enclose(place.peer, logs)?)))
+        .collect::<Result<_, LabError>>()?;
+    network::add_peers(places)?;
+    let make = |(place, enclosed): (&network::Place<'_>, Enclosed)| {
         let info = nodes.peer(place.peer, place.data.map(|(net, _)| net))?;
         network::enter(place.peer)?;
         network::set_up_peer(place)?;
         let identity = nodes.peer_identity(&info);
-        let mut child = match enclosed.take() {
-            Some(enclosed) => peers::start_enclosed(place.peer, enclosed, root, &identity)?,
-            None => peers::start(place.peer, root, nodes.lab, logs, &identity)?,
-        };
-        if let Some(group) = group {
-            let joined = std::fs::write(group.join("cgroup.procs"), child.id().to_string());
-            joined.map_err(LabError::io("put a peer into its control group"))?;
-        }
+        let mut child = peers::start(place.peer, enclosed, root, &identity)?;
         std::thread::spawn(move || child.wait());
         Ok(info)
     };
-    let share = places.len().div_ceil(workers).max(1);
+    let share = places.len().div_ceil(workers.max(1));
+    let mut rest = enclosed.into_iter();
+    let shares = std::iter::from_fn(|| {
+        let share: Vec<_> = rest.by_ref().take(share).collect();
+        (!share.is_empty()).then_some(share)
+    });
     let infos: Vec<NodeInfo> = std::thread::scope(|scope| {
-        let threads: Vec<_> = places
-            .chunks_mut(share)
-            .map(|places| {
-                scope.spawn(|| places.iter_mut().map(make).collect::<Result<Vec<_>, _>>())
-            })
+        let threads: Vec<_> = shares
+            .map(|share| scope.spawn(|| share.into_iter().map(make).collect::<Result<Vec<_>, _>>()))
             .collect();
         let all: Result<Vec<_>, LabError> = threads
             .into_iter()

@@ -15,9 +15,8 @@ use super::lab::{LabAnswer, LabCommand, LabRequest};
 use super::probe::Accelerator;
 use super::{Emulated, emulator};
 
-/// Longer than any deadline inside the lab: past it, the lab itself hangs. In virtual time a machine
-/// may take long to boot.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(960);
+/// Longer than any deadline inside the lab: past it, the lab itself hangs.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(240);
 /// How long a lab may take to end.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -33,8 +32,6 @@ pub(super) struct LabLease {
     first: u32,
     /// What it says beside its answers.
     log: PathBuf,
-    /// In virtual time a worker is not started here: a courier takes its manifest in.
-    courier: Option<PathBuf>,
 }
 
 impl LabLease {
@@ -101,7 +98,6 @@ impl LabLease {
             boot: request.boot,
             snapshots: testbed.snapshots.clone(),
             accelerator,
-            virtual_time: testbed.virtual_time,
             logs: cx.logs.clone(),
         };
         let mut answers = child.stdout.take().map(BufReader::new);
@@ -127,7 +123,6 @@ impl LabLease {
             answers,
             first,
             log,
-            courier: testbed.virtual_time.then(|| testbed.executable.clone()),
         })
     }
 }
@@ -192,15 +187,8 @@ impl Lease for LabLease {
             ])
             .arg(format!("--wd={}", folder.display()))
             .arg("--")
-            .process_group(0);
-        match &self.courier {
-            None => command.args(argv),
-            Some(executable) => {
-                command.arg(executable).arg("courier");
-                // `EXECUTABLE worker MANIFEST`.
-                command.args(argv.iter().skip(2))
-            }
-        };
+            .process_group(0)
+            .args(argv);
         command
     }
 

@@ -17,7 +17,7 @@
 //!
 //! Addresses are of RFC 2544's range for benchmarks and never leave the lab, which has no way out.
 
-mod address;
+pub(super) mod address;
 mod emulator;
 pub mod enclose;
 pub(super) mod keys;
@@ -25,16 +25,15 @@ pub mod lab;
 mod lease;
 mod mounts;
 mod network;
-mod nodes;
+pub(super) mod nodes;
 mod peers;
 mod probe;
-mod qemu;
-mod qmp;
+pub(super) mod qemu;
+pub(super) mod qmp;
 pub(super) mod run;
 pub(super) mod seed;
-mod snapshot;
+pub(super) mod snapshot;
 mod start;
-pub mod virtual_time;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -44,7 +43,6 @@ use lease::LabLease;
 pub use probe::Accelerator;
 use snapshot::{Origin, Shelf};
 pub use snapshot::{discard, unused};
-use vexp_api::plan::Machine;
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
 
 /// The testbed.
@@ -55,8 +53,6 @@ pub struct Emulated {
     snapshots: Option<PathBuf>,
     /// What the first lab's probe said: this computer does not change while we run.
     accelerator: Mutex<Option<Accelerator>>,
-    /// Whether it is testbed `virtual`.
-    virtual_time: bool,
 }
 
 impl Emulated {
@@ -67,16 +63,6 @@ impl Emulated {
             executable,
             snapshots,
             accelerator: Mutex::new(None),
-            virtual_time: false,
-        }
-    }
-
-    /// Testbed `virtual`, whose labs are in virtual time: see [`virtual_time`]. `executable` then
-    /// also has the verbs `courier` and `inside`.
-    pub fn in_virtual_time(executable: PathBuf, snapshots: Option<PathBuf>) -> Self {
-        Self {
-            virtual_time: true,
-            ..Self::new(executable, snapshots)
         }
     }
 }
@@ -89,22 +75,13 @@ impl Emulated {
 
     /// Where machines are kept from which this one could start, and by what.
     fn keeping(&self, request: &MachineRequest) -> Option<(Shelf, Origin)> {
-        let folder = self.snapshots.as_deref()?;
-        if self.virtual_time {
-            virtual_time::lab::keeping(request, folder)
-        } else {
-            lab::keeping(request, folder)
-        }
+        lab::keeping(request, self.snapshots.as_deref()?)
     }
 }
 
 impl Plugin for Emulated {
     fn name(&self) -> &'static str {
-        if self.virtual_time {
-            "virtual"
-        } else {
-            "emulated"
-        }
+        "emulated"
     }
 
     fn contract(&self) -> &'static str {
@@ -116,18 +93,6 @@ impl Plugin for Emulated {
 impl Testbed for Emulated {
     fn images(&self) -> &'static [&'static str] {
         &[emulator::IMAGE]
-    }
-
-    fn virtual_time(&self) -> bool {
-        self.virtual_time
-    }
-
-    fn refuses(&self, machine: &Machine) -> Option<String> {
-        if self.virtual_time {
-            virtual_time::refuses(machine)
-        } else {
-            None
-        }
     }
 
     fn kept(&self, request: &MachineRequest) -> Option<u32> {

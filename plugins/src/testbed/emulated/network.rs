@@ -47,25 +47,8 @@ pub(super) fn from_machine(net: u8) -> String {
 
 const STEP: &str = "set up the lab's networks";
 
-/// How the machine's NICs reach the lab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attachment {
-    /// By taps, which are to be made.
-    Taps,
-    /// By NICs at the other ends of wires, which are there and have the taps' names.
-    Wires,
-}
-
-/// MAC addresses of the NICs at the far ends of the machine's wires, and the names that they get.
-pub(super) fn wires(nics: &[Link]) -> Vec<(String, String)> {
-    let data = networks(nics).map(|net| (Who::Lab.mac(net), data_tap(net)));
-    std::iter::once((Who::Lab.control_mac(), CONTROL_TAP.to_owned()))
-        .chain(data)
-        .collect()
-}
-
 /// Makes the bridges, taps and links that the machine needs. All names are the lab's own.
-pub(super) fn set_up(nics: &[Link], attachment: Attachment) -> Result<(), LabError> {
+pub(super) fn set_up(nics: &[Link]) -> Result<(), LabError> {
     // Neighbour discovery of IPv6 would be traffic that no study asks for.
     for scope in ["all", "default"] {
         let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
@@ -73,7 +56,7 @@ pub(super) fn set_up(nics: &[Link], attachment: Attachment) -> Result<(), LabErr
             std::fs::write(&path, "1").map_err(LabError::io(STEP))?;
         }
     }
-    run(STEP, "ip", &["-batch", "-"], &links(nics, attachment))?;
+    run(STEP, "ip", &["-batch", "-"], &links(nics))?;
     if !nics.is_empty() {
         run(STEP, "tc", &["-batch", "-"], &rates(nics))?;
     }
@@ -103,14 +86,12 @@ pub(super) fn places(nics: &[Link], peers: u32) -> Vec<Place<'_>> {
         .collect()
 }
 
-/// Makes the peers' namespaces, and joins them to bridges that are there already.
-/// Those of peers that are `enclosed` are there already.
-pub(super) fn add_peers(places: &[Place<'_>], enclosed: bool) -> Result<(), LabError> {
+/// Joins the peers' networks, which are shown to ip-netns(8), to the bridges.
+pub(super) fn add_peers(places: &[Place<'_>]) -> Result<(), LabError> {
     if places.is_empty() {
         return Ok(());
     }
-    let cables = peer_cables(places, enclosed);
-    run(STEP, "ip", &["-batch", "-"], &cables).map(drop)
+    run(STEP, "ip", &["-batch", "-"], &peer_cables(places)).map(drop)
 }
 
 /// Where ip-netns(8) finds a peer's network.
@@ -158,7 +139,7 @@ pub(super) fn set_up_peer(place: &Place<'_>) -> Result<(), LabError> {
 }
 
 /// For `ip -batch` in the lab's namespace.
-fn links(nics: &[Link], attachment: Attachment) -> String {
+fn links(nics: &[Link]) -> String {
     let mut batch = Batch::default();
     batch.add("link set lo up");
     batch.bridge(CONTROL_BRIDGE);
@@ -166,12 +147,12 @@ fn links(nics: &[Link], attachment: Attachment) -> String {
         "addr add {} dev {CONTROL_BRIDGE}",
         control_cidr(Who::Lab)
     ));
-    batch.machine(attachment, CONTROL_TAP, CONTROL_BRIDGE);
+    batch.tap(CONTROL_TAP, CONTROL_BRIDGE);
     for net in networks(nics) {
         let (near, far) = (format!("near{net}"), far(net));
         batch.bridge(&near);
         batch.bridge(&far);
-        batch.machine(attachment, &data_tap(net), &near);
+        batch.tap(&data_tap(net), &near);
         batch.cable(&from_machine(net), &to_machine(net), "", &near);
         batch.join(&to_machine(net), &far);
     }
@@ -184,13 +165,10 @@ fn far(net: u8) -> String {
 }
 
 /// For `ip -batch` in the lab's namespace.
-fn peer_cables(places: &[Place<'_>], enclosed: bool) -> String {
+fn peer_cables(places: &[Place<'_>]) -> String {
     let mut batch = Batch::default();
     for Place { peer, data } in places {
         let netns = peer_netns(*peer);
-        if !enclosed {
-            batch.add(&format!("netns add {netns}"));
-        }
         let control = Who::Peer(*peer).control_mac();
         let at = format!(" address {control} netns {netns}");
         batch.cable(&format!("p{peer}-ctl"), "ctl0", &at, CONTROL_BRIDGE);
@@ -278,10 +256,8 @@ impl Batch {
         self.add(&format!("link set {interface} up"));
     }
 
-    fn machine(&mut self, attachment: Attachment, name: &str, bridge: &str) {
-        if attachment == Attachment::Taps {
-            self.add(&format!("tuntap add dev {name} mode tap"));
-        }
+    fn tap(&mut self, name: &str, bridge: &str) {
+        self.add(&format!("tuntap add dev {name} mode tap"));
         self.join(name, bridge);
     }
 
@@ -353,7 +329,7 @@ mod tests {
              link set data1 addrgenmode none\naddr add 198.18.1.102/24 dev data1\nlink set data1 up\n\
              route replace 198.18.1.0/24 dev data1 proto kernel scope link src 198.18.1.102 congctl cubic\n"
         );
-        let cables = peer_cables(&places, false);
+        let cables = peer_cables(&places);
         // A guest that is restored still knows them.
         assert!(cables.contains("address 52:54:00:00:01:66 gso_max_segs 1 netns peer3\n"));
         assert!(cables.contains("link set p2-d master far1\n"));
@@ -365,7 +341,7 @@ mod tests {
     fn interface_names_fit() {
         // IFNAMSIZ is 16 with the final NUL.
         let nics = nics("1Gb/s", 2);
-        let text = links(&nics, Attachment::Taps) + &peer_cables(&places(&nics, 64), false);
+        let text = links(&nics) + &peer_cables(&places(&nics, 64));
         let words = text.lines().flat_map(|line| line.split(' '));
         for word in words.filter(|w| w.chars().any(|c| c.is_ascii_digit())) {
             assert!(word.len() < 16 || word.contains(['.', ':']), "{word}");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vexp_api::ids::Name;
+use vexp_api::ids::{Interface, Name};
 use vexp_api::plan::Machine;
 use vexp_api::sample::NodeRole;
 use vexp_api::site::{GuestFiles, GuestNic, GuestSlot, KeyedTarget, NodeInfo};
@@ -16,27 +16,32 @@ use super::seed::{Identity, NetLine};
 const CONTROL_BRIDGE: &str = "ctlbr";
 
 /// Numbers of a machine's data networks.
-pub(super) fn data_networks(machine: &Machine) -> impl Iterator<Item = u8> + use<> {
+pub(in crate::testbed) fn data_networks(machine: &Machine) -> impl Iterator<Item = u8> + use<> {
     (0..=u8::MAX).take(machine.nics.len())
 }
 
 /// A name that is known to be one.
-pub(super) fn name(text: &str) -> Result<Name, LabError> {
+pub(in crate::testbed) fn name(text: &str) -> Result<Name, LabError> {
     Name::new(text).map_err(|e| LabError::new("name the lab's nodes", e.to_string()))
 }
 
+/// An interface's name that is known to be one.
+pub(in crate::testbed) fn interface(text: &str) -> Result<Interface, LabError> {
+    Interface::new(text).map_err(|e| LabError::new("name the lab's interfaces", e.to_string()))
+}
+
 /// Who is who in a lab.
-pub(super) struct Nodes<'a> {
-    pub(super) machine: &'a Machine,
-    pub(super) lab: &'a Path,
-    pub(super) keys: &'a Keys,
+pub(in crate::testbed) struct Nodes<'a> {
+    pub(in crate::testbed) machine: &'a Machine,
+    pub(in crate::testbed) lab: &'a Path,
+    pub(in crate::testbed) keys: &'a Keys,
     /// The key of all peers: they are one computer, and end with the lab.
-    pub(super) peer_key: &'a KeyPair,
+    pub(in crate::testbed) peer_key: &'a KeyPair,
 }
 
 impl Nodes<'_> {
     /// Writes what SSH clients need: the key that logs in, and the keys that answer.
-    pub(super) fn write_keys(&self, peers: u32) -> Result<(), LabError> {
+    pub(in crate::testbed) fn write_keys(&self, peers: u32) -> Result<(), LabError> {
         self.keys.client.write(&self.client_file())?;
         let mut known = self.keys.host.known_host(Who::Host.control());
         for (n, key) in (0..).zip(&self.keys.guests) {
@@ -91,7 +96,7 @@ impl Nodes<'_> {
 
     /// The machine, and its seed. Its data NICs get no address: the hypervisor plugin gives them
     /// one, or a bridge.
-    pub(super) fn host(&self) -> Result<(NodeInfo, Vec<u8>), LabError> {
+    pub(in crate::testbed) fn host(&self) -> Result<(NodeInfo, Vec<u8>), LabError> {
         let networks = data_networks(self.machine);
         let info = self.info(Who::Host, "host", NodeRole::Host, networks)?;
         let net = self.host_net();
@@ -100,7 +105,7 @@ impl Nodes<'_> {
     }
 
     /// Files of the machine's seed and what is in them.
-    pub(super) fn host_files(&self) -> Vec<(&'static str, String)> {
+    pub(in crate::testbed) fn host_files(&self) -> Vec<(&'static str, String)> {
         let net = self.host_net();
         self.identity("host", &net, &self.keys.host).files()
     }
@@ -122,7 +127,7 @@ impl Nodes<'_> {
     }
 
     /// All guests that the machine may have; writes their seeds.
-    pub(super) fn guests(&self) -> Result<Vec<GuestSlot>, LabError> {
+    pub(in crate::testbed) fn guests(&self) -> Result<Vec<GuestSlot>, LabError> {
         (0..)
             .zip(&self.keys.guests)
             .map(|(n, key)| self.guest(n, key))
@@ -141,7 +146,7 @@ impl Nodes<'_> {
         }];
         let mut nics = vec![GuestNic {
             mac: who.control_mac(),
-            bridge: name(CONTROL_BRIDGE)?,
+            bridge: interface(CONTROL_BRIDGE)?,
         }];
         for i in data_networks(self.machine) {
             net.push(NetLine {
@@ -152,7 +157,7 @@ impl Nodes<'_> {
             });
             nics.push(GuestNic {
                 mac: who.mac(i),
-                bridge: name(&format!("br-data{i}"))?,
+                bridge: interface(&format!("br-data{i}"))?,
             });
         }
         let seed = self.lab.join(format!("{node}.seed.cpio"));
@@ -167,13 +172,13 @@ impl Nodes<'_> {
     }
 
     /// A peer, on its one data network.
-    pub(super) fn peer(&self, n: u32, net: Option<u8>) -> Result<NodeInfo, LabError> {
+    pub(in crate::testbed) fn peer(&self, n: u32, net: Option<u8>) -> Result<NodeInfo, LabError> {
         let (who, node) = (Who::Peer(n), format!("peer{}", n + 1));
         self.info(who, &node, NodeRole::Peer, net.into_iter())
     }
 
     /// What a peer is told.
-    pub(super) fn peer_identity<'k>(&'k self, info: &'k NodeInfo) -> Identity<'k> {
+    pub(in crate::testbed) fn peer_identity<'k>(&'k self, info: &'k NodeInfo) -> Identity<'k> {
         self.identity(info.name.as_str(), &[], self.peer_key)
     }
 }

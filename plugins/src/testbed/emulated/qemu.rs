@@ -15,11 +15,11 @@ use super::run::LabError;
 
 /// Emulated processor. `max` corrupts SSE and AVX state of Xen's PV guests under TCG, which shows
 /// as broken SSH packets and aborts in malloc; this one has no AVX.
-const CPU: &str = "Opteron_G3";
+pub(in crate::testbed) const CPU: &str = "Opteron_G3";
 /// Most memory for dom0: what eight guests' back ends and toolstack were seen to need.
 const DOM0_MIB: u64 = 1536;
 /// In the lab's folder: where QEMU takes commands.
-pub(super) const SOCKET: &str = "qmp.sock";
+pub(in crate::testbed) const SOCKET: &str = "qmp.sock";
 /// In the lab's folder: links to what is booted.
 const HYPERVISOR: &str = "hypervisor";
 const KERNEL: &str = "vmlinuz";
@@ -28,86 +28,29 @@ const XEN_MIB: u64 = 192;
 
 /// A machine that is to be started.
 #[derive(Clone, Copy)]
-pub(super) struct Start<'a> {
-    pub(super) machine: &'a Machine,
-    pub(super) image: &'a ImageFiles,
+pub(in crate::testbed) struct Start<'a> {
+    pub(in crate::testbed) machine: &'a Machine,
+    pub(in crate::testbed) image: &'a ImageFiles,
     /// What the machine boots from.
-    pub(super) boot: &'a BootFiles,
-    pub(super) guest_image: &'a ImageFiles,
+    pub(in crate::testbed) boot: &'a BootFiles,
+    pub(in crate::testbed) guest_image: &'a ImageFiles,
     /// Seed to append to the initramfs.
-    pub(super) seed: &'a [u8],
+    pub(in crate::testbed) seed: &'a [u8],
     /// The lab's folder.
-    pub(super) lab: &'a Path,
+    pub(in crate::testbed) lab: &'a Path,
     /// Where the serial console and QEMU's words are kept.
-    pub(super) logs: &'a Path,
+    pub(in crate::testbed) logs: &'a Path,
     /// `kvm` or `tcg`.
-    pub(super) accelerator: &'a str,
-    /// Where its time is that of its instructions.
-    pub(super) clock: Option<&'a Clock>,
-}
-
-/// Time that is counted in instructions.
-#[derive(Clone, Debug)]
-pub(super) struct Clock {
-    /// An instruction takes 2 to the power of this in nanoseconds.
-    pub(super) shift: u8,
-    /// Memory that is shared with this computer.
-    pub(super) mailbox: PathBuf,
-    /// Which of this computer's processors it runs on.
-    pub(super) processor: usize,
-}
-
-impl Clock {
-    /// For time, for the mailbox, and for the machine to stop itself. Nothing that chance reaches.
-    fn args(&self) -> Vec<(&'static str, String)> {
-        let size = super::virtual_time::MAILBOX_SIZE;
-        let mailbox = option(&self.mailbox);
-        let memory = "memory-backend-file,id=mailbox,share=on";
-        [
-            ("-icount", format!("shift={},sleep=off", self.shift)),
-            ("-rtc", "base=2026-01-01T00:00:00,clock=vm".to_owned()),
-            // QEMU hands Linux a random seed.
-            ("-seed", "1".to_owned()),
-            ("-action", "panic=pause".to_owned()),
-            ("-device", "pvpanic".to_owned()),
-            (
-                "-object",
-                format!("{memory},size={size},mem-path={mailbox}"),
-            ),
-            (
-                "-device",
-                "ivshmem-plain,memdev=mailbox,master=on".to_owned(),
-            ),
-        ]
-        .into()
-    }
-}
-
-/// A wire from a NIC of the machine to another NIC in it. A hub hands a frame on while it is being
-/// sent, and an e1000 sends while it is being told to: neither waits for another thread of QEMU, as all
-/// of virtio does, whose moments are not the machine's.
-fn wire(id: &str, hub: usize, macs: [String; 2]) -> Vec<(&'static str, String)> {
-    let ends = ["near", "far"].into_iter().zip(macs);
-    ends.flat_map(|(end, mac)| {
-        [
-            ("-netdev", format!("hubport,id={id}-{end},hubid={hub}")),
-            (
-                "-device",
-                format!("e1000,netdev={id}-{end},mac={mac},romfile="),
-            ),
-        ]
-    })
-    .collect()
+    pub(in crate::testbed) accelerator: &'a str,
 }
 
 impl<'a> Start<'a> {
     /// A machine in the lab of this process, without a seed.
-    pub(super) fn new(
+    pub(in crate::testbed) fn new(
         machine: &'a Machine,
         [image, guest_image]: [&'a ImageFiles; 2],
         logs: &'a Path,
         accelerator: &'a str,
-        clock: Option<&'a Clock>,
     ) -> Result<Self, LabError> {
         let boot = (image.boot.as_ref())
             .ok_or_else(|| LabError::new("start QEMU", "the machine's image has no kernel"))?;
@@ -120,28 +63,27 @@ impl<'a> Start<'a> {
             lab: Path::new(super::lab::LAB),
             logs,
             accelerator,
-            clock,
         })
     }
 
     /// QEMU's arguments, the same wherever its logs are kept: what a kept machine is found by.
-    pub(super) fn key(&self) -> Vec<String> {
+    pub(in crate::testbed) fn key(&self) -> Vec<String> {
         let logs = Path::new("/");
         Self { logs, ..*self }.args()
     }
 
     /// Where the serial console goes.
-    pub(super) fn console(&self) -> PathBuf {
+    pub(in crate::testbed) fn console(&self) -> PathBuf {
         self.logs.join("console.log")
     }
 
     /// Where QEMU's words go.
-    pub(super) fn log(&self) -> PathBuf {
+    pub(in crate::testbed) fn log(&self) -> PathBuf {
         self.logs.join("qemu.log")
     }
 
     /// Where QEMU takes commands.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(in crate::testbed) fn socket(&self) -> PathBuf {
         self.lab.join(SOCKET)
     }
 
@@ -151,17 +93,12 @@ impl<'a> Start<'a> {
         self.seed_initramfs().map_err(LabError::io(STEP))?;
         self.link_boot_files().map_err(LabError::io(STEP))?;
         let log = File::create(self.log()).map_err(LabError::io(STEP))?;
-        let wait: &[&str] = match (restored, self.clock) {
-            (true, _) => &["-incoming", "defer"],
-            // Until its main loop has its priority.
-            (false, Some(_)) => &["-S"],
-            (false, None) => &[],
+        let wait: &[&str] = match restored {
+            true => &["-incoming", "defer"],
+            false => &[],
         };
-        let mut command = match self.clock {
-            None => emulator.command(),
-            Some(clock) => emulator.command_on(clock.processor),
-        };
-        command
+        emulator
+            .command()
             .args(self.args())
             .args(wait)
             .stdin(Stdio::null())
@@ -207,9 +144,8 @@ impl<'a> Start<'a> {
             args.push(name.to_owned());
             args.push(value);
         };
-        let tcg = match (self.accelerator, self.clock) {
-            ("tcg", None) => ",thread=multi",
-            ("tcg", Some(_)) => ",thread=single",
+        let tcg = match self.accelerator {
+            "tcg" => ",thread=multi",
             _ => "",
         };
         add("-accel", format!("{}{tcg}", self.accelerator));
@@ -221,13 +157,6 @@ impl<'a> Start<'a> {
         add("-monitor", "none".to_owned());
         let socket = option(&self.socket());
         add("-qmp", format!("unix:{socket},server=on,wait=off"));
-        if let Some(clock) = self.clock {
-            for (name, value) in clock.args().into_iter().chain(self.wires()) {
-                add(name, value);
-            }
-            self.kernel(&mut add);
-            return args;
-        }
         for (id, file) in [
             ("root", &self.image.root),
             ("guest", &self.guest_image.root),
@@ -273,16 +202,6 @@ impl<'a> Start<'a> {
         args
     }
 
-    fn wires(&self) -> Vec<(&'static str, String)> {
-        let macs = |net| [Who::Host.mac(net), Who::Lab.mac(net)];
-        let control = [Who::Host, Who::Lab].map(Who::control_mac);
-        let mut wires = wire("ctl", 0, control);
-        for (net, hub) in (0_u8..).zip(1..=self.machine.nics.len()) {
-            wires.extend(wire(&data_tap(net), hub, macs(net)));
-        }
-        wires
-    }
-
     /// What it boots.
     fn kernel(&self, add: &mut impl FnMut(&str, String)) {
         let machine = self.machine;
@@ -310,24 +229,28 @@ impl<'a> Start<'a> {
     }
 
     fn xen_line(&self) -> String {
-        let machine = self.machine;
-        let guests = machine.guest.map_or(0, |g| g.memory.mib()) * u64::from(machine.max_vms);
-        let dom0 = machine
-            .memory
-            .mib()
-            .saturating_sub(guests + XEN_MIB)
-            .min(DOM0_MIB);
-        let scheduler = machine
-            .scheduler
-            .as_ref()
-            .map(|name| format!(" sched={name}"))
-            .unwrap_or_default();
-        format!("console=com1 com1=115200 noreboot dom0_mem={dom0}M,max:{dom0}M{scheduler}")
+        xen_line(self.machine)
     }
 }
 
+/// Xen's command line.
+pub(in crate::testbed) fn xen_line(machine: &Machine) -> String {
+    let guests = machine.guest.map_or(0, |g| g.memory.mib()) * u64::from(machine.max_vms);
+    let dom0 = machine
+        .memory
+        .mib()
+        .saturating_sub(guests + XEN_MIB)
+        .min(DOM0_MIB);
+    let scheduler = machine
+        .scheduler
+        .as_ref()
+        .map(|name| format!(" sched={name}"))
+        .unwrap_or_default();
+    format!("console=com1 com1=115200 noreboot dom0_mem={dom0}M,max:{dom0}M{scheduler}")
+}
+
 /// QEMU's processor model for a machine.
-pub(super) fn cpu(machine: &Machine, accelerator: &str) -> String {
+pub(in crate::testbed) fn cpu(machine: &Machine, accelerator: &str) -> String {
     if accelerator == "kvm" {
         "host".to_owned()
     } else if machine.hypervisor == *"kvm" {
@@ -338,7 +261,7 @@ pub(super) fn cpu(machine: &Machine, accelerator: &str) -> String {
 }
 
 /// Linux's command line, for hosts and dom0: nothing random, nothing that is no part of the study.
-const KERNEL_LINE: &str =
+pub(in crate::testbed) const KERNEL_LINE: &str =
     "quiet panic=-1 nokaslr net.ifnames=0 mitigations=off random.trust_cpu=on";
 /// For KVM hosts under TCG, where an exit costs 0.15 ms: timers, the guests' too,
 /// expire together on the host's tick, and nobody polls for a halted guest to wake up. Without
@@ -355,7 +278,7 @@ fn kernel_line(machine: &Machine, accelerator: &str) -> String {
 }
 
 /// A path inside an option of QEMU, where a comma separates and two stand for one.
-pub(super) fn option(path: &Path) -> String {
+pub(in crate::testbed) fn option(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
@@ -375,10 +298,6 @@ mod tests {
     }
 
     fn args(hypervisor: &str, xen: Option<PathBuf>) -> String {
-        args_by(hypervisor, xen, None)
-    }
-
-    fn args_by(hypervisor: &str, xen: Option<PathBuf>, clock: Option<&Clock>) -> String {
         let files = |name: &str, hypervisor| ImageFiles {
             root: format!("/store/{name}/a,b/root.squashfs").into(),
             digest: vexp_api::digest::Digest::of(name.as_bytes()),
@@ -398,22 +317,8 @@ mod tests {
             lab: Path::new("/run/vexp"),
             logs: Path::new("/logs"),
             accelerator: "tcg",
-            clock,
         };
         start.args().join(" ")
-    }
-
-    #[test]
-    fn a_machine_in_virtual_time_does_not_know_where_images_are_stored() {
-        let clock = Clock {
-            shift: 0,
-            mailbox: "/run/vexp/mailbox".into(),
-            processor: 0,
-        };
-        for (hypervisor, xen) in [("xen", Some("/store/host/xen".into())), ("linux", None)] {
-            let args = args_by(hypervisor, xen, Some(&clock));
-            assert!(!args.contains("/store"), "{args}");
-        }
     }
 
     #[test]

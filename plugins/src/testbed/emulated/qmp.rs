@@ -13,8 +13,6 @@ use super::run::LabError;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 /// How long all of the memory may take.
 const MEMORY_DEADLINE: Duration = Duration::from_secs(120);
-/// How many times longer a patient conversation waits.
-const PATIENCE: u32 = 10;
 /// How long a machine may be busy before it is kept.
 const REST_DEADLINE: Duration = Duration::from_secs(30);
 /// Threads that read or write memory.
@@ -23,17 +21,18 @@ const CHANNELS: u32 = 2;
 const STEP: &str = "talk to the emulator";
 
 /// A conversation.
-pub(super) struct Qmp {
+pub(in crate::testbed) struct Qmp {
     words: BufReader<UnixStream>,
     /// Whether the last that was said of it is that it has stopped.
     stopped: bool,
-    /// By how much everything may take longer than the deadlines say.
-    patience: u32,
 }
 
 impl Qmp {
     /// Connects as soon as there is somebody; `runs` says whether there still will be.
-    pub(super) fn connect(socket: &Path, mut runs: impl FnMut() -> bool) -> Result<Self, LabError> {
+    pub(in crate::testbed) fn connect(
+        socket: &Path,
+        mut runs: impl FnMut() -> bool,
+    ) -> Result<Self, LabError> {
         let began = Instant::now();
         let stream = loop {
             match UnixStream::connect(socket) {
@@ -49,7 +48,6 @@ impl Qmp {
         let mut qmp = Self {
             words: BufReader::new(stream),
             stopped: false,
-            patience: 1,
         };
         let greeting = qmp.line()?;
         if greeting.get("QMP").is_none() {
@@ -57,15 +55,6 @@ impl Qmp {
         }
         qmp.execute("qmp_capabilities", json!({}))?;
         Ok(qmp)
-    }
-
-    /// Waits longer for everything: for an emulator without priority on a computer that has other things
-    /// to do.
-    pub(super) fn patient(mut self) -> Result<Self, LabError> {
-        self.patience = PATIENCE;
-        let timeout = Some(ANSWER_DEADLINE * PATIENCE);
-        let set = self.words.get_ref().set_read_timeout(timeout);
-        set.map_err(LabError::io(STEP)).map(|()| self)
     }
 
     /// Its version, `10.0.2 (Debian …)`.
@@ -102,24 +91,13 @@ impl Qmp {
     }
 
     /// Writes a machine that stands still to a file.
-    pub(super) fn write(&mut self, file: &Path) -> Result<(), LabError> {
+    pub(in crate::testbed) fn write(&mut self, file: &Path) -> Result<(), LabError> {
         self.migrate("migrate", file)
     }
 
     /// Lets a machine that stands still go on.
-    pub(super) fn go_on(&mut self) -> Result<(), LabError> {
+    pub(in crate::testbed) fn go_on(&mut self) -> Result<(), LabError> {
         self.execute("cont", json!({})).map(drop)
-    }
-
-    /// Waits until the machine has stopped, without asking: a machine in virtual time is not to be
-    /// disturbed. One that has stopped before is not waited for.
-    pub(super) fn await_stop(&mut self) -> Result<(), LabError> {
-        let timeout = self.words.get_ref().set_read_timeout(None);
-        timeout.map_err(LabError::io(STEP))?;
-        while !self.stopped {
-            self.said()?;
-        }
-        Ok(())
     }
 
     /// The next thing that is said, and what it says of the machine.
@@ -149,7 +127,7 @@ impl Qmp {
     }
 
     /// Reads a machine that was started with `-incoming defer` from a file.
-    pub(super) fn restore(&mut self, file: &Path) -> Result<(), LabError> {
+    pub(in crate::testbed) fn restore(&mut self, file: &Path) -> Result<(), LabError> {
         self.migrate("migrate-incoming", file)
     }
 
@@ -173,7 +151,7 @@ impl Qmp {
             match said["status"].as_str() {
                 Some("completed") => return Ok(()),
                 Some("failed" | "cancelled") => return Err(unexpected(&said)),
-                _ if began.elapsed() > MEMORY_DEADLINE * self.patience => {
+                _ if began.elapsed() > MEMORY_DEADLINE => {
                     return Err(unexpected(&said));
                 }
                 _ => std::thread::sleep(Duration::from_millis(5)),

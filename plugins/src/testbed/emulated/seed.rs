@@ -63,26 +63,26 @@ impl Identity<'_> {
 
 /// A newc cpio archive, to be appended to an initramfs.
 #[derive(Default)]
-pub(super) struct Archive {
+pub(in crate::testbed) struct Archive {
     bytes: Vec<u8>,
     members: u32,
 }
 
 impl Archive {
     /// A folder that only root may look into.
-    pub(super) fn folder(&mut self, name: &str) {
+    pub(in crate::testbed) fn folder(&mut self, name: &str) {
         self.members += 1;
         member(&mut self.bytes, self.members, 0o040_700, name, b"");
     }
 
     /// A file that only root may read.
-    pub(super) fn file(&mut self, name: &str, content: &[u8]) {
+    pub(in crate::testbed) fn file(&mut self, name: &str, content: &[u8]) {
         self.members += 1;
         member(&mut self.bytes, self.members, 0o100_600, name, content);
     }
 
     /// The whole archive.
-    pub(super) fn end(mut self) -> Vec<u8> {
+    pub(in crate::testbed) fn end(mut self) -> Vec<u8> {
         member(&mut self.bytes, 0, 0, "TRAILER!!!", b"");
         self.bytes
     }

@@ -1,7 +1,8 @@
 //! Machines that are kept: their memory, and the keys that their nodes know.
 //!
 //! ```text
-//! FOLDER/KEY/ram             QEMU's migration stream with mapped-ram: a sparse file
+//! FOLDER/KEY/ram             QEMU's migration stream with mapped-ram: a sparse file; in virtual time one
+//!                            for each emulator of peers too (`ram.peers0`), and the links (`*.link`, `*.side`)
 //! FOLDER/KEY/snapshot.json   Snapshot; locked (flock(2)) by those who read `ram`, its time is that
 //!                            of the last use
 //! FOLDER/saving/             half-made; renamed when it is whole
@@ -39,7 +40,7 @@ struct Snapshot<T> {
 /// Everything that a kept machine depends on, but for the number of its running guests. Link
 /// rates and peers are outside of the machine.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Origin {
+pub(in crate::testbed) struct Origin {
     format: u32,
     vexp: &'static str,
     machine: Machine,
@@ -50,14 +51,11 @@ pub(super) struct Origin {
     accelerator: String,
     /// QEMU's arguments, the same in every run.
     arguments: Vec<String>,
-    /// The program that is part of the machine, where one is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    program: Option<Digest>,
 }
 
 impl Origin {
     /// Boot `boot` of a machine.
-    pub(super) fn new(
+    pub(in crate::testbed) fn new(
         machine: &Machine,
         boot: u32,
         images: [&Digest; 3],
@@ -80,20 +78,17 @@ impl Origin {
             emulator,
             accelerator: accelerator.to_owned(),
             arguments,
-            program: None,
         }
     }
 
-    /// A machine in virtual time. All its boots are one, and its peers and links are parts of it.
-    pub(super) fn whole(
+    /// A machine in virtual time. All its boots are one, and its links and peers are parts of it.
+    pub(in crate::testbed) fn whole(
         machine: &Machine,
         images: [&Digest; 3],
-        program: Digest,
         arguments: Vec<String>,
     ) -> Self {
         Self {
             machine: machine.clone(),
-            program: Some(program),
             ..Self::new(machine, 1, images, "icount", arguments)
         }
     }
@@ -107,30 +102,35 @@ impl Origin {
 
 /// Where machines are kept.
 #[derive(Clone, Debug)]
-pub(super) struct Shelf {
+pub(in crate::testbed) struct Shelf {
     folder: PathBuf,
     most: ByteSize,
 }
 
 /// A machine that can be restored. While this lives, it is not removed.
 #[derive(Debug)]
-pub(super) struct Kept<T> {
+pub(in crate::testbed) struct Kept<T> {
     /// What is to be known of it.
-    pub(super) known: T,
+    pub(in crate::testbed) known: T,
     /// Guests that run in it.
-    pub(super) running: u32,
+    pub(in crate::testbed) running: u32,
     folder: PathBuf,
     _lock: File,
 }
 
 impl<T> Kept<T> {
     /// Its memory.
-    pub(super) fn ram(&self) -> PathBuf {
+    pub(in crate::testbed) fn ram(&self) -> PathBuf {
         self.folder.join("ram")
     }
 
+    /// Its folder.
+    pub(in crate::testbed) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Takes one away that turned out to be of no use.
-    pub(super) fn discard(self) {
+    pub(in crate::testbed) fn discard(self) {
         // If it can't be removed now, it goes when it is the oldest.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -138,7 +138,7 @@ impl<T> Kept<T> {
 
 impl Shelf {
     /// The shelf at `folder`, which is made; it holds keys, so nobody else may look at it.
-    pub(super) fn open(folder: &Path) -> Result<Self, LabError> {
+    pub(in crate::testbed) fn open(folder: &Path) -> Result<Self, LabError> {
         const STEP: &str = "open the folder of kept machines";
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::set_permissions(folder, Permissions::from_mode(0o700)))
@@ -150,12 +150,12 @@ impl Shelf {
     }
 
     /// Its folder.
-    pub(super) fn folder(&self) -> &Path {
+    pub(in crate::testbed) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// The machine with the most guests, but no more than `most`.
-    pub(super) fn find<T: DeserializeOwned>(
+    pub(in crate::testbed) fn find<T: DeserializeOwned>(
         &self,
         origin: &Origin,
         most: u32,
@@ -170,7 +170,7 @@ impl Shelf {
     }
 
     /// With how many guests [`Shelf::find`] would find it; nothing is marked as used.
-    pub(super) fn has(&self, origin: &Origin, most: u32) -> Option<u32> {
+    pub(in crate::testbed) fn has(&self, origin: &Origin, most: u32) -> Option<u32> {
         let known = |running: &u32| {
             let key = origin.key(*running).ok();
             key.is_some_and(|key| self.folder.join(key.hex()).join("snapshot.json").exists())
@@ -179,7 +179,7 @@ impl Shelf {
     }
 
     /// Removes the machine with any number of guests up to `most`, unless somebody uses it.
-    pub(super) fn forget(&self, origin: &Origin, most: u32) {
+    pub(in crate::testbed) fn forget(&self, origin: &Origin, most: u32) {
         // What can't be removed now goes when it is the oldest.
         let Ok(_lock) = lock(&self.folder) else {
             return;
@@ -190,7 +190,7 @@ impl Shelf {
     }
 
     /// Keeps a machine, whose memory `write` puts into the file that it is given. Others wait.
-    pub(super) fn keep<T: Serialize + DeserializeOwned>(
+    pub(in crate::testbed) fn keep<T: Serialize + DeserializeOwned>(
         &self,
         origin: &Origin,
         running: u32,
@@ -219,7 +219,7 @@ impl Shelf {
                 .map_err(|error| LabError::new(STEP, error.to_string()))?;
             std::fs::write(saving.join("snapshot.json"), text).map_err(io())?;
             // Holes that a crash leaves would be zeros to the machine.
-            for path in [&ram, &saving.join("snapshot.json")] {
+            for path in files(&saving).map_err(io())? {
                 let synced = File::open(path).and_then(|file| file.sync_all());
                 synced.map_err(io())?;
             }
@@ -281,7 +281,16 @@ fn all_kept(folder: &Path) -> std::io::Result<Vec<(SystemTime, PathBuf)>> {
 
 /// Bytes of a kept machine: its blocks, since holes take no place.
 fn on_disk(machine: &Path) -> std::io::Result<u64> {
-    Ok(machine.join("ram").metadata()?.blocks() * 512)
+    let blocks = files(machine)?
+        .into_iter()
+        .map(|file| Ok(file.metadata()?.blocks()));
+    Ok(blocks.sum::<std::io::Result<u64>>()? * 512)
+}
+
+/// The files in a folder.
+fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder)?;
+    entries.map(|entry| Ok(entry?.path())).collect()
 }
 
 /// Folders of the kept machines below `folder` that were not used since a moment, with their bytes

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use vexp_api::ids::{HostName, Name};
@@ -48,6 +49,7 @@ pub(super) fn text(
     inventory: &Inventory,
     guests: &[GuestHost],
     folder: &Path,
+    home: Option<&Path>,
 ) -> Result<String, PluginError> {
     let mut text =
         String::from("# Written by vexp for one run; your own configuration is read last.\n");
@@ -69,15 +71,66 @@ pub(super) fn text(
             let _ = writeln!(text, "    {line}");
         }
     }
-    let own = match &inventory.ssh_config {
-        Some(path) => path.as_str(),
-        None => "~/.ssh/config",
+    let own = inventory.ssh_config.as_ref();
+    let own = own.map_or("~/.ssh/config", super::inventory::LocalPath::as_str);
+    let own = match (own.strip_prefix("~/"), home) {
+        (Some(below), Some(home)) => home.join(below).display().to_string(),
+        _ => own.to_owned(),
     };
     let _ = write!(
         text,
         "Host *\n    Include \"{own}\"\n    Include /etc/ssh/ssh_config\n{LAST}"
     );
     Ok(text)
+}
+
+/// The home folder of the user that vexp runs as, whose ssh configuration counts: `$HOME` where that
+/// folder is the user's, else what the password database says. Under a sudo that keeps HOME it is still
+/// the caller's, whose files ssh refuses to root. `None` where neither is known, or where ssh's
+/// configuration has no way to write it.
+fn home() -> Option<PathBuf> {
+    let uid = rustix::process::geteuid().as_raw();
+    let named = std::env::var_os("HOME").map(PathBuf::from);
+    let owned = named.filter(|home| {
+        let data = home.metadata();
+        home.is_absolute() && data.is_ok_and(|data| data.uid() == uid)
+    });
+    let home = owned.or_else(|| {
+        let mut getent = std::process::Command::new("getent");
+        getent.args(["passwd", &uid.to_string()]);
+        let output = getent.envs([vexp_api::shell::LOCALE]).output().ok()?;
+        let line = String::from_utf8(output.stdout).ok()?;
+        line.trim().split(':').nth(5).map(PathBuf::from)
+    })?;
+    let plain = |c: char| !c.is_control() && !"\"\\%*?[]".contains(c);
+    home.to_str()
+        .is_some_and(|text| text.chars().all(plain))
+        .then_some(home)
+}
+
+/// Refuses at once what ssh would refuse on every connection: configuration that belongs to another
+/// user, or that others can write to (ssh_config(5), FILES).
+fn readable(path: &Path) -> Result<(), PluginError> {
+    let Ok(data) = path.metadata() else {
+        return Ok(());
+    };
+    let me = rustix::process::geteuid().as_raw();
+    let (owner, mode) = (data.uid(), data.mode() & 0o777);
+    let path = path.display();
+    if owner != 0 && owner != me {
+        return Err(wrong(format!(
+            "{path} belongs to uid {owner}, and vexp runs as uid {me}: ssh reads configuration of its \
+             own user or of root alone. Run vexp as that user (testbed hosts needs no root), or set \
+             `ssh_config` to a copy that belongs to uid {me}"
+        )));
+    }
+    if mode & 0o022 != 0 {
+        return Err(wrong(format!(
+            "{path} can be written to by others (mode {mode:03o}), and ssh does not read it then: \
+             chmod go-w"
+        )));
+    }
+    Ok(())
 }
 
 /// What the inventory says of a machine.
@@ -120,8 +173,15 @@ pub(super) fn write(
     {
         return Err(wrong(format!("there is no file {}", own.as_str())));
     }
+    let home = home();
+    match (&inventory.ssh_config, &home) {
+        (Some(own), _) if own.as_str().starts_with('/') => readable(Path::new(own.as_str()))?,
+        (Some(own), Some(home)) => readable(&home.join(own.as_str().trim_start_matches("~/")))?,
+        (None, Some(home)) => readable(&home.join(".ssh/config"))?,
+        (_, None) => {}
+    }
     let path = folder.join("config");
-    std::fs::write(&path, text(inventory, guests, folder)?)
+    std::fs::write(&path, text(inventory, guests, folder, home.as_deref())?)
         .map_err(|e| wrong(format!("{}: {e}", path.display())))?;
     Ok(path)
 }
@@ -146,10 +206,56 @@ pub(super) fn target(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use serde_json::json;
 
     use super::super::own::Own;
     use super::*;
+
+    #[test]
+    fn the_home_is_that_of_the_user_that_runs_vexp() {
+        let options = json!({"inventory": {"rack1": {
+            "role": "host", "data": [{"nic": "eth1", "address": "198.18.0.1/24"}],
+        }}});
+        let inventory = Inventory::read(options.as_object().unwrap(), &Own::default()).unwrap();
+        let of = |home| text(&inventory, &[], Path::new("/f"), home).unwrap();
+        let own = of(Some(Path::new("/root")));
+        assert!(own.contains("Include \"/root/.ssh/config\"\n"), "{own}");
+        assert!(of(None).contains("Include \"~/.ssh/config\"\n"));
+        // Whatever HOME is, it is a folder of ours.
+        if let Some(home) = home() {
+            let data = home.metadata().unwrap();
+            assert_eq!(data.uid(), rustix::process::geteuid().as_raw());
+        }
+    }
+
+    #[test]
+    fn configuration_that_ssh_would_refuse_is_named_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        assert!(readable(&path).is_ok());
+        std::fs::write(&path, "").unwrap();
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+        mode(0o600).unwrap();
+        assert!(readable(&path).is_ok());
+        mode(0o664).unwrap();
+        let error = readable(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("mode 664") && error.contains("chmod go-w"),
+            "{error}"
+        );
+        mode(0o600).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root can give files away");
+            return;
+        }
+        std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+        let error = readable(&path).unwrap_err().to_string();
+        for part in ["belongs to uid 65534", "runs as uid 0", "`ssh_config`"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
 
     /// What ssh makes of the file for a host, where the user's own configuration is `own`.
     fn seen_by_ssh(own: &str) -> String {

@@ -41,6 +41,12 @@ while echo; do
     wait "$!"
 done"#;
 
+/// Status of [`READ`] where there is no such file. A status and no text: texts get translated.
+const NONE: i32 = 44;
+/// A constant script: prints the file that its first argument names.
+const READ: &str = r#"[ -e "$1" ] || exit "$2"
+exec cat -- "$1""#;
+
 /// A machine of the inventory that is connected.
 #[derive(Clone)]
 pub(super) struct Rack {
@@ -142,14 +148,14 @@ impl Rack {
     /// What a run has taken and not given back.
     pub(super) async fn taken(&self) -> Result<Option<Taken>, PluginError> {
         const STEP: &str = "look for leftovers";
-        let cat = Cmd::new("cat").args(["--", RECORD]);
-        let output = self.shell.run(cat).await;
+        let read = Cmd::new("sh").args(["-c", READ, "read", RECORD, &NONE.to_string()]);
+        let output = self.shell.run(read).await;
         let output = output.map_err(|error| PluginError::shell(STEP, &self.name, error))?;
+        if output.status == Some(NONE) {
+            return Ok(None);
+        }
         if !output.ok() {
             let said = output.stderr_tail();
-            if said.contains("No such file") {
-                return Ok(None);
-            }
             return Err(self.fail(STEP, format!("{RECORD} can't be read: {said}")));
         }
         let help = "see what is left of that run, put it right, and remove the file";

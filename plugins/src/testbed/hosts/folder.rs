@@ -22,16 +22,42 @@ pub(super) struct PrivateFolder {
 }
 
 impl PrivateFolder {
-    /// A folder of this user alone, with a short path: sockets' paths have at most 107 bytes (unix(7)).
+    /// A folder of this user alone, in the first of [`parents`] that a socket's path leaves room for.
     pub(super) fn new() -> std::result::Result<Self, PluginError> {
-        make(&std::env::temp_dir()).map_err(|error| {
-            PluginError::new("make a private folder", "controller", error.to_string())
-        })
+        Self::below(&parents(std::env::temp_dir()))
+    }
+
+    fn below(parents: &[PathBuf]) -> std::result::Result<Self, PluginError> {
+        let failed = |message| PluginError::new("make a private folder", "controller", message);
+        let short = |parent: &&PathBuf| parent.as_os_str().len() <= LONGEST_PARENT;
+        let parent = parents.iter().find(short).ok_or_else(|| {
+            failed(format!(
+                "{} is too long for a socket below it: set TMPDIR to a folder of at most \
+                 {LONGEST_PARENT} bytes",
+                parents
+                    .first()
+                    .map_or(Path::new(""), PathBuf::as_path)
+                    .display()
+            ))
+        })?;
+        make(parent).map_err(|error| failed(format!("in {}: {error}", parent.display())))
     }
 
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Most bytes of a folder's path below which ssh's sockets still have theirs: 107 (unix(7)), without
+/// `/vexp-123456/ssh/.ssh-connection123456/master.1234567890123456`, the last part being ssh's own
+/// while it makes one.
+const LONGEST_PARENT: usize = 107 - 63;
+
+/// Where private folders may be: where temporary files are, or where there is always room for a path.
+pub(super) fn parents(temporary: PathBuf) -> Vec<PathBuf> {
+    let mut all = vec![temporary, "/tmp".into()];
+    all.dedup();
+    all
 }
 
 fn make(parent: &Path) -> Result<PrivateFolder> {
@@ -84,6 +110,21 @@ fn is_left(entry: &std::fs::DirEntry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_have_room_however_long_the_temporary_folder_is() {
+        let long = tempfile::tempdir().unwrap();
+        let long = long.path().join("x".repeat(LONGEST_PARENT));
+        let folder = PrivateFolder::below(&parents(long.clone())).unwrap();
+        assert_eq!(folder.path().parent(), Some(Path::new("/tmp")));
+        let socket = "ssh/.ssh-connection123456/master.1234567890123456";
+        assert!(folder.path().join(socket).as_os_str().len() <= 107);
+        let error = PrivateFolder::below(&[long]).err().unwrap();
+        assert!(
+            error.to_string().contains("too long for a socket"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn what_nobody_holds_goes_and_others_files_stay() {

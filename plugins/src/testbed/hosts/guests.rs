@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use vexp_api::ids::Name;
+use vexp_api::ids::{Interface, Name};
 use vexp_api::plan::Machine;
 use vexp_api::plugin::PluginError;
 use vexp_api::sample::NodeRole;
@@ -35,6 +35,10 @@ pub(super) struct Making<'a> {
 
 fn name(text: impl Into<String>) -> Result<Name, PluginError> {
     Name::new(text).map_err(|e| wrong(e.to_string()))
+}
+
+fn interface(text: impl Into<String>) -> Result<Interface, PluginError> {
+    Interface::new(text).map_err(|e| wrong(e.to_string()))
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> PluginError + '_ {
@@ -81,7 +85,7 @@ impl Making<'_> {
                 }];
                 let mut nics = vec![GuestNic {
                     mac: self.mac(0xff, n),
-                    bridge: name(CONTROL_BRIDGE)?,
+                    bridge: interface(CONTROL_BRIDGE)?,
                 }];
                 let mut data = Vec::new();
                 for network in 0..u8::try_from(self.machine.nics.len()).unwrap_or(u8::MAX) {
@@ -134,7 +138,7 @@ impl Making<'_> {
     }
 
     /// The bridge that the hypervisor's plugin joins a data NIC to, or that it is a port of.
-    fn bridge(&self, network: u32) -> Result<Name, PluginError> {
+    fn bridge(&self, network: u32) -> Result<Interface, PluginError> {
         let nic = self
             .host
             .entry
@@ -144,8 +148,8 @@ impl Making<'_> {
         let nic = nic.ok_or_else(|| wrong(format!("no NIC on data network {network}")))?;
         let link = self.before.links.get(nic.nic.as_str());
         match link.and_then(|link| link.master.clone()) {
-            Some(bridge) => name(bridge),
-            None => name(crate::hypervisor::default_bridge(&nic.nic)),
+            Some(bridge) => interface(bridge),
+            None => interface(crate::hypervisor::default_bridge(&nic.nic)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Deserialize;
-use vexp_api::ids::{HostName, Name, RemotePath};
+use vexp_api::ids::{HostName, Interface, Name, RemotePath};
 use vexp_api::plan::Machine;
 use vexp_api::plugin::PluginError;
 use vexp_api::site::DataAddress;
@@ -64,7 +64,7 @@ pub(super) enum EntryRole {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DataNic {
-    pub(super) nic: Name,
+    pub(super) nic: Interface,
     pub(super) address: Cidr,
     #[serde(default)]
     pub(super) network: u32,
@@ -160,12 +160,17 @@ impl LocalPath {
     }
 }
 
-/// Whether a text can be a user's name, see useradd(8).
+/// Whether a text can be a user's name: one of the machine (useradd(8)), or one of a directory service
+/// (sssd.conf(5): `jo@corp.example`, `CORP\jo`). It has nothing that means something to a shell or in
+/// ssh_config(5), where a backslash stands for itself before a letter or a digit.
 fn is_user(text: &str) -> bool {
-    let first = |b: u8| b.is_ascii_alphabetic() || b == b'_';
-    (1..=32).contains(&text.len())
-        && first(text.as_bytes()[0])
-        && (text.bytes()).all(|b| first(b) || b.is_ascii_digit() || matches!(b, b'.' | b'-'))
+    let first = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let (domain, name) = text.split_once('\\').unwrap_or(("", text));
+    let word = |part: &str| {
+        part.bytes().next().is_some_and(first)
+            && part.bytes().all(|b| first(b) || b".-+@".contains(&b))
+    };
+    text.len() <= 256 && word(name) && (!text.contains('\\') || word(domain))
 }
 
 impl TryFrom<String> for User {
@@ -191,18 +196,26 @@ impl TryFrom<String> for Jump {
     type Error = BadText;
 
     fn try_from(text: String) -> Result<Self, BadText> {
-        let (user, rest) = match text.split_once('@') {
+        // As ssh does: a user's name may have an @ of its own.
+        let (user, rest) = match text.rsplit_once('@') {
             Some((user, rest)) => (Some(user), rest),
             None => (None, text.as_str()),
         };
-        let (host, port) = match rest.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (rest, None),
+        let port_is_good = |port: &str| port.parse::<std::num::NonZeroU16>().is_ok();
+        let host_is_good = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, port)) => {
+                let port = port.strip_prefix(':').map_or(port.is_empty(), port_is_good);
+                port && address.parse::<std::net::Ipv6Addr>().is_ok()
+            }
+            None => {
+                let (host, port) = rest.split_once(':').unwrap_or((rest, "22"));
+                HostName::new(host).is_ok() && port_is_good(port)
+            }
         };
-        let good = user.is_none_or(is_user)
-            && HostName::new(host).is_ok()
-            && port.is_none_or(|port| port.parse::<std::num::NonZeroU16>().is_ok());
-        let what = "a jump host: [user@]host[:port]";
+        // A name on a jump host goes through a shell on its way.
+        let user_is_good = |user: &str| is_user(user) && !user.contains('\\');
+        let good = user.is_none_or(user_is_good) && host_is_good;
+        let what = "a jump host: [user@]host[:port], an IPv6 address in [ ]";
         if good {
             Ok(Self(text))
         } else {
@@ -422,7 +435,27 @@ mod tests {
 
     #[test]
     fn what_ssh_or_a_shell_could_take_for_something_else_is_refused() {
-        assert!(read(rack("user", json!("lab_1"))).is_ok());
+        for good in [
+            "lab_1",
+            "jo@corp.example",
+            "CORP\\jo",
+            "2nd.user",
+            "svc+vexp",
+        ] {
+            assert!(read(rack("user", json!(good))).is_ok(), "{good}");
+        }
+        for good in [
+            "bastion",
+            "jo@corp.example@bastion:2222",
+            "root@[2001:db8::1]:22",
+            "[fe80::1]",
+        ] {
+            assert!(read(rack("jump", json!([good]))).is_ok(), "{good}");
+        }
+        for good in ["enX0", "enP2p1s0f0", "enp3s0f0.1001", "eth0_1"] {
+            let nic = json!([{"nic": good, "address": "198.18.0.1/24"}]);
+            assert!(read(rack("data", nic)).is_ok(), "{good}");
+        }
         let hostile = [
             ("ssh", json!("-oProxyCommand=id")),
             ("ssh", json!("a b")),
@@ -435,6 +468,19 @@ mod tests {
             ("jump", json!(["-oX@h"])),
             ("jump", json!(["a,b"])),
             ("jump", json!(["host:0"])),
+            ("jump", json!(["2001:db8::1"])),
+            ("jump", json!(["[host]:22"])),
+            ("jump", json!(["[::1]x"])),
+            ("jump", json!(["CORP\\jo@host"])),
+            ("user", json!("CORP\\")),
+            ("user", json!("\\jo")),
+            ("user", json!("a\\b\\c")),
+            ("user", json!("jo@corp`id`")),
+            ("data", json!([{"nic": "-x", "address": "198.18.0.1/24"}])),
+            (
+                "data",
+                json!([{"nic": "a234567890123456", "address": "198.18.0.1/24"}]),
+            ),
             ("control", json!("here")),
             ("data", json!([{"nic": "../x", "address": "198.18.0.1/24"}])),
             ("data", json!([{"nic": "eth1", "address": "198.18.0.1"}])),
@@ -541,7 +587,7 @@ mod tests {
         let cases = vexp_testkit::cases(400);
         proptest!(cases, |(changed in vexp_testkit::hostile::changed_json(&whole))| {
             if changed.is_object() && let Ok(inventory) = read(changed) {
-                let text = super::super::config::text(&inventory, &[], std::path::Path::new("/f"));
+                let text = super::super::config::text(&inventory, &[], std::path::Path::new("/f"), None);
                 let text = text.unwrap();
                 for hostile in ["ProxyCommand", "$(", "`", "\0", "--help"] {
                     prop_assert!(!text.contains(hostile), "{}", text);

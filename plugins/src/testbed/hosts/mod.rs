@@ -22,6 +22,7 @@ mod own;
 mod preflight;
 mod probe;
 mod state;
+mod way;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -111,7 +112,10 @@ impl Testbed for Hosts {
     }
 
     fn left_here(&self, remove: bool) -> Result<Vec<PathBuf>, PluginError> {
-        folder::left(&std::env::temp_dir(), remove).map_err(|error| {
+        let parents = folder::parents(std::env::temp_dir()).into_iter();
+        let left = parents.map(|parent| folder::left(&parent, remove));
+        let left: std::io::Result<Vec<_>> = left.collect();
+        left.map(|left| left.concat()).map_err(|error| {
             PluginError::new("remove private folders", "controller", error.to_string())
         })
     }

@@ -15,7 +15,7 @@ use vexp_api::spec::MeasureUse;
 use super::far::Rack;
 use super::inventory::{Entry, EntryRole, Inventory};
 use super::probe::{self, Seen};
-use super::{CONNECT, Hosts, config, state};
+use super::{CONNECT, Hosts, config, state, way};
 use crate::hypervisor;
 
 /// Programs that the testbed itself runs on each machine.
@@ -180,7 +180,7 @@ impl<'a> Report<'a> {
         if let Some(source) = error.source() {
             text = format!("{text}: {source}");
         }
-        let help = "see that `ssh` reaches it from here without asking anything";
+        let help = help_for(&text);
         self.add("reachability", "an answer over SSH", text, false, help);
         self.found
     }
@@ -199,6 +199,52 @@ impl<'a> Report<'a> {
     }
 }
 
+/// The way out of what ssh says, whose texts have no translations.
+fn help_for(reason: &str) -> &'static str {
+    const KNOWN: &[(&str, &str)] = &[
+        (
+            "Bad owner or permissions",
+            "ssh reads configuration of its own user or of root alone: run vexp as the user that the \
+             file belongs to, or name a copy in `ssh_config`",
+        ),
+        (
+            "ost key verification failed",
+            "ssh to it once by hand, as the user that runs vexp, and check the key; or name a file in \
+             `known_hosts`",
+        ),
+        (
+            "Permission denied (",
+            "see that the key of the user that runs vexp is in the machine's authorized_keys, or name \
+             one in `identity`; an agent must have it unlocked",
+        ),
+        (
+            "Could not resolve hostname",
+            "name the machine in `ssh` by an address or by an alias of your ssh configuration",
+        ),
+        (
+            "Connection refused",
+            "see that sshd runs there, on that port",
+        ),
+        (
+            "too long for Unix domain socket",
+            "set TMPDIR to a folder with a short path: a socket's has at most 107 bytes",
+        ),
+        (
+            "Bad configuration option",
+            "mend that line of the ssh configuration",
+        ),
+        (
+            "it runs no programs",
+            "see that the user has a login shell and no forced command",
+        ),
+    ];
+    let known = KNOWN.iter().find(|(words, _)| reason.contains(words));
+    known.map_or(
+        "see that `ssh` reaches it from here without asking anything",
+        |(_, help)| help,
+    )
+}
+
 /// The way to root.
 const AS_ROOT: &str = "give it a root user, or `\"sudo\": true` in your machines file and a rule with NOPASSWD in its sudoers";
 
@@ -207,24 +253,30 @@ type Tools = Vec<(String, String)>;
 
 async fn look(mut report: Report<'_>, rack: &Rack, wanted: &Wanted) -> (Vec<Preflight>, Tools) {
     report.add("reachability", "an answer over SSH", "answers", true, "");
+    if let Err(found) = way::tried(rack).await {
+        report.add(found.what, found.asked, found.seen, false, &found.help);
+        return (report.found, Vec::new());
+    }
     let probe = probe::command(&rack.entry, &wanted.programs).deadline(PROBING);
     let text = match rack.check("look at the machine", probe).await {
         Ok(text) => text,
         Err(error) => {
-            report.add("privileges", "root", cause(&error), false, AS_ROOT);
+            let help = "see what the machine says to this by hand";
+            report.add(
+                "look at the machine",
+                "an answer",
+                cause(&error),
+                false,
+                help,
+            );
             return (report.found, Vec::new());
         }
     };
     let seen = match probe::parse(&text) {
         Ok(seen) => seen,
         Err(message) => {
-            report.add(
-                "privileges",
-                "a shell that works",
-                message,
-                false,
-                "its login shell must be a POSIX shell",
-            );
+            let help = "see that its `sh` is a POSIX shell, and that /proc is mounted";
+            report.add("look at the machine", "facts", message, false, help);
             return (report.found, Vec::new());
         }
     };
@@ -336,13 +388,18 @@ fn tools(report: &mut Report<'_>, seen: &Seen, wanted: &Wanted) {
         .filter(|name| seen.tools.get(*name).is_none_or(Option::is_none))
         .cloned()
         .collect();
-    let help = "install them, or say in `tools` of your machines file where they are";
+    let path = match seen.path.as_str() {
+        "" => String::new(),
+        path => format!("; commands over SSH have PATH={path}"),
+    };
+    let help =
+        format!("install them, or say in `tools` of your machines file where they are{path}");
     let shown = match lacks.as_slice() {
         [] => "all there".to_owned(),
         lacks => format!("lacks {}", lacks.join(", ")),
     };
     let asked: Vec<_> = wanted.programs.iter().cloned().collect();
-    report.add("programs", asked.join(", "), shown, lacks.is_empty(), help);
+    report.add("programs", asked.join(", "), shown, lacks.is_empty(), &help);
 }
 
 /// The data NICs: there, at the right speed, with the right addresses.

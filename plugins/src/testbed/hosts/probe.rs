@@ -7,7 +7,7 @@ use vexp_api::shell::Cmd;
 use super::inventory::Entry;
 
 /// Prints a line for each thing: a word that says what, and values. Arguments are interfaces, `--`,
-/// and `NAME=PATH` for each program.
+/// and `NAME=PATH` for each program. Programs are looked for where a run's commands look for them.
 const SCRIPT: &str = r#"echo "uid $(id -u)"
 echo "kernel $(uname -r)"
 echo "cpus $(getconf _NPROCESSORS_ONLN)"
@@ -30,7 +30,7 @@ while [ "$1" != -- ]; do
     shift
 done
 shift
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+echo "path $PATH"
 for tool; do
     name=${tool%%=*} path=${tool#*=}
     if ! command -v "$path" > /dev/null; then
@@ -86,6 +86,8 @@ pub(super) struct Seen {
     pub(super) governors: BTreeSet<String>,
     /// Free bytes where images go.
     pub(super) disk: u64,
+    /// Where programs are looked for, the very one that a run has; empty if it does not say.
+    pub(super) path: String,
     /// Speed of each interface in Mb/s, where it says one.
     pub(super) nics: BTreeMap<String, Option<u64>>,
     /// Version of each program, the first line that it prints; `None` if it is not there.
@@ -124,6 +126,7 @@ pub(super) fn parse(text: &str) -> Result<Seen, String> {
             }
             "governor" => drop(seen.governors.insert(value.to_owned())),
             "disk" => seen.disk = kib()?,
+            "path" => value.clone_into(&mut seen.path),
             "nic" => {
                 let (nic, speed) = value.split_once(' ').ok_or_else(bad)?;
                 // Links that are down say -1, and virtual ones nothing.
@@ -168,6 +171,33 @@ mod tests {
         let seen = parse(&up).unwrap();
         assert_eq!(seen.nics["eth1"], Some(10_000));
         assert!(seen.governors.contains("powersave"));
+    }
+
+    /// What a run can't find, a preflight doesn't find either.
+    #[test]
+    fn programs_are_looked_for_on_the_path_that_a_run_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = serde_json::json!({
+            "role": "host", "data": [{"nic": "eth1", "address": "198.18.0.1/24"}],
+        });
+        let entry = serde_json::from_value(entry).unwrap();
+        let programs = BTreeSet::from(["ip".to_owned(), "no-such".to_owned()]);
+        let cmd = command(&entry, &programs);
+        let look = |path: &str| {
+            let mut sh = std::process::Command::new("/bin/sh");
+            let said = sh.args(&cmd.args).env("PATH", path).output().unwrap();
+            parse(&String::from_utf8(said.stdout).unwrap()).unwrap()
+        };
+        let without_ip = folder.path().join("bin");
+        std::fs::create_dir(&without_ip).unwrap();
+        for program in ["id", "uname", "getconf", "df", "tail", "head"] {
+            let found = ["/usr/bin", "/bin"].map(|at| std::path::Path::new(at).join(program));
+            let found = found.into_iter().find(|path| path.exists()).unwrap();
+            std::os::unix::fs::symlink(found, without_ip.join(program)).unwrap();
+        }
+        let seen = look(without_ip.to_str().unwrap());
+        assert_eq!((&seen.tools["ip"], &seen.tools["no-such"]), (&None, &None));
+        assert_eq!(seen.path, without_ip.to_str().unwrap());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vexp_api::ids::Name;
+use vexp_api::ids::Interface;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::PluginError;
 use vexp_api::shell::Cmd;
@@ -146,7 +146,7 @@ pub(super) async fn look(rack: &Rack, machine: Option<&Machine>) -> Result<State
     let qdiscs = Cmd::new("tc").args(["-json", "qdisc", "show"]);
     let qdiscs: Vec<ShownQdisc> =
         serde_json::from_str(&rack.check(LOOK, qdiscs).await?).map_err(bad("tc -json"))?;
-    let ours = |dev: &str| rack.entry.data.iter().any(|data| data.nic == *dev);
+    let ours = |dev: &str| rack.entry.data.iter().any(|data| data.nic.as_str() == dev);
     Ok(State {
         links: parse_links(&links).map_err(bad("ip -json"))?,
         routes: parse_routes(&routes).map_err(bad("ip -json route"))?,
@@ -168,7 +168,7 @@ pub(super) async fn look(rack: &Rack, machine: Option<&Machine>) -> Result<State
 /// were in none.
 pub(super) fn own_links(rack: &Rack, before: &State) -> Vec<String> {
     let alone =
-        |nic: &Name| (before.links.get(nic.as_str())).is_none_or(|link| link.master.is_none());
+        |nic: &Interface| (before.links.get(nic.as_str())).is_none_or(|link| link.master.is_none());
     let bridges = (rack.entry.data.iter())
         .filter(|data| alone(&data.nic))
         .map(|data| crate::hypervisor::default_bridge(&data.nic));
@@ -250,6 +250,8 @@ mod tests {
 
     use serde_json::json;
     use vexp_testkit::FakeShell;
+
+    use vexp_api::ids::Name;
 
     use super::*;
     use crate::testbed::hosts::inventory::Inventory;

@@ -1,14 +1,17 @@
-//! iperf 2.2's enhanced report (`-e -i 1 -f b`): one line an interval, then one of the whole test.
+//! The enhanced report of iperf 2.1 and 2.2 (`-e -i 1 -f b`): one line an interval, then one of the whole
+//! test. Streams (`-P`) are added up, interval by interval; lines `[SUM]` are not read, which lack parts.
 //!
 //! Times: each interval's end is `base + end`, with one base for the file. Lines arrive late and
 //! never early, so that the base is the least `arrival - end` of all intervals. Without arrival
 //! times it is the program's start.
 
+use std::collections::BTreeMap;
+
 use vexp_api::plugin::{MetricInfo, ParseError, Raw};
 use vexp_api::sample::Sample;
 
 use super::{LOSS, PACKETS, PACKETS_SENT, RETRANSMITS, SENT, THROUGHPUT};
-use crate::text::{Line, Maker, at, decimal, lines, whole};
+use crate::text::{Line, Maker, alone, at, decimal, lines, plausible, whole};
 
 /// What the lines below a heading are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,36 +37,68 @@ struct Seen {
     total: u64,
 }
 
-/// Interval's length that the programs are told.
+/// Interval's length that a run's programs are told.
 const NOMINAL: f64 = 1.0;
 
 pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
-    let (table, mut seen) = read(raw)?;
+    let (table, streams) = read(raw)?;
     let stream = raw.artefact.stream.as_str();
     let server = matches!(table, Table::ServerTcp | Table::ServerUdp);
     if (stream == "client" && server) || (stream == "server" && !server) {
         let message = format!("described as the {stream}'s output, but the other side's");
         return Err(whole(raw, message));
     }
-    // The last line is of the whole test. Without it the output is cut.
-    let summary = seen.pop().filter(|last| last.start == 0.0);
-    let Some(summary) = summary.filter(|_| !seen.is_empty()) else {
-        return Err(whole(
-            raw,
-            "the output is cut: it has no line for the whole test; run the trial again",
-        ));
-    };
-    check(raw, &seen, &summary, table)?;
-    samples(raw, table, &seen)
+    let mut all: Vec<Seen> = Vec::new();
+    for (number, mut seen) in streams.into_values().enumerate() {
+        // The last line is of the whole test. Without it the output is cut.
+        let summary = seen.pop().filter(|last| last.start == 0.0);
+        let Some(summary) = summary.filter(|_| !seen.is_empty()) else {
+            return Err(whole(
+                raw,
+                "the output is cut: it has no line for the whole test; run the trial again",
+            ));
+        };
+        check(raw, &seen, &summary, table)?;
+        if number == 0 {
+            all = seen;
+        } else {
+            all = beside(&all, &seen);
+        }
+    }
+    if all.is_empty() {
+        return Err(whole(raw, "no interval that all streams have: see -P"));
+    }
+    samples(raw, table, &all)
 }
 
-/// The heading's kind and all lines with numbers below it.
-fn read(raw: &Raw<'_>) -> Result<(Table, Vec<Seen>), ParseError> {
+/// The intervals that two streams both have, added up.
+fn beside(all: &[Seen], more: &[Seen]) -> Vec<Seen> {
+    let pairs = all.iter().zip(more);
+    let same =
+        pairs.take_while(|(a, b)| (a.start - b.start).abs() < 0.01 && (a.end - b.end).abs() < 0.01);
+    same.map(|(a, b)| Seen {
+        line: b.line,
+        arrival: b.arrival.or(a.arrival),
+        bytes: a.bytes.saturating_add(b.bytes),
+        bits_per_second: a.bits_per_second.saturating_add(b.bits_per_second),
+        count: a.count.saturating_add(b.count),
+        total: a.total.saturating_add(b.total),
+        ..*a
+    })
+    .collect()
+}
+
+/// The heading's kind and all lines with numbers below it, by stream.
+fn read<'a>(raw: &Raw<'a>) -> Result<(Table, BTreeMap<&'a str, Vec<Seen>>), ParseError> {
     let mut table = None;
-    let mut seen = Vec::new();
+    let mut streams: BTreeMap<&str, Vec<Seen>> = BTreeMap::new();
     for line in lines(raw)? {
         let text = line.text.trim();
         if text.starts_with("[ ID] ") {
+            // Above lines of all streams together stands one of their own.
+            if table.is_some() && streams.len() > 1 {
+                continue;
+            }
             if table.is_some() {
                 let message = "a second heading: was iperf run twice into one file?";
                 return Err(at(raw, line.number, message));
@@ -75,12 +110,23 @@ fn read(raw: &Raw<'_>) -> Result<(Table, Vec<Seen>), ParseError> {
         } else if text.contains(" failed") || text.contains("error") {
             let message = format!("iperf reports an error: {}", text.escape_debug());
             return Err(at(raw, line.number, message));
+        } else if text.starts_with("[SUM") || text.ends_with("datagrams received out-of-order") {
+            if !alone(raw) && text.starts_with("[SUM") {
+                let message = "several streams, of which a run has one: run the trial again";
+                return Err(at(raw, line.number, message));
+            }
         } else if let (Some(table), true) = (table, text.contains(" sec ")) {
-            seen.push(interval(raw, &line, table)?);
+            let (id, _) = text.split_once(']').unwrap_or_default();
+            let seen = interval(raw, &line, table)?;
+            streams.entry(id).or_default().push(seen);
+        } else if table.is_none() && is_csv(text) {
+            let message =
+                "iperf's CSV does not say which side counted: run iperf with -e -i 1 -f b";
+            return Err(at(raw, line.number, message));
         }
     }
     match table {
-        Some(table) => Ok((table, seen)),
+        Some(table) => Ok((table, streams)),
         None => {
             let said = match raw.artefact.stderr.trim() {
                 "" => "nothing on standard error",
@@ -94,27 +140,44 @@ fn read(raw: &Raw<'_>) -> Result<(Table, Vec<Seen>), ParseError> {
     }
 }
 
+/// A line of `-y C`: `20261130104705,198.18.5.1,56484,…`.
+fn is_csv(text: &str) -> bool {
+    let mut fields = text.split(',');
+    let date = fields.next().unwrap_or_default();
+    date.starts_with(|c: char| c.is_ascii_digit()) && fields.count() >= 7
+}
+
 fn heading(raw: &Raw<'_>, line: &Line<'_>) -> Result<Table, ParseError> {
     let columns: Vec<&str> = line.text.split_ascii_whitespace().skip(5).collect();
     match columns.as_slice() {
         ["Reads=Dist", ..] => Ok(Table::ServerTcp),
+        // With --trip-times.
+        ["Burst", "Latency", .., "Reads=Dist"] => Ok(Table::ServerTcp),
         ["Jitter", "Lost/Total", ..] => Ok(Table::ServerUdp),
         ["Write/Err", "Rtry", ..] => Ok(Table::ClientTcp),
-        ["Write/Err/Timeo", "PPS", ..] => Ok(Table::ClientUdp),
+        ["Write/Err/Timeo" | "Write/Err", "PPS", ..] => Ok(Table::ClientUdp),
         _ => Err(at(
             raw,
             line.number,
-            "not a heading of iperf 2.2's enhanced report (`-e`)",
+            "not a heading of iperf's enhanced report: run iperf with -e -i 1 -f b",
         )),
     }
 }
 
 /// `[  1] 0.0000-1.0000 sec  8388672 Bytes  67109376 bits/sec  …`
 fn interval(raw: &Raw<'_>, line: &Line<'_>, table: Table) -> Result<Seen, ParseError> {
-    let bad = || at(raw, line.number, "not an interval of iperf 2.2's report");
+    let bad = || at(raw, line.number, "not an interval of iperf's report");
     let (_, rest) = line.text.split_once(']').ok_or_else(bad)?;
     let words: Vec<&str> = rest.split_ascii_whitespace().collect();
     let [times, "sec", bytes, "Bytes", rate, "bits/sec", more @ ..] = words.as_slice() else {
+        let rounded = words
+            .get(3)
+            .is_some_and(|unit| *unit != "Bytes" && unit.ends_with("Bytes"));
+        if rounded {
+            let message = "the numbers are rounded, so that nothing can be held against them: run iperf \
+                           with -f b";
+            return Err(at(raw, line.number, message));
+        }
         return Err(bad());
     };
     let (start, end) = times.split_once('-').ok_or_else(bad)?;
@@ -169,6 +232,13 @@ fn check(raw: &Raw<'_>, seen: &[Seen], summary: &Seen, table: Table) -> Result<(
         if (said - bits).abs() > 0.01 * bits + 8000.0 {
             return wrong("the interval's rate is not its bytes over its length".to_owned());
         }
+        plausible(
+            raw,
+            one.line,
+            "the count",
+            one.count.max(one.total) as f64,
+            seconds,
+        )?;
         if table == Table::ServerUdp && one.count > one.total {
             return wrong(format!("{} of {} datagrams lost", one.count, one.total));
         }
@@ -194,12 +264,16 @@ fn samples(raw: &Raw<'_>, table: Table, all: &[Seen]) -> Result<Vec<Sample>, Par
         .filter_map(|seen| Some(seen.arrival? - seen.end))
         .reduce(f64::min)
         .unwrap_or(raw.artefact.started_s);
+    let nominal = match all.first() {
+        Some(first) if alone(raw) => first.end - first.start,
+        _ => NOMINAL,
+    };
     // What began in the warm-up is not measured, and neither is the rest of a second after the
     // test, when what was on its way arrives.
-    let begins = raw.artefact.warm_up_s - 0.1 * NOMINAL;
+    let begins = raw.artefact.warm_up_s - 0.1 * nominal;
     let measured: Vec<&Seen> = all
         .iter()
-        .filter(|seen| seen.start >= begins && seen.end - seen.start >= 0.5 * NOMINAL)
+        .filter(|seen| seen.start >= begins && seen.end - seen.start >= 0.5 * nominal)
         .collect();
     let (Some(first), Some(last)) = (measured.first(), measured.last()) else {
         return Err(whole(raw, "the test was over before its warm-up was"));

@@ -9,6 +9,9 @@
 
 mod options;
 mod parse;
+mod samples;
+#[cfg(test)]
+mod strangers;
 #[cfg(test)]
 mod tests;
 

@@ -8,6 +8,8 @@
 mod options;
 mod parse;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod tests;
 
 use async_trait::async_trait;

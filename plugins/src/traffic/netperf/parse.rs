@@ -11,7 +11,7 @@ use vexp_api::plugin::{ParseError, Raw};
 use vexp_api::sample::Sample;
 
 use super::{KEYS, LOSS, PACKETS, PACKETS_SENT, RETRANSMITS, SENT, THROUGHPUT};
-use crate::text::{Line, Maker, at, decimal, lines, whole};
+use crate::text::{Line, Maker, alone, at, decimal, lines, plausible, whole};
 
 /// A value and the line where it stands.
 type Found<'a> = (usize, &'a str);
@@ -61,15 +61,23 @@ fn read<'a>(raw: &Raw<'a>) -> Result<(BTreeMap<&'a str, Found<'a>>, Intervals), 
     for line in lines(raw)? {
         let text = line.text.trim();
         // The heading, `MIGRATED UDP STREAM TEST from …`.
-        if text.is_empty() || (line.number == 1 && text.contains(" TEST from ")) {
+        let heading =
+            line.number == 1 && (text.contains(" TEST from ") || text.contains(" TEST to "));
+        if text.is_empty() || heading {
             continue;
         }
         let Some((key, value)) = text.split_once('=') else {
+            if let Some(message) = form_of_others(text) {
+                return Err(at(raw, line.number, message));
+            }
             let message = format!("netperf reports an error: {}", text.escape_debug());
             return Err(at(raw, line.number, message));
         };
         if let Some(key) = key.strip_prefix("NETPERF_") {
             interval(raw, &line, (key, value), &mut intervals)?;
+        } else if alone(raw) && !KEYS.contains(&key) && is_key(key) {
+            // Asked for by somebody else.
+            continue;
         } else if !KEYS.contains(&key) {
             let message = format!("`{}` was not asked for", key.escape_debug());
             return Err(at(raw, line.number, message));
@@ -86,6 +94,36 @@ fn read<'a>(raw: &Raw<'a>) -> Result<(BTreeMap<&'a str, Found<'a>>, Intervals), 
         return Err(whole(raw, format!("netperf printed no result ({said})")));
     }
     Ok((found, intervals))
+}
+
+/// Whether a text is one of netperf's names of results: `MEAN_LATENCY`.
+fn is_key(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// Why a line of another form of netperf's output is not read, and what is.
+fn form_of_others(text: &str) -> Option<String> {
+    let names = [
+        "Recv   Send",
+        "Socket  Message",
+        "Socket Send",
+        "Local /Remote",
+        "Local  Local",
+        "Throughput ",
+    ];
+    let table = names.iter().any(|name| text.starts_with(name));
+    let csv = text.split(',').count() > 3;
+    if !table && !csv {
+        return None;
+    }
+    let form = if csv { "CSV (-o)" } else { "a table" };
+    Some(format!(
+        "{form} of netperf, whose numbers can't be held against each other: run netperf with -- -k {}",
+        KEYS.join(",")
+    ))
 }
 
 fn interval(
@@ -195,8 +233,17 @@ fn check(
         return wrong(format!("{n} datagrams of {size} B are not {all} B"));
     }
     let (line, unit) = text(raw, found, "THROUGHPUT_UNITS")?;
+    if unit.starts_with("Trans") {
+        let message = "a test of requests and responses (TCP_RR or UDP_RR), of which nothing is read: a \
+                       stream is (-t OMNI without -d rr, TCP_STREAM or UDP_STREAM)";
+        return Err(at(raw, line, message));
+    }
     if unit != "10^6bits/s" {
-        return Err(at(raw, line, "the throughput is not in 10^6bits/s"));
+        return Err(at(
+            raw,
+            line,
+            "the throughput is not in 10^6bits/s: run netperf with -f m",
+        ));
     }
     let (line, said) = text(raw, found, "THROUGHPUT")?;
     let rate = mbps(counts.received_bytes, counts.seconds);
@@ -233,7 +280,9 @@ fn samples(
         let again: u32 = again
             .parse()
             .map_err(|_| at(raw, line, "the number of retransmits is no count"))?;
-        values.push((RETRANSMITS, f64::from(again)));
+        let again = f64::from(again);
+        plausible(raw, line, "LOCAL_TRANSPORT_RETRANS", again, seconds)?;
+        values.push((RETRANSMITS, again));
     } else {
         let (sent, received) = (counts.sends as f64, counts.receives as f64);
         values.push((PACKETS, received / seconds));

@@ -5,6 +5,8 @@
 
 mod parse;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
@@ -33,6 +35,22 @@ pub(crate) const LOSS: MetricInfo = MetricInfo {
     name: "loss",
     unit: Unit::Percent,
     about: "probes without a reply, over the whole window",
+};
+
+const RTT_MIN: MetricInfo = MetricInfo {
+    name: "rtt_min",
+    unit: Unit::Ms,
+    about: "least round-trip time, where only a summary was printed (-q)",
+};
+const RTT_MEAN: MetricInfo = MetricInfo {
+    name: "rtt_mean",
+    unit: Unit::Ms,
+    about: "mean round-trip time, where only a summary was printed (-q)",
+};
+const RTT_MAX: MetricInfo = MetricInfo {
+    name: "rtt_max",
+    unit: Unit::Ms,
+    about: "greatest round-trip time, where only a summary was printed (-q)",
 };
 
 /// The plugin.
@@ -101,7 +119,7 @@ impl Measure for Ping {
     }
 
     fn metrics(&self) -> &'static [MetricInfo] {
-        const { &[RTT, LOSS] }
+        const { &[RTT, LOSS, RTT_MIN, RTT_MEAN, RTT_MAX] }
     }
 
     fn programs(&self) -> &'static [&'static str] {

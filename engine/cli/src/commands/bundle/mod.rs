@@ -66,7 +66,10 @@ enum Images {
 impl Images {
     fn folder(&self, name: &Name, manifest: &ImageManifest) -> PathBuf {
         match self {
-            Self::Store(store) => store.path(Bucket::Images, &manifest.key),
+            Self::Store(store) => {
+                let found = store.find(Bucket::Images, &manifest.key);
+                found.unwrap_or_else(|| store.path(Bucket::Images, &manifest.key))
+            }
             Self::Unpacked(folder) => folder.join(name.as_str()),
         }
     }

@@ -40,6 +40,11 @@ pub(super) struct Collected {
 }
 
 pub(super) fn run(args: &GcArgs, registry: &Registry) -> Result<Exit, Failure> {
+    show(&collect(args, registry)?, args.format)
+}
+
+/// Removes what `args` says, and says what it is.
+pub(super) fn collect(args: &GcArgs, registry: &Registry) -> Result<Collected, Failure> {
     let root = match &args.store {
         Some(root) => Ok(root.clone()),
         None => Store::default_root(),
@@ -57,7 +62,7 @@ pub(super) fn run(args: &GcArgs, registry: &Registry) -> Result<Exit, Failure> {
         dead::collect(&args.runs, &store, registry, true)?;
     }
     if args.keep.is_none() && args.keep_last.is_none() {
-        return show(&Collected::of(args, Vec::new(), dead), args.format);
+        return Ok(Collected::of(args, Vec::new(), dead));
     }
     let now = SystemTime::now();
     let (found, unknown) = found(&args.runs)?;
@@ -74,12 +79,13 @@ pub(super) fn run(args: &GcArgs, registry: &Registry) -> Result<Exit, Failure> {
     let known: Vec<Found> = elsewhere.iter().filter_map(|path| look(path)).collect();
     let all: Vec<&Found> = kept.iter().chain(&known).collect();
     let folders = kept.iter().map(|found| &found.path);
-    let needed = needed(folders.chain(&unknown).chain(&elsewhere))?;
+    let needed = needed(folders.chain(&unknown).chain(&elsewhere));
     let oldest = args.keep.map_or(GRACE, |age| age.0.max(GRACE));
     let since = now.checked_sub(oldest).unwrap_or(SystemTime::UNIX_EPOCH);
-    let in_store = store
-        .surplus(&needed, since)
-        .or_exit(Exit::Infrastructure)?;
+    let in_store = match &needed {
+        Some(needed) => store.surplus(needed, since).or_exit(Exit::Infrastructure)?,
+        None => Vec::new(),
+    };
     let used = all
         .iter()
         .filter_map(|run| run.plan.calibration.as_ref())
@@ -107,7 +113,7 @@ pub(super) fn run(args: &GcArgs, registry: &Registry) -> Result<Exit, Failure> {
     }
     let removed = [dead, runs, in_store, calibrations, machines].concat();
     let kept = kept.iter().map(|found| found.record.id.to_string());
-    show(&Collected::of(args, kept.collect(), removed), args.format)
+    Ok(Collected::of(args, kept.collect(), removed))
 }
 
 impl Collected {
@@ -118,6 +124,29 @@ impl Collected {
             kept,
             removed,
         }
+    }
+
+    /// What is removed, a line each.
+    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+        self.removed.iter().map(|going| {
+            let megabytes = going.bytes as f64 / 1e6;
+            let path = going.path.display();
+            format!("{:11} {megabytes:9.1} MB  {path}", going.kind)
+        })
+    }
+
+    /// How much that is.
+    pub(super) fn total(&self) -> String {
+        let verb = match self.dry_run {
+            true => "would be removed",
+            false => "removed",
+        };
+        format!(
+            "{} {verb}, {:.1} MB; {} runs kept",
+            self.removed.len(),
+            self.bytes as f64 / 1e6,
+            self.kept.len()
+        )
     }
 }
 
@@ -163,15 +192,25 @@ struct Package {
     digest: Digest,
 }
 
-/// What runs stand on. A folder that says nothing of images needs none.
-fn needed<'a>(runs: impl Iterator<Item = &'a PathBuf>) -> Result<Needed, Failure> {
+/// What runs stand on. A folder that says nothing of images needs none. `None` if a run's images can't
+/// be told, which is said: then nothing in the store can be known to be needless.
+fn needed<'a>(runs: impl Iterator<Item = &'a PathBuf>) -> Option<Needed> {
     let mut needed = Needed::default();
+    let mut known = true;
     for run in runs.filter(|run| run.join("images.json").exists()) {
-        let images: BTreeMap<String, Uses> =
-            files::read_json(&run.join("images.json")).map_err(|error| {
-                Failure::of(Exit::Incomplete, &error)
-                    .hint("nothing was removed: it can't be told which images this run needs")
-            })?;
+        let path = run.join("images.json");
+        let images: BTreeMap<String, Uses> = match files::read_json(&path) {
+            Ok(images) => images,
+            Err(error) => {
+                let reason = Failure::of(Exit::Unreadable, &error).messages.join(": ");
+                render::say(&format!(
+                    "note: which images {} needs can't be told: {reason}",
+                    run.display()
+                ));
+                known = false;
+                continue;
+            }
+        };
         for image in images.into_values() {
             let packages = image.lock.packages.into_iter();
             needed
@@ -180,7 +219,12 @@ fn needed<'a>(runs: impl Iterator<Item = &'a PathBuf>) -> Result<Needed, Failure
             needed.images.insert(image.key);
         }
     }
-    Ok(needed)
+    if !known {
+        render::say(
+            "note: images and packages in the store stay for this; remove or mend that run",
+        );
+    }
+    known.then_some(needed)
 }
 
 /// Kept machines that are not used any more. A run that has not ended goes on from the machines
@@ -220,22 +264,10 @@ fn show(collected: &Collected, format: Format) -> Result<Exit, Failure> {
         render::out(&format!("{text}\n"));
         return Ok(Exit::Fine);
     }
-    for going in &collected.removed {
-        let megabytes = going.bytes as f64 / 1e6;
-        let path = going.path.display();
-        render::out(&format!("{:11} {megabytes:9.1} MB  {path}\n", going.kind));
+    for line in collected.lines() {
+        render::out(&format!("{line}\n"));
     }
-    let verb = if collected.dry_run {
-        "would be removed"
-    } else {
-        "removed"
-    };
-    render::say(&format!(
-        "{} {verb}, {:.1} MB; {} runs kept",
-        collected.removed.len(),
-        collected.bytes as f64 / 1e6,
-        collected.kept.len()
-    ));
+    render::say(&collected.total());
     Ok(Exit::Fine)
 }
 

@@ -8,8 +8,9 @@ use vexp_api::plan::Deviation;
 use vexp_api::sample::Unit;
 use vexp_api::spec::Relation;
 
-use crate::judge::{ClaimVerdict, Compared, Side, Test, TestOutcome, Verdict};
+use crate::judge::{CauseKind, ClaimVerdict, Compared, Side, Test, TestOutcome, Verdict};
 use crate::metrics::Basis;
+use crate::report::forest;
 use crate::report::format;
 use crate::report::index::{Index, point};
 
@@ -31,7 +32,11 @@ pub(super) struct Claim {
     reason: String,
     /// Corrected for the number of claims.
     adjusted_p: Option<String>,
-    /// The test that decided: the first that fails, else the first open one, else the first.
+    /// What would let it be seen, where it is out of regime.
+    lift: Vec<String>,
+    /// Its verdicts at other margins, where they are not all the same.
+    margins: Option<String>,
+    /// The test that decided: the first that fails, else the first open one, else the narrowest.
     decisive: Option<TestRow>,
     tests: Vec<TestRow>,
     untested: Vec<String>,
@@ -64,18 +69,14 @@ const fn class(verdict: Verdict) -> &'static str {
         Verdict::Reproduced => "good",
         Verdict::NotReproduced => "bad",
         Verdict::Inconclusive => "open",
+        Verdict::OutOfRegime => "regime",
         Verdict::NotTested => "none",
     }
 }
 
 pub(super) fn counts(claims: &[ClaimVerdict]) -> Vec<Count> {
-    let all = [
-        Verdict::Reproduced,
-        Verdict::NotReproduced,
-        Verdict::Inconclusive,
-        Verdict::NotTested,
-    ];
-    all.into_iter()
+    Verdict::ALL
+        .into_iter()
         .map(|verdict| Count {
             verdict: verdict.as_str(),
             class: class(verdict),
@@ -89,10 +90,7 @@ pub(super) fn counts(claims: &[ClaimVerdict]) -> Vec<Count> {
 
 pub(super) fn claim(claim: &ClaimVerdict, index: &Index<'_>) -> Claim {
     let tests: Vec<TestRow> = claim.tests.iter().filter_map(|t| test(t, index)).collect();
-    let first = |class: &str| tests.iter().find(|test| test.class == class);
-    let decisive = first("bad")
-        .or_else(|| first("open"))
-        .or_else(|| tests.first());
+    let decisive = forest::decisive(claim).and_then(|decisive| test(decisive, index));
     let untested = |test: &Test| match &test.outcome {
         TestOutcome::Untested { reason } => Some(reason.clone()),
         _ => None,
@@ -106,7 +104,9 @@ pub(super) fn claim(claim: &ClaimVerdict, index: &Index<'_>) -> Claim {
         class: class(claim.verdict),
         reason: claim.reason.clone(),
         adjusted_p: claim.adjusted_p.map(|p| format!("{p:.4}")),
-        decisive: decisive.cloned(),
+        decisive,
+        lift: lift(claim),
+        margins: margins(claim),
         tests,
         untested: claim.tests.iter().filter_map(untested).collect(),
         deviations: match claim.verdict {
@@ -114,6 +114,87 @@ pub(super) fn claim(claim: &ClaimVerdict, index: &Index<'_>) -> Claim {
             _ => Vec::new(),
         },
     }
+}
+
+fn lift(claim: &ClaimVerdict) -> Vec<String> {
+    let lifts: BTreeSet<&String> = claim.causes.iter().map(|cause| &cause.lift).collect();
+    lifts.into_iter().cloned().collect()
+}
+
+/// `reproduced at twice the margin, inconclusive at half`.
+fn margins(claim: &ClaimVerdict) -> Option<String> {
+    let mut others = claim
+        .margins
+        .iter()
+        .filter(|at| at.verdict != claim.verdict);
+    others.next()?;
+    let words: Vec<String> = claim
+        .margins
+        .iter()
+        .map(|at| format!("{} at {} its margins", at.verdict, factor(at.times)))
+        .collect();
+    Some(words.join(", "))
+}
+
+fn factor(times: f64) -> String {
+    match times {
+        0.5 => "half".to_owned(),
+        1.0 => "just".to_owned(),
+        2.0 => "twice".to_owned(),
+        other => format!("{other} times"),
+    }
+}
+
+/// Claims of a verdict under a heading: what was decided comes first.
+#[derive(Debug, Serialize)]
+pub(super) struct Section {
+    heading: String,
+    class: &'static str,
+    claims: Vec<Finding>,
+}
+
+/// A claim in a line that can be quoted.
+#[derive(Debug, Serialize)]
+struct Finding {
+    name: String,
+    statement: String,
+    why: String,
+}
+
+/// What a run found: decided claims, open ones, those out of regime by their first cause, and those that
+/// were not tested.
+pub(super) fn findings(claims: &[ClaimVerdict]) -> Vec<Section> {
+    let section = |heading: String, verdict, wanted: &dyn Fn(&ClaimVerdict) -> bool| Section {
+        heading,
+        class: class(verdict),
+        claims: claims
+            .iter()
+            .filter(|claim| claim.verdict == verdict && wanted(claim))
+            .map(|claim| Finding {
+                name: claim.claim.to_string(),
+                statement: claim.statement.clone(),
+                why: claim.reason.clone(),
+            })
+            .collect(),
+    };
+    let all = |_: &ClaimVerdict| true;
+    let mut sections = vec![
+        section("Reproduced".to_owned(), Verdict::Reproduced, &all),
+        section("Not reproduced".to_owned(), Verdict::NotReproduced, &all),
+        section(
+            "Open: this run can't tell yet".to_owned(),
+            Verdict::Inconclusive,
+            &all,
+        ),
+    ];
+    for kind in CauseKind::ALL {
+        let heading = format!("Out of regime: {}", kind.describe());
+        let of_kind = |claim: &ClaimVerdict| claim.causes.first().map(|c| c.kind) == Some(kind);
+        sections.push(section(heading, Verdict::OutOfRegime, &of_kind));
+    }
+    sections.push(section("Not tested".to_owned(), Verdict::NotTested, &all));
+    sections.retain(|section| !section.claims.is_empty());
+    sections
 }
 
 /// The deviations of the platforms and machines that a claim's tests are about.

@@ -15,7 +15,7 @@ use vexp_api::ids::Name;
 use vexp_api::metric::{self, METRICS};
 use vexp_api::plan::{Deviation, Excluded};
 
-use self::claims::{Claim, Count, claim, counts};
+use self::claims::{Claim, Count, Section, claim, counts, findings};
 use self::figures::{FigureView, figure};
 use self::packets::{Hops, hops};
 use self::results::{Experiment, Printed, Results};
@@ -25,7 +25,7 @@ use super::figures::Figure;
 use super::index::Index;
 use super::tables;
 use crate::frame::{Frames, Unusable};
-use crate::judge::Verdicts;
+use crate::judge::{ClaimVerdict, Verdicts};
 use crate::metrics::{Basis, ENOUGH_REPETITIONS, MetricValue};
 use crate::{stats, window};
 
@@ -38,6 +38,9 @@ pub(super) struct View<'a> {
     counts: Vec<Count>,
     trials_measured: usize,
     trials_planned: usize,
+    findings: Vec<Section>,
+    /// All claims in one picture.
+    forest: Option<String>,
     claims: Vec<Claim>,
     figures: Vec<FigureView>,
     tables: Vec<&'a tables::View>,
@@ -125,6 +128,8 @@ impl<'a> View<'a> {
         let (plan, record, study) = (&run.plan, &run.record, &run.study);
         let results = Results(index);
         let (printed, printed_elsewhere) = results.printed();
+        let mut ordered: Vec<&ClaimVerdict> = verdicts.claims.iter().collect();
+        ordered.sort_by_key(|claim| claim.verdict);
         Self {
             title: study.title.clone(),
             paper: study.paper.as_ref().map(|paper| Paper {
@@ -147,7 +152,9 @@ impl<'a> View<'a> {
             counts: counts(&verdicts.claims),
             trials_measured: frames.trials.len(),
             trials_planned: plan.trials().count(),
-            claims: verdicts.claims.iter().map(|c| claim(c, index)).collect(),
+            findings: findings(&verdicts.claims),
+            forest: super::forest::svg(&verdicts.claims, plan.testbed.as_str()),
+            claims: ordered.into_iter().map(|c| claim(c, index)).collect(),
             figures: paper.iter().map(figure).collect(),
             tables: tables.iter().map(|table| &table.view).collect(),
             experiments: results.experiments(more),
@@ -175,8 +182,8 @@ fn blocks(frames: &Frames) -> Vec<Block> {
             id: block.block.to_string(),
             up: match block.restored {
                 Some(guests) => format!(
-                    "restored with {} in {:.1} s",
-                    super::format::vms(guests),
+                    "restored {} in {:.1} s",
+                    super::format::with_vms(guests),
                     block.boot_s
                 ),
                 None => format!("booted, host up after {:.1} s", block.boot_s),

@@ -195,8 +195,8 @@ fn machine(index: &Index<'_>, block: &Block) -> String {
         None => "did not come up".to_owned(),
         Some(record) => match record.restored {
             Some(guests) => format!(
-                "restored{boot} with {} in {:.1} s",
-                format::vms(guests),
+                "restored{boot} {} in {:.1} s",
+                format::with_vms(guests),
                 record.boot_s
             ),
             None => format!("booted in {:.1} s", record.boot_s),

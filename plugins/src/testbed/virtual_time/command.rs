@@ -1,0 +1,173 @@
+//! The command lines of a lockstep's emulators.
+
+use std::path::Path;
+
+use vexp_api::plan::Machine;
+use vexp_api::plugin::BootFiles;
+
+use super::super::emulated::address::Who;
+use super::super::emulated::nodes::data_networks;
+use super::super::emulated::qemu::{self, KERNEL_LINE, option};
+
+/// Names in a machine's folder. QEMU tells a multiboot kernel its own file's name and those of its modules: with names
+/// in the working folder, a machine is the same wherever that is.
+pub(super) const HYPERVISOR: &str = "hypervisor";
+pub(super) const KERNEL: &str = "vmlinuz";
+pub(super) const INITRAMFS: &str = "initramfs.img";
+pub(super) const QMP: &str = "qmp.sock";
+/// Memory of an emulator of peers.
+const PEERS_MIB: u64 = 512;
+/// The machine's data NICs, as the lockstep names them.
+pub(super) fn nic_id(net: u8) -> String {
+    format!("data{net}")
+}
+
+/// The hub of the control NIC, and of a data NIC.
+pub(super) const CONTROL_HUB: u32 = 0;
+pub(super) fn hub(net: u8) -> u32 {
+    1 + u32::from(net)
+}
+
+/// What differs between a machine under test and an emulator of peers.
+pub(super) struct Shape {
+    processors: u32,
+    memory_mib: u64,
+    cpu: String,
+    /// MAC address and hub of each NIC, control first; with the `id=` of data NICs.
+    nics: Vec<(String, u32, String)>,
+    /// What it boots.
+    kernel: Vec<(&'static str, String)>,
+}
+
+impl Shape {
+    /// The machine under test.
+    pub(super) fn machine(machine: &Machine, boot: &BootFiles) -> Self {
+        let mut nics = vec![(Who::Host.control_mac(), CONTROL_HUB, "ctl".to_owned())];
+        nics.extend(data_networks(machine).map(|n| (Who::Host.mac(n), hub(n), nic_id(n))));
+        let kernel = match &boot.hypervisor {
+            Some(_) => {
+                // A multiboot module and its command line; commas in either are doubled.
+                let line = format!("console=hvc0 {KERNEL_LINE}").replace(',', ",,");
+                vec![
+                    ("-kernel", HYPERVISOR.to_owned()),
+                    ("-initrd", format!("{KERNEL} {line},{INITRAMFS}")),
+                    ("-append", qemu::xen_line(machine)),
+                ]
+            }
+            None => linux(),
+        };
+        Self {
+            processors: machine.cpus,
+            memory_mib: machine.memory.mib(),
+            cpu: qemu::cpu(machine, "tcg"),
+            nics,
+            kernel,
+        }
+    }
+
+    /// The emulator of the peers on a data network.
+    pub(super) fn peers(net: u8) -> Self {
+        let who = Who::Peers(net);
+        Self {
+            processors: 1,
+            memory_mib: PEERS_MIB,
+            cpu: qemu::CPU.to_owned(),
+            nics: vec![
+                (who.control_mac(), CONTROL_HUB, "ctl".to_owned()),
+                (who.mac(net), hub(net), nic_id(net)),
+            ],
+            kernel: linux(),
+        }
+    }
+
+    /// QEMU's arguments, but for the plugin: all that the machine can see, the same in every folder.
+    pub(super) fn args(&self, shift: u8) -> Vec<String> {
+        let mut args: Vec<String> = [
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-monitor",
+            "none",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let mut add = |name: &str, value: String| args.extend([name.to_owned(), value]);
+        add("-accel", "tcg,thread=single".to_owned());
+        add("-icount", format!("shift={shift},sleep=off"));
+        add("-rtc", "base=2026-01-01T00:00:00,clock=vm".to_owned());
+        // QEMU hands Linux a random seed.
+        add("-seed", "1".to_owned());
+        add("-machine", "pc".to_owned());
+        add("-cpu", self.cpu.clone());
+        add("-smp", self.processors.to_string());
+        add("-m", format!("{}M", self.memory_mib));
+        for (mac, hub, id) in &self.nics {
+            add("-netdev", format!("hubport,id=n{hub},hubid={hub}"));
+            add(
+                "-device",
+                format!("e1000,id={id},netdev=n{hub},mac={mac},romfile="),
+            );
+        }
+        for (name, value) in &self.kernel {
+            add(name, value.clone());
+        }
+        args
+    }
+}
+
+/// A Linux kernel with its command line.
+fn linux() -> Vec<(&'static str, String)> {
+    vec![
+        ("-kernel", KERNEL.to_owned()),
+        ("-initrd", INITRAMFS.to_owned()),
+        ("-append", format!("console=ttyS0 {KERNEL_LINE}")),
+    ]
+}
+
+/// Where the machine's console goes, and where QEMU takes commands: of no concern to the machine.
+pub(super) fn outside(console: &Path) -> [String; 4] {
+    [
+        "-serial".to_owned(),
+        format!("file:{}", option(console)),
+        "-qmp".to_owned(),
+        format!("unix:{QMP},server=on,wait=off"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(hypervisor: &str) -> Machine {
+        serde_json::from_value(serde_json::json!({
+            "platform": "p", "hardware": "h", "cpus": 1, "memory": "4GiB",
+            "nics": [{"model": "e1000", "rate": "1Gb/s"}, {"model": "e1000", "rate": "1Gb/s"}],
+            "image": "i", "guest_image": "guest", "hypervisor": hypervisor, "version": "4.20",
+            "toolstack": null, "scheduler": "credit", "dom0_weight": 256, "nic": null,
+            "guest": {"vcpus": 1, "memory": "256MiB"}, "max_vms": 2, "peers": 2, "options": {}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_machine_does_not_know_where_its_files_are() {
+        for (hypervisor, xen) in [("xen", Some("/store/xen".into())), ("linux", None)] {
+            let boot = BootFiles {
+                kernel: "/store/vmlinuz".into(),
+                initramfs: "/store/initramfs.img".into(),
+                hypervisor: xen,
+            };
+            let args = Shape::machine(&machine(hypervisor), &boot)
+                .args(0)
+                .join(" ");
+            assert!(!args.contains("/store"), "{args}");
+            assert!(args.contains("-icount shift=0,sleep=off"), "{args}");
+            assert_eq!(args.matches("e1000,id=data").count(), 2, "{args}");
+            assert_eq!(args.contains("sched=credit"), hypervisor == "xen", "{args}");
+        }
+        let peers = Shape::peers(1).args(0).join(" ");
+        assert!(peers.contains("hubport,id=n2,hubid=2"), "{peers}");
+    }
+}

@@ -1,0 +1,132 @@
+//! Testbed `virtual`: the machine under test and its traffic peers as QEMU emulators in lockstep, whose time is the
+//! number of their instructions. What is measured there depends neither on the computer nor on its load.
+//!
+//! ```text
+//!   vexp, a side without a processor ══ control links (5 ms) ══ machine, peers0, peers1
+//!   machine's data NIC n ══ data link with the study's rate (20 µs) ══ NIC of the emulator `peersN`
+//!     machine: the hypervisor and its guests        peersN: a network namespace a peer
+//! ```
+//!
+//! `vexp-lockstep` couples the emulators and has vexp's side of it: the worker runs in this process, on the machines'
+//! clock, and reaches them over SSH. Nothing else reaches them. It needs no root, no namespace and no tap.
+
+mod command;
+mod emulator;
+mod fleet;
+mod lease;
+mod seeds;
+mod snapshot;
+mod wire;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use vexp_api::plan::Machine;
+use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
+
+/// The testbed.
+#[derive(Debug)]
+pub struct Virtual {
+    /// Where unpacked emulators and kept machines are.
+    store: Option<PathBuf>,
+}
+
+impl Virtual {
+    /// A testbed that keeps machines and what it unpacks below `store`, or nothing.
+    pub fn new(store: Option<PathBuf>) -> Self {
+        Self { store }
+    }
+}
+
+impl Plugin for Virtual {
+    fn name(&self) -> &'static str {
+        "virtual"
+    }
+
+    fn contract(&self) -> &'static str {
+        "{}"
+    }
+}
+
+#[async_trait]
+impl Testbed for Virtual {
+    fn images(&self) -> &'static [&'static str] {
+        &[emulator::IMAGE]
+    }
+
+    fn virtual_time(&self) -> bool {
+        true
+    }
+
+    fn needs_root(&self) -> bool {
+        false
+    }
+
+    fn refuses(&self, machine: &Machine) -> Option<String> {
+        refuses(machine)
+    }
+
+    fn kept(&self, request: &MachineRequest) -> Option<u32> {
+        let (shelf, origin) = snapshot::keeping(request, self.store.as_deref()?)?;
+        shelf.has(&origin, request.vms)
+    }
+
+    fn forget(&self, request: &MachineRequest) {
+        let store = self.store.as_deref();
+        if let Some((shelf, origin)) = store.and_then(|store| snapshot::keeping(request, store)) {
+            shelf.forget(&origin, request.vms);
+        }
+    }
+
+    async fn acquire(
+        &self,
+        request: &MachineRequest,
+        cx: &Context,
+    ) -> Result<Box<dyn Lease>, PluginError> {
+        let (store, request, cx) = (self.store.clone(), request.clone(), cx.clone());
+        let acquired = tokio::task::spawn_blocking(move || {
+            lease::VirtualLease::acquire(store.as_deref(), &request, &cx)
+        });
+        let lease = acquired
+            .await
+            .map_err(|error| PluginError::new(lease::STEP, "controller", error.to_string()))??;
+        Ok(Box::new(lease))
+    }
+}
+
+/// Why a machine can't be had in virtual time.
+fn refuses(machine: &Machine) -> Option<String> {
+    let what = |text: &str| Some(format!("hardware {}: {text}", machine.hardware));
+    if machine.nics.iter().any(|nic| nic.model != *"e1000") {
+        return what(
+            "in virtual time NICs are e1000: other models send in another thread of QEMU, at moments \
+             that are this computer's",
+        );
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_identical_is_refused() {
+        let machine = |model: &str| {
+            let value = serde_json::json!({
+                "platform": "p", "hardware": "h", "cpus": 1, "memory": "2GiB",
+                "nics": [{"model": model, "rate": "200Mb/s"}],
+                "image": "i", "guest_image": "guest", "hypervisor": "kvm", "version": "6.12",
+                "toolstack": null, "scheduler": null, "dom0_weight": null, "nic": "virtio",
+                "guest": {"vcpus": 1, "memory": "256MiB"}, "max_vms": 2, "peers": 2, "options": {}
+            });
+            refuses(&serde_json::from_value::<Machine>(value).unwrap())
+        };
+        assert_eq!(machine("e1000"), None);
+        let why = machine("virtio").unwrap();
+        assert!(
+            why.contains("NICs are e1000") && why.contains("hardware h"),
+            "{why}"
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Machines of a lockstep that are kept: the memory of each emulator, and the links with the frames on them.
+
+use std::path::Path;
+
+use vexp_api::digest::Digest;
+use vexp_api::plugin::MachineRequest;
+
+use super::super::emulated::nodes::data_networks;
+use super::super::emulated::run::LabError;
+use super::super::emulated::snapshot::{Kept, Origin, Shelf};
+use super::command::Shape;
+use super::emulator;
+use super::fleet::Fleet;
+use super::lease::{SHIFT, bootable, topology};
+use super::seeds::PEERS;
+use super::wire::{PATIENCE, Shared};
+
+const STEP: &str = "keep the machines";
+/// Below the store; shared with testbed `emulated`, whose keys are others.
+const FOLDER: &str = "snapshots-v1";
+/// Virtual time before the stop in which nothing happens, in ns: QEMU's e1000 takes no frames for a second after its
+/// mode was changed (`flush_queue_timer`, hw/net/e1000.c), Linux changes it up to two seconds after a link has come up,
+/// and a snapshot does not have that timer.
+const REST: u64 = 4_000_000_000;
+
+/// Where the machines are kept from which a lockstep would start, and by what: all that they can see.
+pub(super) fn keeping(request: &MachineRequest, store: &Path) -> Option<(Shelf, Origin)> {
+    let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
+    let emulator = request.tools.get(emulator::IMAGE)?;
+    let machine = &request.machine;
+    let shapes = std::iter::once(Shape::machine(machine, bootable(image).ok()?))
+        .chain(data_networks(machine).map(Shape::peers));
+    let mut arguments: Vec<String> = shapes.flat_map(|shape| shape.args(SHIFT)).collect();
+    arguments.push(format!("{:?}", topology(machine)));
+    arguments.push(Digest::of(vexp_lockstep::LIBRARY).to_string());
+    arguments.push(Digest::of(PEERS.as_bytes()).to_string());
+    let digests = [&image.digest, &guest_image.digest, &emulator.digest];
+    let origin = Origin::whole(machine, digests, arguments);
+    Some((Shelf::open(&store.join(FOLDER)).ok()?, origin))
+}
+
+/// Stops all machines at one moment of virtual time, keeps them, and lets them go on.
+pub(super) fn save(
+    shelf: &Shelf,
+    origin: &Origin,
+    running: u32,
+    fleet: &Fleet,
+    shared: &Shared,
+    links: &Path,
+) -> Result<(), LabError> {
+    let mut side = shared.side();
+    let gone = || fleet.ended();
+    let stop = side.now() + REST;
+    // What arrives is for nobody: no worker stands here.
+    side.stop_at(stop, PATIENCE, &gone)
+        .map_err(|error| LabError::new(STEP, error.to_string()))?;
+    shelf.keep(origin, running, &(), |ram| {
+        let folder = ram.parent().unwrap_or(ram);
+        copy_links(links, folder).map_err(LabError::io(STEP))?;
+        fleet.save(folder)
+    })?;
+    side.resume();
+    Ok(())
+}
+
+/// Restores emulators that wait for it. Gives the number of guests that run. What can't be restored is removed.
+pub(super) fn restore(fleet: &Fleet, kept: Kept<()>) -> Result<u32, LabError> {
+    match fleet.restore(kept.folder()) {
+        Ok(()) => Ok(kept.running),
+        Err(error) => {
+            kept.discard();
+            let why = fleet.ended().unwrap_or_else(|| error.to_string());
+            let message =
+                format!("the machines that were kept can't be restored and are removed: {why}");
+            Err(LabError::new("restore the machines", message))
+        }
+    }
+}
+
+/// Copies the files of links and sides.
+pub(super) fn copy_links(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        let kind = path.extension().unwrap_or_default();
+        if kind == "link" || kind == "side" {
+            std::fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
+        }
+    }
+    Ok(())
+}
