@@ -33,7 +33,6 @@ fn the_registry_has_them_all() {
             "iperf3",
             "mpstat",
             "netperf",
-            "peers",
             "pidstat",
             "ping",
             "sar",

@@ -401,7 +401,7 @@ fn markup_in_names_is_text_in_the_report() {
     let run = world.only_run();
     assert_eq!(
         said(&mut world.vexp(&["report", run.to_str().unwrap()])).code,
-        0
+        5
     );
     let read = |name: &str| std::fs::read_to_string(run.join("report").join(name)).unwrap();
     let (html, markdown) = (read("report.html"), read("report.md"));

@@ -86,7 +86,7 @@ fn there_is_a_manual_page_for_every_verb() {
     let (_, verbs) = help.split_once("Commands:\n").unwrap();
     let mut wanted: Vec<String> = (verbs.lines())
         .map_while(|line| line.strip_prefix("  ")?.split(' ').next())
-        .filter(|verb| !["help", ""].contains(verb))
+        .filter(|verb| !verb.is_empty())
         .map(|verb| format!("vexp-{verb}.1"))
         .chain(["vexp.1".to_owned()])
         .collect();

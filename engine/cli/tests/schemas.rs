@@ -120,6 +120,9 @@ fn files_of_a_run_are_as_the_schemas_say() {
     let folder = tempfile::tempdir().unwrap();
     let there = unpacked(folder.path());
     let run = there.join("run");
+    // What follows from a run's files has the form of today, whichever version recorded it.
+    let reported = vexp(&["report", text(&run)]);
+    assert_eq!(reported.code, 5, "{}", reported.err);
     let block = "blocks/linux.machine.v0.r1";
     for (name, file) in [
         ("block", format!("{block}/block.json")),

@@ -37,7 +37,7 @@ impl Hypervisor for Linux {
             toolstacks: &[],
             schedulers: &[],
             weighted: &[],
-            monitors: &["sar", "uptime", "peers"],
+            monitors: &["sar", "uptime"],
             host_memory: ByteSize::new(256 << 20),
         }
     }

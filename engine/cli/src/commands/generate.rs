@@ -27,6 +27,8 @@ fn shown(registry: &Registry) -> clap::Command {
         .long_about(long)
         .after_help(after)
         .subcommand_required(true)
+        // vexp has a verb of this name.
+        .disable_help_subcommand(true)
         .subcommands(verbs)
 }
 

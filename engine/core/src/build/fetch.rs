@@ -333,8 +333,8 @@ mod tests {
         world.mirrors.extend([forged, right]);
         world.fetch(&[here.clone(), there.clone()]).unwrap();
         assert!(world.has(&here) && world.has(&there));
-        match world.fetch(&[nowhere.clone()]).unwrap_err() {
-            BuildError::Gone(packages) => assert_eq!(packages, [nowhere.clone()]),
+        match world.fetch(std::slice::from_ref(&nowhere)).unwrap_err() {
+            BuildError::Gone(packages) => assert_eq!(packages, std::slice::from_ref(&nowhere)),
             other => panic!("{other:?}"),
         }
         world.mirrors.truncate(1);

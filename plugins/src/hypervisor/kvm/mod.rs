@@ -49,7 +49,7 @@ impl Hypervisor for Kvm {
             weighted: &[],
             // Where all processors are the host's, its own accounting sees the guests, each of
             // which is a process.
-            monitors: &["sar", "uptime", "peers", "pidstat"],
+            monitors: &["sar", "uptime", "pidstat"],
             host_memory: ByteSize::new(512 << 20),
         }
     }
