@@ -112,7 +112,7 @@ impl Own {
 fn usual() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let config = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
-    let config = config.or_else(|| set("HOME").map(|home| home.join(".config")));
+    let config = config.or_else(|| super::config::home().map(|home| home.join(".config")));
     config.map(|folder| folder.join("vexp/machines.json"))
 }
 
