@@ -261,3 +261,26 @@ fn only_what_is_identical_is_measured_again() {
     );
     assert!(!at.join("runs").exists() && !at.join("store").exists());
 }
+
+#[test]
+fn a_fifo_or_device_that_is_named_holds_no_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    put("FIFO", &at.join("table.csv"), at);
+    std::fs::create_dir_all(at.join("trial/raw")).unwrap();
+    put("FIFO", &at.join("trial/trial.json"), at);
+    let recorded = "plugins/testdata/iperf3-3.18/tcp-plain.server.json";
+    std::fs::copy(support::root().join(recorded), at.join("trial/raw/x")).unwrap();
+    let cases: [(i32, &[&str]); 4] = [
+        (2, &["trend", "table.csv"]),
+        (2, &["parse", "--tool", "iperf3", "table.csv"]),
+        (2, &["parse", "--tool", "iperf3", "/dev/zero"]),
+        (0, &["parse", "--tool", "iperf3", "trial/raw/x"]),
+    ];
+    for (code, args) in cases {
+        let mut command = std::process::Command::new("timeout");
+        command.args(["60", env!("CARGO_BIN_EXE_vexp")]).args(args);
+        let said = said(command.current_dir(at));
+        assert_eq!(said.code, code, "{args:?}: {}", said.err);
+    }
+}

@@ -9,7 +9,7 @@ use vexp_api::ids::Name;
 use vexp_api::plugin::{Measure, MeasureKind, Raw};
 use vexp_api::record::{Artefact, Part, TrialRecord};
 use vexp_api::registry::Registry;
-use vexp_api::run_dir::{RAW_BYTES, read_named};
+use vexp_api::run_dir::{RAW_BYTES, RECORD_BYTES, read_named};
 use vexp_api::sample::{NodeRole, Sample};
 use vexp_report::raw::MOST_LINES;
 use vexp_report::{Format, samples_to};
@@ -94,7 +94,7 @@ fn artefact(
 fn of_run(file: &Path, tool: &Name, bytes: &[u8]) -> Option<Artefact> {
     let trial = file.canonicalize().ok()?;
     let trial = trial.parent()?.parent()?;
-    let record = std::fs::read(trial.join("trial.json")).ok()?;
+    let record = read_named(&trial.join("trial.json"), RECORD_BYTES).ok()?;
     let record: TrialRecord = serde_json::from_slice(&record).ok()?;
     let digest = Digest::of(bytes);
     let name = file.file_name()?;
