@@ -1,7 +1,7 @@
 //! Traits, plain data and the run-record format of vexp.
 //!
-//! This is the only crate that a third-party plugin needs. It runs nothing, prints nothing and
-//! reads no files: [`spec`] says what a study asks for, [`plan`] what will be run, [`record`] what
+//! This is the only crate that a third-party plugin needs. It runs nothing and prints nothing, and
+//! opens files in [`run_dir`] alone: [`spec`] says what a study asks for, [`plan`] what will be run, [`record`] what
 //! was seen, [`plugin`] how testbeds, hypervisors and measures are driven, and [`registry`] finds
 //! them by name.
 
@@ -17,6 +17,7 @@ pub mod plugin;
 pub mod record;
 pub mod registry;
 pub mod remote;
+pub mod run_dir;
 pub mod sample;
 pub mod shell;
 pub mod site;

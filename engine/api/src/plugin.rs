@@ -150,6 +150,16 @@ pub trait Testbed: Plugin {
         true
     }
 
+    /// Whether what a study runs reaches computers that are somebody's own, so that a study is code that
+    /// its user must trust.
+    fn trusts_studies(&self) -> bool {
+        false
+    }
+
+    /// Takes the file in which the user describes their own machines: the command line names it, never a
+    /// study.
+    fn machines_file(&self, _path: &std::path::Path) {}
+
     /// Looks at the machines that a run is going to use before it takes them, and changes nothing.
     /// The registry has the plan's measures, which know what programs they run.
     /// Machines that can't be looked at are findings, not errors. Empty where all is made anew.

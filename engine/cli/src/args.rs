@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use vexp_api::digest::Digest;
 use vexp_api::ids::{BadName, Name};
+use vexp_api::registry::Registry;
 
 pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
 pub(crate) use history::{CompareArgs, CompareFormat, Compat, NightlyArgs, Pick, TrendArgs};
@@ -148,6 +149,8 @@ pub(crate) enum Verb {
     Doctor {
         /// The study whose machines are looked at
         file: Option<PathBuf>,
+        #[command(flatten)]
+        machines: MachinesArgs,
         /// How much of it: quick, standard, full, as the study defines them
         #[arg(long, default_value = "quick", requires = "file")]
         effort: Name,
@@ -164,6 +167,8 @@ pub(crate) enum Verb {
     Release {
         /// The study whose machines are looked at
         file: PathBuf,
+        #[command(flatten)]
+        machines: MachinesArgs,
         /// The study's testbed
         #[arg(long, default_value = "hosts")]
         testbed: Name,
@@ -204,12 +209,35 @@ pub(crate) enum Verb {
     /// First process of a lab.
     #[command(hide = true)]
     Lab,
+    /// Becomes a lab's traffic peer or emulator, with no more rights than it needs.
+    #[command(hide = true)]
+    Enclose {
+        /// Which of them
+        #[arg(value_enum)]
+        part: Enclose,
+        /// The emulator's root
+        root: Option<PathBuf>,
+        /// The emulator's program and its arguments
+        #[arg(last = true)]
+        argv: Vec<String>,
+    },
     /// Runs a block's trials from inside the machines' network.
     #[command(hide = true)]
     Worker {
         /// The block's manifest
         manifest: PathBuf,
     },
+}
+
+/// What is enclosed in a lab.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Enclose {
+    /// A traffic peer's namespaces
+    Peer,
+    /// A traffic peer's first process
+    PeerRoot,
+    /// The emulator
+    Emulator,
 }
 
 impl Verb {
@@ -323,6 +351,29 @@ pub(crate) struct RunsArgs {
     /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recalibrate: bool,
+    #[command(flatten)]
+    pub(crate) machines: MachinesArgs,
+    /// Trust this study: on testbed `hosts` it runs programs of its own as root on your machines
+    #[arg(long)]
+    pub(crate) trust: bool,
+}
+
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct MachinesArgs {
+    /// What you say of your own machines: ssh's configuration, keys, sudo, tools; by default
+    /// ~/.config/vexp/machines.json
+    #[arg(long, env = "VEXP_MACHINES", value_name = "FILE")]
+    pub(crate) machines: Option<PathBuf>,
+}
+
+impl MachinesArgs {
+    /// Tells testbeds.
+    pub(crate) fn tell(&self, registry: &Registry) {
+        if let Some(file) = &self.machines {
+            let testbeds = registry.testbeds().values();
+            testbeds.for_each(|testbed| testbed.machines_file(file));
+        }
+    }
 }
 
 /// Results that a run is to have, to the last bit.

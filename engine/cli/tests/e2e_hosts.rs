@@ -15,7 +15,7 @@ mod rack;
 mod support;
 
 use rack::emulated::Emulated;
-use rack::{PATIENCE, Rack, enter, inside, json};
+use rack::{PATIENCE, Rack, enter, json};
 use support::{said, vexp};
 
 /// What a run may change on a machine, in words.
@@ -142,6 +142,7 @@ fn what_a_killed_run_has_left_is_put_back_by_the_next() {
         study.to_str().unwrap(),
         "--testbed",
         "hosts",
+        "--trust",
         "--runs",
         runs.to_str().unwrap(),
     ];
@@ -182,7 +183,15 @@ fn a_control_path_that_goes_dark_fails_what_is_left_and_keeps_the_record() {
     let (study, runs) = (rack.path("study.ncl"), rack.path("runs"));
     let study = study.to_str().unwrap();
     let folder = runs.to_str().unwrap();
-    let args = ["run", study, "--testbed", "hosts", "--runs", folder];
+    let args = [
+        "run",
+        study,
+        "--testbed",
+        "hosts",
+        "--trust",
+        "--runs",
+        folder,
+    ];
     let run = rack
         .vexp(&args)
         .stdout(Stdio::piped())
@@ -257,10 +266,7 @@ fn xen_is_driven_from_outside_as_on_a_rack() {
         assert_eq!(environment["before"]["host"]["xen.xen_scheduler"], "credit");
         assert!(environment["before"]["vm1"]["kernel"].is_string());
     }
-    let looked = said(&mut inside(
-        &xen.lab,
-        &["doctor", &study, "--format", "json"],
-    ));
+    let looked = said(&mut xen.vexp(&["doctor", &study, "--format", "json"]));
     assert_eq!(looked.code, 0, "{}\n{}", looked.out, looked.err);
     let found: Vec<Value> = serde_json::from_str(&looked.out).unwrap();
     let guests = found

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::{Read as _, Result, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::{Errno, retry_on_intr};
 
 /// What came of trying to hold a file.
@@ -19,6 +20,14 @@ pub(crate) enum Hold {
 pub(crate) struct Holder(Option<u32>);
 
 impl Holder {
+    /// Who has written its number into a file.
+    fn of(file: &File) -> Self {
+        let mut holder = String::new();
+        // Only for the message: the holder may not have written its number yet.
+        let _ = file.take(32).read_to_string(&mut holder);
+        Self(holder.trim().parse().ok())
+    }
+
     /// Whether that process has ended. What it had begun to start may still hold the file, for a moment:
     /// until it is a program of its own.
     pub(crate) fn has_ended(&self) -> bool {
@@ -37,21 +46,61 @@ impl std::fmt::Display for Holder {
     }
 }
 
+/// A lock is a regular file with one name.
+fn regular(file: &File) -> Result<()> {
+    let about = file.metadata()?;
+    if about.is_file() && about.nlink() == 1 {
+        return Ok(());
+    }
+    Err(std::io::Error::other(
+        "it is no regular file with one name: remove it",
+    ))
+}
+
+/// Whether nobody holds a file, which is looked at and not changed: `None` if nobody does, or there is
+/// none.
+pub(crate) fn look(path: &Path) -> Result<Option<Holder>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // Others' locks are theirs alone: whether one is held can't be told.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Ok(Some(Holder(None)));
+        }
+        Err(error) => return Err(error),
+    };
+    regular(&file)?;
+    match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockShared)) {
+        Ok(()) => Ok(None),
+        Err(Errno::WOULDBLOCK) => Ok(Some(Holder::of(&file))),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Tries to hold a file, which is created if it is missing.
 pub(crate) fn hold(path: &Path) -> Result<Hold> {
+    // A FIFO must not keep us waiting, and what a link leads to must not be overwritten.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut file = File::options()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
         .open(path)?;
+    regular(&file)?;
+    // Whoever can open a file can lock it, for ever. One that is not ours stays as it is.
+    let _ = file.set_permissions(PermissionsExt::from_mode(0o600));
     match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            // Only for the message: the holder may not have written its number yet.
-            let _ = file.read_to_string(&mut holder);
-            return Ok(Hold::Theirs(Holder(holder.trim().parse().ok())));
+            return Ok(Hold::Theirs(Holder::of(&file)));
         }
         Err(error) => return Err(error.into()),
     }

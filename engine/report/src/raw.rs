@@ -7,7 +7,11 @@ use vexp_api::digest::Digest;
 use vexp_api::plugin::{ParseError, Raw};
 use vexp_api::record::{Artefact, BadLineTime, read_line_times};
 use vexp_api::registry::Registry;
+use vexp_api::run_dir::{RAW_BYTES, RunDir, RunDirError};
 use vexp_api::sample::Sample;
+
+/// Lines of an artefact: what a capture keeps of a program, and its last one.
+pub const MOST_LINES: usize = 1_000_001;
 
 /// The raw data are not those that were recorded: nothing may be concluded from them.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +26,15 @@ pub enum TamperError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// It is no file that a run has.
+    #[error(transparent)]
+    Strange(RunDirError),
+    /// It has more lines than a capture keeps.
+    #[error("{} has more than {MOST_LINES} lines, which vexp keeps of no program", .path.display())]
+    Lines {
+        /// Which.
+        path: PathBuf,
     },
     /// Its bytes have changed.
     #[error(
@@ -94,10 +107,17 @@ pub fn read(trial_dir: &Path, artefact: &Artefact) -> Result<Vec<u8>, TamperErro
         return Err(TamperError::Path(artefact.path.clone()));
     }
     let path = trial_dir.join(relative);
-    let bytes = std::fs::read(&path).map_err(|source| TamperError::Read {
-        path: path.clone(),
-        source,
+    let bytes = RunDir::open(trial_dir).and_then(|folder| folder.read(relative, RAW_BYTES));
+    let bytes = bytes.map_err(|error| match error {
+        RunDirError::Io { source, .. } => TamperError::Read {
+            path: path.clone(),
+            source,
+        },
+        other => TamperError::Strange(other),
     })?;
+    if bytes.iter().filter(|byte| **byte == b'\n').count() > MOST_LINES {
+        return Err(TamperError::Lines { path });
+    }
     let found = Digest::of(&bytes);
     if found != artefact.digest {
         return Err(TamperError::Digest {
@@ -111,9 +131,10 @@ pub fn read(trial_dir: &Path, artefact: &Artefact) -> Result<Vec<u8>, TamperErro
 
 /// The times at which the lines of an artefact had arrived; none where they were not recorded.
 pub fn read_times(trial_dir: &Path, artefact: &Artefact) -> Result<Vec<f64>, RawError> {
-    let path = trial_dir.join(format!("{}.times", artefact.path));
+    let name = format!("{}.times", artefact.path);
     // Parsers that need the times refuse an artefact without them.
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let bytes = RunDir::open(trial_dir).and_then(|folder| folder.read(name, RAW_BYTES));
+    let text = String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
     read_line_times(&text).map_err(|source| RawError::Times {
         file: artefact.path.clone(),
         source,

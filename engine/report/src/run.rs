@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use vexp_api::ids::Name;
 use vexp_api::plan::{self, Plan};
 use vexp_api::record::{self, BlockRecord, RunRecord, TrialRecord};
+use vexp_api::run_dir::{RECORD_BYTES, RunDir, RunDirError};
 use vexp_api::spec::{self, Study};
 
 /// Why a run directory can't be read.
@@ -20,6 +21,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// Something in it is none of a run's files.
+    #[error(transparent)]
+    Strange(RunDirError),
     /// A file is not what it should be.
     #[error("{} is damaged or was written by another version", .path.display())]
     Json {
@@ -51,6 +55,15 @@ pub enum RunError {
     },
 }
 
+impl From<RunDirError> for RunError {
+    fn from(error: RunDirError) -> Self {
+        match error {
+            RunDirError::Io { path, source, .. } => Self::Read { path, source },
+            other => Self::Strange(other),
+        }
+    }
+}
+
 /// The records of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
@@ -71,28 +84,27 @@ pub struct Run {
 impl Run {
     /// Reads all records of a run directory, but no artefact.
     pub fn load(dir: &Path) -> Result<Self, RunError> {
-        let record = read(&dir.join("run.json"), record::FORMAT)?;
-        let study: Study = read(&dir.join("study.json"), spec::FORMAT)?;
-        let plan: Plan = read(&dir.join("plan.json"), plan::FORMAT)?;
+        let run = RunDir::checked(dir)?;
+        let record = read(&run, "run.json".as_ref(), record::FORMAT)?;
+        let study: Study = read(&run, "study.json".as_ref(), spec::FORMAT)?;
+        let plan: Plan = read(&run, "plan.json".as_ref(), plan::FORMAT)?;
         let mut blocks = BTreeMap::new();
         let mut trials = BTreeMap::new();
         for block in &plan.blocks {
-            let path = dir
-                .join("blocks")
+            let path = Path::new("blocks")
                 .join(block.id.as_str())
                 .join("block.json");
-            if let Some(found) = read_if_there::<BlockRecord>(&path, record::FORMAT)? {
-                expect(&path, &found.block, &block.id)?;
+            if let Some(found) = read_if_there::<BlockRecord>(&run, &path, record::FORMAT)? {
+                expect(&dir.join(&path), &found.block, &block.id)?;
                 blocks.insert(block.id.clone(), found);
             }
         }
         for trial in plan.trials() {
-            let path = dir
-                .join("trials")
+            let path = Path::new("trials")
                 .join(trial.id.as_str())
                 .join("trial.json");
-            if let Some(found) = read_if_there::<TrialRecord>(&path, record::FORMAT)? {
-                expect(&path, &found.trial, &trial.id)?;
+            if let Some(found) = read_if_there::<TrialRecord>(&run, &path, record::FORMAT)? {
+                expect(&dir.join(&path), &found.trial, &trial.id)?;
                 trials.insert(trial.id.clone(), found);
             }
         }
@@ -133,16 +145,17 @@ fn expect(path: &Path, says: &Name, folder: &Name) -> Result<(), RunError> {
     })
 }
 
-fn read<T: DeserializeOwned>(path: &Path, known: u32) -> Result<T, RunError> {
-    let bytes = std::fs::read(path).map_err(|source| RunError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    parse(path, &bytes, known)
+fn read<T: DeserializeOwned>(run: &RunDir, name: &Path, known: u32) -> Result<T, RunError> {
+    let bytes = run.read(name, RECORD_BYTES)?;
+    parse(&run.path().join(name), &bytes, known)
 }
 
-fn read_if_there<T: DeserializeOwned>(path: &Path, known: u32) -> Result<Option<T>, RunError> {
-    match read(path, known) {
+fn read_if_there<T: DeserializeOwned>(
+    run: &RunDir,
+    name: &Path,
+    known: u32,
+) -> Result<Option<T>, RunError> {
+    match read(run, name, known) {
         Err(RunError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             Ok(None)
         }

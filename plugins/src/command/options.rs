@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use vexp_api::ids::Name;
 use vexp_api::plugin::{Flow, MeasureKind};
@@ -61,6 +61,9 @@ fn one() -> f64 {
 #[serde(try_from = "String")]
 pub(super) struct Pattern(pub(super) Regex);
 
+/// Bytes of a compiled pattern. The time that a match takes grows with them.
+const MOST_REGEX: usize = 512 << 10;
+
 /// Why a text is no [`Pattern`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BadPattern {
@@ -74,7 +77,8 @@ impl TryFrom<String> for Pattern {
     type Error = BadPattern;
 
     fn try_from(text: String) -> Result<Self, BadPattern> {
-        let regex = Regex::new(&text)?;
+        let mut builder = RegexBuilder::new(&text);
+        let regex = builder.size_limit(MOST_REGEX).build()?;
         match regex.capture_names().flatten().any(|name| name == "value") {
             true => Ok(Self(regex)),
             false => Err(BadPattern::NoValue),

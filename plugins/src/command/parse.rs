@@ -2,6 +2,8 @@
 //!
 //! Each extraction must find something: what doesn't match is an error, never a 0.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use vexp_api::plugin::{MeasureKind, ParseError, Raw};
 use vexp_api::sample::Sample;
@@ -75,9 +77,27 @@ fn number(
     })
 }
 
+/// Bytes of a line that a pattern is held against.
+const MOST_OF_LINE: usize = 64 << 10;
+/// How long a pattern may take for one file: most take a second for the largest there are.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 fn by_regex(raw: &Raw<'_>, extract: &Extract, regex: &Pattern) -> Result<Vec<Found>, ParseError> {
     let mut found = Vec::new();
+    let began = Instant::now();
     for line in lines(raw)? {
+        if line.text.len() > MOST_OF_LINE {
+            let message = format!("the line has more than {MOST_OF_LINE} bytes");
+            return Err(at(raw, line.number, message));
+        }
+        if began.elapsed() > PATIENCE {
+            let message = format!(
+                "`{}` took more than {} s so far: it is too slow for this output",
+                regex.0.as_str().escape_debug(),
+                PATIENCE.as_secs()
+            );
+            return Err(at(raw, line.number, message));
+        }
         let captures = regex.0.captures(line.text);
         if let Some(text) = captures.as_ref().and_then(|c| c.name("value")) {
             found.push(Found {

@@ -8,7 +8,7 @@ use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
 use vexp_api::units::ByteSize;
 
-use super::{Format, ImageArgs};
+use super::{Format, ImageArgs, MachinesArgs};
 use crate::commands::bundle::License;
 
 #[derive(Debug, clap::Args)]
@@ -63,6 +63,11 @@ pub(crate) struct VerifyArgs {
     /// Run only trials whose id matches
     #[arg(long, value_name = "GLOB", requires = "rerun")]
     pub(crate) only: Option<String>,
+    #[command(flatten)]
+    pub(crate) machines: MachinesArgs,
+    /// Trust the bundle's study: on testbed `hosts` it runs programs of its own as root on your machines
+    #[arg(long, requires = "rerun")]
+    pub(crate) trust: bool,
     #[command(flatten)]
     pub(crate) build: ImageArgs,
     /// Folder for the new run

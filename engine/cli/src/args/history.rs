@@ -96,7 +96,7 @@ pub(crate) struct NightlyArgs {
     #[arg(required_unless_present = "judge")]
     pub(crate) study: Option<PathBuf>,
     /// Measure nothing: compare this run, which is in FOLDER/runs, and do the rest of the night
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["study", "effort", "testbed", "trials", "recalibrate"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["study", "effort", "testbed", "trials", "recalibrate", "trust"])]
     pub(crate) judge: Option<PathBuf>,
     /// How much of the study: quick, standard, full, as the study defines them [default: quick]
     #[arg(long)]
@@ -112,6 +112,11 @@ pub(crate) struct NightlyArgs {
     /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long)]
     pub(crate) recalibrate: bool,
+    #[command(flatten)]
+    pub(crate) machines: super::MachinesArgs,
+    /// Trust this study: on testbed `hosts` it runs programs of its own as root on your machines
+    #[arg(long)]
+    pub(crate) trust: bool,
     /// Afterwards remove runs that were started before this time, and what no run in the store
     /// needs: 12h, 30d, 8w. The last seven good nights stay. Without it, nothing is removed
     #[arg(long, env = "VEXP_KEEP", value_name = "TIME")]

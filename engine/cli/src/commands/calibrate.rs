@@ -16,6 +16,7 @@ use vexp_api::ids::Name;
 use vexp_api::plan::{Block, Calibration, Plan};
 use vexp_api::plugin::Testbed;
 use vexp_api::registry::Registry;
+use vexp_api::run_dir::RunDir;
 use vexp_api::spec::{Calibrate, Study};
 use vexp_api::units::BitRate;
 use vexp_engine::build::BuiltImage;
@@ -86,6 +87,7 @@ impl Found {
 
 /// Copies a folder of files and folders.
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    RunDir::checked(from).or_exit(Exit::Infrastructure)?;
     files::create_dir(to).or_exit(Exit::Infrastructure)?;
     for entry in std::fs::read_dir(from).or_exit(Exit::Infrastructure)? {
         let entry = entry.or_exit(Exit::Infrastructure)?;
@@ -93,7 +95,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
         if entry.file_type().or_exit(Exit::Infrastructure)?.is_dir() {
             copy(&entry.path(), &target)?;
         } else {
-            std::fs::copy(entry.path(), &target).or_exit(Exit::Infrastructure)?;
+            files::copy(&entry.path(), &target).or_exit(Exit::Infrastructure)?;
         }
     }
     Ok(())

@@ -20,8 +20,14 @@ pub(super) fn run(file: &Path, format: Format, registry: &Registry) -> Result<Ex
 }
 
 fn text(file: &Path, registry: &Registry) -> Result<Exit, Failure> {
-    let (checked, _) = study::checked(file, registry)?;
+    let (checked, loaded) = study::checked(file, registry)?;
     let study = checked.study();
+    let imports = loaded.sources.keys().filter(|name| **name != loaded.main);
+    let imports: Vec<&str> = imports.map(String::as_str).collect();
+    if !imports.is_empty() {
+        // They go into runs and bundles: nobody should be surprised by one.
+        render::say(&format!("imported: {}", imports.join(", ")));
+    }
     render::out(&format!(
         "{}: {} platforms, {} experiments, {} published values, {} claims: no errors\n",
         file.display(),

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_api::run_dir::RunDir;
 use vexp_engine::run::leftovers;
-use vexp_engine::run::lock::{LockError, RunLock};
+use vexp_engine::run::lock::{LockError, RunLock, is_held};
 use vexp_engine::store::Store;
 
 use super::calibrate;
@@ -52,7 +53,14 @@ fn folders(runs: &Path) -> Vec<PathBuf> {
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let mut folders: Vec<_> = folders
         .map(|entry| entry.path())
-        .filter(|run| run.join(RunLock::FILE).exists())
+        .filter(|run| run.join(RunLock::FILE).symlink_metadata().is_ok())
+        .filter(|run| match RunDir::checked(run) {
+            Ok(_) => true,
+            Err(error) => {
+                render::say(&format!("left alone: {error}"));
+                false
+            }
+        })
         .collect();
     folders.sort();
     folders
@@ -72,34 +80,42 @@ fn in_run(run: &Path, remove: bool) -> Result<Vec<PathBuf>, Failure> {
     if !run.join("run.json").exists() || find()?.is_empty() {
         return Ok(Vec::new());
     }
-    match held(run, remove)? {
-        Some(lock) if remove => leftovers::remove(run, &lock).or_exit(Exit::Infrastructure),
-        Some(_) => find(),
+    if !remove {
+        return if free(run)? { find() } else { Ok(Vec::new()) };
+    }
+    match held(run)? {
+        Some(lock) => leftovers::remove(run, &lock).or_exit(Exit::Infrastructure),
         None => Ok(Vec::new()),
     }
 }
 
-/// A run's folder, if nobody has it; what is in use is said, once.
-fn held(run: &Path, remove: bool) -> Result<Option<RunLock>, Failure> {
+/// Whether nobody has a run's folder, which is looked at and not changed; what is in use is said.
+fn free(run: &Path) -> Result<bool, Failure> {
+    let held = is_held(run).or_exit(Exit::Infrastructure)?;
+    if held {
+        in_use(run);
+    }
+    Ok(!held)
+}
+
+/// A run's folder, if nobody has it.
+fn held(run: &Path) -> Result<Option<RunLock>, Failure> {
     match RunLock::take(run) {
         Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Held { run, .. }) => {
-            if !remove {
-                in_use(&run);
-            }
-            Ok(None)
-        }
+        Err(LockError::Held { .. }) => Ok(None),
         Err(error) => Err(Failure::of(Exit::Infrastructure, &error)),
     }
 }
 
 /// All of a run's folder, if nobody has it and it still is a leftover then.
 fn whole(run: &Path, remove: bool, left: impl Fn() -> bool) -> Result<Vec<PathBuf>, Failure> {
-    let Some(_lock) = held(run, remove)?.filter(|_| left()) else {
+    if !remove {
+        let gone = free(run)? && left();
+        return Ok(gone.then(|| run.to_owned()).into_iter().collect());
+    }
+    let Some(_lock) = held(run)?.filter(|_| left()) else {
         return Ok(Vec::new());
     };
-    if remove {
-        std::fs::remove_dir_all(run).or_exit(Exit::Infrastructure)?;
-    }
+    std::fs::remove_dir_all(run).or_exit(Exit::Infrastructure)?;
     Ok(vec![run.to_owned()])
 }

@@ -13,6 +13,7 @@ use vexp_api::plan::{Deviation, Plan};
 use vexp_api::plugin::{ImageFiles, Testbed};
 use vexp_api::record::{self, RunRecord};
 use vexp_api::registry::Registry;
+use vexp_api::run_dir::RunDir;
 use vexp_api::spec::Study;
 use vexp_engine::build::BuiltImage;
 use vexp_engine::load::Loaded;
@@ -46,6 +47,7 @@ impl Run {
         files::create_dir(&path).or_exit(Exit::Infrastructure)?;
         // Workers get this path and may stand elsewhere.
         let path = path.canonicalize().or_exit(Exit::Infrastructure)?;
+        not_everybodys(&path)?;
         let lock = RunLock::take(&path).or_exit(Exit::Infrastructure)?;
         let record = RunRecord {
             format: record::FORMAT,
@@ -218,6 +220,8 @@ pub(super) fn resumable(path: &Path) -> Result<PathBuf, Failure> {
     let path = path
         .canonicalize()
         .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))?;
+    not_everybodys(&path)?;
+    RunDir::checked(&path).or_exit(Exit::Usage)?;
     // It is written last, when all is there that a run needs.
     if path.join("run.json").exists() {
         return Ok(path);
@@ -225,6 +229,25 @@ pub(super) fn resumable(path: &Path) -> Result<PathBuf, Failure> {
     let message = format!("{} has no run.json: no run was begun there", path.display());
     Err(Failure::new(Exit::Usage, message)
         .hint("`vexp runs` lists runs; one that died before its first trial is started anew"))
+}
+
+/// Refuses a folder for a run where everybody could put something else in place of its files, which workers
+/// read as root: as sshd does with keys (StrictModes in sshd_config(5)).
+fn not_everybodys(path: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::MetadataExt as _;
+    for folder in path.ancestors() {
+        let about = folder.metadata().or_exit(Exit::Infrastructure)?;
+        // In a sticky folder everybody can only put what is their own.
+        if about.mode() & 0o002 != 0 && about.mode() & 0o1000 == 0 {
+            let message = format!(
+                "everybody can write to {}: somebody could change the run below it while it is run",
+                folder.display()
+            );
+            return Err(Failure::new(Exit::Usage, message)
+                .hint("`chmod o-w` it, or name another folder with --runs"));
+        }
+    }
+    Ok(())
 }
 
 /// The first SIGINT or SIGTERM asks for an orderly end, the second ends this process at once; labs
@@ -300,4 +323,25 @@ pub(super) fn controller() -> BTreeMap<String, String> {
     );
     add("memory", field(&read("/proc/meminfo"), "MemTotal"));
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_in_no_folder_that_everybody_can_write_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("runs/run");
+        std::fs::create_dir_all(&run).unwrap();
+        let mode = |mode: u32| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(folder.path().join("runs"), mode).unwrap();
+            not_everybodys(&run)
+        };
+        assert!(mode(0o755).is_ok());
+        assert!(mode(0o1777).is_ok());
+        let refused = mode(0o777).unwrap_err();
+        assert!(refused.messages[0].contains("everybody can write to"));
+    }
 }

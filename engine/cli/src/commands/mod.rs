@@ -25,6 +25,7 @@ mod runs;
 mod schema;
 mod study;
 mod trend;
+mod trust;
 mod worker;
 
 use std::sync::Arc;
@@ -93,7 +94,9 @@ pub(crate) fn run(
             effort,
             testbed,
             format,
+            machines,
         } => {
+            machines.tell(registry);
             let study = Chosen {
                 file,
                 effort,
@@ -102,7 +105,14 @@ pub(crate) fn run(
             };
             preflight::run(&study, format, registry)
         }
-        Verb::Release { file, testbed } => preflight::collect(&file, &testbed, registry),
+        Verb::Release {
+            file,
+            machines,
+            testbed,
+        } => {
+            machines.tell(registry);
+            preflight::collect(&file, &testbed, registry)
+        }
         Verb::EvalSpec => {
             vexp_engine::load::child_main(&mut std::io::stdin(), &mut std::io::stdout())
                 .or_exit(Exit::Usage)?;
@@ -110,6 +120,18 @@ pub(crate) fn run(
         }
         Verb::Lab => {
             vexp_plugins::testbed::emulated::lab::main().or_exit(Exit::Infrastructure)?;
+            Ok(Exit::Fine)
+        }
+        Verb::Enclose { part, root, argv } => {
+            use vexp_plugins::testbed::emulated::enclose;
+            let ended = match part {
+                crate::args::Enclose::Peer => enclose::peer(),
+                crate::args::Enclose::PeerRoot => enclose::peer_root(),
+                crate::args::Enclose::Emulator => {
+                    enclose::emulator(&root.unwrap_or_default(), &argv)
+                }
+            };
+            ended.or_exit(Exit::Infrastructure)?;
             Ok(Exit::Fine)
         }
         Verb::Worker { manifest } => worker::run(&manifest, registry, connect),

@@ -86,6 +86,8 @@ impl Nights {
             runs: self.runs(),
             resume: None,
             recalibrate: args.recalibrate,
+            machines: args.machines.clone(),
+            trust: args.trust,
         };
         let chosen = study.chosen().or_exit(Exit::Usage)?;
         let measured = super::run::measure(&chosen, &args.images, &runs, false, registry)?;

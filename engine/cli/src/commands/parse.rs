@@ -9,7 +9,9 @@ use vexp_api::ids::Name;
 use vexp_api::plugin::{Measure, MeasureKind, Raw};
 use vexp_api::record::{Artefact, Part, TrialRecord};
 use vexp_api::registry::Registry;
+use vexp_api::run_dir::{RAW_BYTES, RECORD_BYTES, read_named};
 use vexp_api::sample::{NodeRole, Sample};
+use vexp_report::raw::MOST_LINES;
 use vexp_report::{Format, samples_to};
 
 use crate::args::{FrameFormat, ParseArgs, Side};
@@ -30,9 +32,11 @@ pub(super) fn run(args: &ParseArgs, registry: &Registry) -> Result<Exit, Failure
     }
     let mut parsed: Vec<(String, Vec<Sample>)> = Vec::new();
     for file in &args.files {
-        let bytes = std::fs::read(file).map_err(|e| {
-            Failure::new(Exit::Usage, format!("cannot read {}: {e}", file.display()))
-        })?;
+        let bytes = read_named(file, RAW_BYTES).or_exit(Exit::Usage)?;
+        if bytes.iter().filter(|byte| **byte == b'\n').count() > MOST_LINES {
+            let message = format!("{} has more than {MOST_LINES} lines", file.display());
+            return Err(Failure::new(Exit::Usage, message).hint("split it"));
+        }
         let artefact = artefact(args, file, plugin.as_ref(), &bytes)?;
         let line_times = times(file)?;
         let raw = Raw {
@@ -90,7 +94,7 @@ fn artefact(
 fn of_run(file: &Path, tool: &Name, bytes: &[u8]) -> Option<Artefact> {
     let trial = file.canonicalize().ok()?;
     let trial = trial.parent()?.parent()?;
-    let record = std::fs::read(trial.join("trial.json")).ok()?;
+    let record = read_named(&trial.join("trial.json"), RECORD_BYTES).ok()?;
     let record: TrialRecord = serde_json::from_slice(&record).ok()?;
     let digest = Digest::of(bytes);
     let name = file.file_name()?;
@@ -151,10 +155,13 @@ fn stranger(
 fn times(file: &Path) -> Result<Vec<f64>, Failure> {
     let mut path = file.as_os_str().to_owned();
     path.push(".times");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        return Ok(Vec::new());
+    let bytes = match read_named(path.as_ref(), RAW_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::of(Exit::Usage, &error)),
     };
-    text.lines()
+    String::from_utf8_lossy(&bytes)
+        .lines()
         .map(|line| {
             line.parse::<f64>().map_err(|_| {
                 let path = path.display();

@@ -14,7 +14,7 @@ use vexp_engine::run::files;
 
 use super::calibrate::{self, Found};
 use super::folder::{Run, resumable};
-use super::{build, identity, preflight, report, study};
+use super::{build, identity, preflight, report, study, trust};
 use crate::args::{Chosen, Expected, ImageArgs, RunsArgs, StudyArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -83,6 +83,7 @@ pub(super) fn measure(
     same: bool,
     registry: &Registry,
 ) -> Result<Measured, Failure> {
+    runs.machines.tell(registry);
     let (checked, loaded) = study::checked(&chosen.file, registry)?;
     let mut plan = study::planned(&checked, chosen, None)?;
     let testbed = testbed(&plan, registry)?;
@@ -99,6 +100,7 @@ pub(super) fn measure(
         )
         .hint("run it again with sudo; `vexp check`, `plan`, `parse` and `report` don't need it"));
     }
+    trust::required(&plan, testbed.as_ref(), runs.trust)?;
     let virtual_time = testbed.virtual_time();
     if same && !virtual_time {
         let text = format!("on testbed `{}` no two runs are the same", plan.testbed);

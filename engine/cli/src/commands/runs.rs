@@ -6,6 +6,7 @@ use serde::Serialize;
 use vexp_api::exit::Exit;
 use vexp_api::plan::Plan;
 use vexp_api::record::{Outcome, RunRecord, TrialRecord};
+use vexp_api::run_dir::RunDir;
 use vexp_engine::run::files;
 
 use crate::args::Format;
@@ -78,6 +79,7 @@ pub(super) fn run(folder: &Path, format: Format) -> Result<Exit, Failure> {
 }
 
 fn listed(path: &Path) -> Result<Listed, Failure> {
+    RunDir::checked(path).or_exit(Exit::Unreadable)?;
     let record: RunRecord = files::read_json(&path.join("run.json")).or_exit(Exit::Unreadable)?;
     let plan: Plan = files::read_json(&path.join("plan.json")).or_exit(Exit::Unreadable)?;
     let mut measured = 0;

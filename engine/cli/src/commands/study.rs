@@ -72,6 +72,7 @@ pub(super) fn planned(
             PlanError::NoEffort(..)
             | PlanError::NoTestbed(..)
             | PlanError::Nothing(_)
+            | PlanError::Large
             | PlanError::Id(_) => failure,
         }
     })

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_api::run_dir::{RECORD_BYTES, read_named};
 use vexp_report::report::Templates;
 use vexp_report::stats::changes::{Method, Settings};
 use vexp_report::trend::table::{is_table, of_table};
@@ -69,12 +70,7 @@ fn tables(args: &TrendArgs) -> Result<Exit, Failure> {
     }
     let mut found = Vec::new();
     for path in &args.runs {
-        let bytes = std::fs::read(path).map_err(|error| {
-            Failure::new(
-                Exit::Usage,
-                format!("cannot read {}: {error}", path.display()),
-            )
-        })?;
+        let bytes = read_named(path, RECORD_BYTES).or_exit(Exit::Usage)?;
         found.push(of_table(path, &bytes, settings(args)).or_exit(Exit::Usage)?);
     }
     let text = match args.format {

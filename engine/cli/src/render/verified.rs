@@ -9,6 +9,8 @@ use crate::commands::bundle::verify::Verified;
 
 /// Most names of files that are printed of a part.
 const MOST: usize = 5;
+/// The part with pages that vexp answers for in no way.
+const AUTHORS: &str = "author's own page";
 
 /// The table of parts, the files that differ, and the answer in a sentence; then the claims of the
 /// run that was made again.
@@ -73,7 +75,18 @@ fn changed(claims: &[ClaimRow]) -> String {
 
 fn answer(verified: &Verified) -> String {
     if verified.identical {
-        return "identical: everything in the bundle follows from its raw data\n".to_owned();
+        let all = "identical: everything in the bundle follows from its raw data\n";
+        let author = verified.parts.iter().any(|part| part.part == AUTHORS);
+        let words = format!(
+            "run/report/author-report.html is {AUTHORS}: vexp has made it again by the bundle's templates, which \
+             may say anything; vexp's own page is run/report/report.html"
+        );
+        let words = if author {
+            wrapped(&words, "", "  ")
+        } else {
+            String::new()
+        };
+        return format!("{all}{words}");
     }
     let versions = if verified.made_by == verified.vexp {
         String::new()

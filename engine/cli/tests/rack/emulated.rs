@@ -68,6 +68,22 @@ impl Emulated {
             .replace("@INVENTORY@", &self.inventory());
         let path = self.folder.path().join("study.ncl");
         std::fs::write(&path, study).unwrap();
+        let nodes = std::iter::once(&self.site.host).chain(self.site.peers.iter().flatten());
+        let hosts: Vec<String> = nodes
+            .filter_map(|node| match &node.ssh {
+                SshTarget::Keyed(target) => Some(target.address.to_string()),
+                SshTarget::Configured(_) => None,
+            })
+            .collect();
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        super::machines_file(
+            self.folder.path(),
+            &hosts,
+            &serde_json::json!({
+                "identity": "/run/vexp/keys/client",
+                "known_hosts": "/run/vexp/keys/known_hosts",
+            }),
+        );
         path.to_str().unwrap().to_owned()
     }
 
@@ -84,11 +100,16 @@ impl Emulated {
 
     pub(crate) fn run(&self, study: &str) -> Said {
         let runs = self.folder.path().join("runs");
-        let args = ["run", study, "--testbed", "hosts", "--runs"];
-        said(&mut inside(
-            &self.lab,
-            &[&args[..], &[runs.to_str().unwrap()]].concat(),
-        ))
+        let args = ["run", study, "--testbed", "hosts", "--trust", "--runs"];
+        said(&mut self.vexp(&[&args[..], &[runs.to_str().unwrap()]].concat()))
+    }
+
+    /// `vexp` beside the machine.
+    pub(crate) fn vexp(&self, args: &[&str]) -> std::process::Command {
+        let mut command = inside(&self.lab, args);
+        command.env("VEXP_MACHINES", self.folder.path().join(super::MACHINES));
+        command.env("XDG_STATE_HOME", self.folder.path());
+        command
     }
 
     /// Runs a study, and gives the folder of its only block.
@@ -137,11 +158,7 @@ pub(crate) fn machine<'a>(
 
 /// A study of an emulated machine as a machine of a rack.
 const STUDY: &str = r#"let vexp = import "vexp.ncl" in
-let machine = {
-  user = "root",
-  identity = "/run/vexp/keys/client",
-  known_hosts = "/run/vexp/keys/known_hosts",
-} in
+let machine = { user = "root" } in
 let stock = vexp.platform "machine" in
 {
   name = "rack",

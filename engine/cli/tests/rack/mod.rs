@@ -18,6 +18,21 @@ pub(crate) const IMAGES: &str = "engine/cli/tests/data/e2e.ncl";
 /// Most that a machine may take for what is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
+/// The machines file in a rack's folder.
+pub(crate) const MACHINES: &str = "machines.json";
+
+/// Writes the machines file of these hosts.
+pub(crate) fn machines_file(folder: &Path, hosts: &[&str], machine: &Value) {
+    let machines: serde_json::Map<_, _> = (hosts.iter())
+        .map(|host| ((*host).to_owned(), machine.clone()))
+        .collect();
+    let text = serde_json::json!({ "machines": machines }).to_string();
+    let path = folder.join(MACHINES);
+    std::fs::write(&path, text).unwrap();
+    let alone = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, alone).unwrap();
+}
+
 /// Machines that are up, and a folder with a study about them. They end when this is dropped.
 pub(crate) struct Rack {
     folder: tempfile::TempDir,
@@ -70,13 +85,22 @@ impl Rack {
     /// A study that lets some properties be other than it asks.
     pub(crate) fn write_study(&self, allowed: &[&str]) {
         let at = self.folder.path().display();
+        machines_file(
+            self.folder.path(),
+            &["10.99.0.1", "10.99.0.2"],
+            &serde_json::json!({
+                "identity": format!("{at}/client"),
+                "known_hosts": format!("{at}/known_hosts"),
+                "sudo": self.user != "root",
+            }),
+        );
         let allow: String = allowed
             .iter()
             .map(|what| format!("{{ what = \"{what}\", reason = \"one computer\" }},\n"))
             .collect();
         let study = format!(
             r#"let vexp = import "vexp.ncl" in
-let machine = {{ user = "{user}", sudo = {sudo}, identity = "{at}/client", known_hosts = "{at}/known_hosts" }} in
+let machine = {{ user = "{user}" }} in
 let linux = (vexp.platform "machine").linux in
 {{
   name = "rack",
@@ -101,19 +125,27 @@ let linux = (vexp.platform "machine").linux in
 "#,
             kernel = kernel(),
             user = self.user,
-            sudo = self.user != "root",
         );
         std::fs::write(self.path("study.ncl"), study).unwrap();
     }
 
     /// `vexp` where the machines can be reached from.
     pub(crate) fn vexp(&self, args: &[&str]) -> Command {
-        inside(&self.unshare, args)
+        let mut command = inside(&self.unshare, args);
+        command.env("VEXP_MACHINES", self.path(MACHINES));
+        command.env("XDG_STATE_HOME", self.folder.path());
+        command
     }
 
     pub(crate) fn run(&self, more: &[&str]) -> Said {
         let (study, runs) = (self.path("study.ncl"), self.path("runs"));
-        let mut args = vec!["run", study.to_str().unwrap(), "--testbed", "hosts"];
+        let mut args = vec![
+            "run",
+            study.to_str().unwrap(),
+            "--testbed",
+            "hosts",
+            "--trust",
+        ];
         args.extend(["--runs", runs.to_str().unwrap()]);
         args.extend(more);
         said(&mut self.vexp(&args))

@@ -29,6 +29,7 @@ pub(crate) fn command(args: &[&str]) -> Command {
         .env_remove("CLICOLOR_FORCE")
         .env_remove("VEXP_RUNS")
         .env_remove("VEXP_STORE")
+        .env_remove("VEXP_MACHINES")
         .env_remove("VEXP_IMAGES");
     command
 }

@@ -35,6 +35,21 @@ pub(super) fn check(cx: &Cx<'_>, findings: &mut Findings<'_>) {
     for (name, effort) in &cx.study.efforts {
         let path = FieldPath::of(&["efforts", name.as_str()]);
         boots(effort, &path, findings);
+        let trials = crate::plan::most_trials(cx.study, effort);
+        if trials > crate::plan::MOST_TRIALS {
+            let message = format!(
+                "{trials} trials, and a plan has at most {}",
+                crate::plan::MOST_TRIALS
+            );
+            let help = Some("give fewer repetitions, platforms or VM counts".to_owned());
+            findings.rule(
+                "too-many-trials",
+                &path.key("repetitions"),
+                message,
+                help,
+                &[],
+            );
+        }
     }
 }
 

@@ -92,6 +92,17 @@ impl Sources {
                 break;
             }
             if !sources.texts.contains_key(&wanted.name) {
+                if wanted.from.is_some() && is_everybodys(root) {
+                    findings.push(refuse(
+                        format!(
+                            "`{}` is not read: the study lies in a home or in /",
+                            wanted.name
+                        ),
+                        wanted.from.as_ref(),
+                        Some("move the study into a folder of its own".to_owned()),
+                    ));
+                    continue;
+                }
                 // What `vexp export` could not put into a bundle, hours later.
                 if let Err(BadPath { why, .. }) =
                     BundlePath::new(format!("run/source/{}", wanted.name))
@@ -171,6 +182,34 @@ const RENAME: &str = "rename it: a run keeps its study's files, and a bundle tak
                       digits and `._-+@=,~` only, since others are not the same on every system";
 const INSIDE: &str = "a study may import files of its own folder and the library `vexp.ncl`";
 
+/// Kinds of files that a study may import, by how their names end.
+const KINDS: [&str; 11] = [
+    "ncl", "json", "yaml", "yml", "toml", "txt", "csv", "tsv", "md", "cfg", "ini",
+];
+
+/// Why a file that lies in the study's folder is none of its files.
+fn private(below: &Path) -> Option<String> {
+    let hidden = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+    if below.components().any(hidden) {
+        return Some("is a hidden file, or in a hidden folder, and no file of a study".to_owned());
+    }
+    let kind = below.extension().and_then(|kind| kind.to_str());
+    if kind.is_some_and(|kind| KINDS.contains(&kind)) {
+        return None;
+    }
+    let kinds = KINDS.join(", .");
+    Some(format!("is of no kind that a study may import: .{kinds}"))
+}
+
+/// Whether a folder is no study's: all files, or somebody's home. A study that lies there by chance, as a
+/// download does, may import nothing.
+fn is_everybodys(root: &Path) -> bool {
+    let home = std::env::var_os("HOME").is_some_and(|home| Path::new(&home) == root);
+    let homes = ["/home", "/"].map(Path::new);
+    let first = root.parent().is_none_or(|parent| homes.contains(&parent));
+    home || first || root.join(".ssh").exists()
+}
+
 /// Reads one file, if it is a regular file inside `root` after all symbolic links.
 fn read_file(root: &Path, name: &str) -> Result<String, Refusal> {
     let refusal = |message: String| Refusal {
@@ -181,9 +220,15 @@ fn read_file(root: &Path, name: &str) -> Result<String, Refusal> {
     let real = path
         .canonicalize()
         .map_err(|error| refusal(format!("cannot read `{name}`: {error}")))?;
-    if !real.starts_with(root) {
+    let Ok(below) = real.strip_prefix(root) else {
         return Err(Refusal {
             message: format!("`{name}` is a link that leaves the study's folder"),
+            help: Some(INSIDE.to_owned()),
+        });
+    };
+    if let Some(why) = private(below) {
+        return Err(Refusal {
+            message: format!("`{name}` {why}"),
             help: Some(INSIDE.to_owned()),
         });
     }
@@ -317,6 +362,30 @@ pub(super) fn add_snippet(cache: &mut CacheHub, name: &str, text: String) -> Fil
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_hidden_or_of_another_kind_is_no_file_of_a_study() {
+        for secret in [
+            ".ssh/id_ed25519",
+            "a/.env",
+            ".netrc.json",
+            "id_rsa",
+            "key.pem",
+            "a.sh",
+        ] {
+            assert!(private(Path::new(secret)).is_some(), "{secret}");
+        }
+        for fine in ["a.ncl", "data/points.csv", "a.b.json"] {
+            assert!(private(Path::new(fine)).is_none(), "{fine}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_everybodys(folder.path()));
+        std::fs::create_dir(folder.path().join(".ssh")).unwrap();
+        assert!(is_everybodys(folder.path()));
+        for home in ["/", "/root", "/home/me"] {
+            assert!(is_everybodys(Path::new(home)), "{home}");
+        }
+    }
 
     #[test]
     fn resolves_inside_only() {

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vexp_api::ids::{BadName, Name};
 use vexp_api::plan::{Block, Calibration, Excluded, FORMAT, Plan, Trial};
-use vexp_api::spec::{Effort, Experiment, Overlay, Platform};
+use vexp_api::spec::{Effort, Experiment, Overlay, Platform, Study};
 
 use crate::check::CheckedStudy;
 use order::Rng;
@@ -44,9 +44,40 @@ pub enum PlanError {
     /// Nothing is left to run.
     #[error("no trial is left to run{0}")]
     Nothing(String),
+    /// More than any run can have.
+    #[error(
+        "more than {MOST_TRIALS} trials: give fewer repetitions or VM counts, or plan a part of the study at a time \
+         (efforts.*.experiments, platforms, vms)"
+    )]
+    Large,
     /// Names are too long to be put together.
     #[error("a trial or block has no usable name")]
     Id(#[from] BadName),
+}
+
+/// Trials of a plan: a year of half-minute trials has a million.
+pub const MOST_TRIALS: u64 = 100_000;
+
+/// How many trials an effort has at most: points that a testbed leaves out are counted, too.
+pub(crate) fn most_trials(study: &Study, effort: &Effort) -> u64 {
+    let chosen = |list: &Option<Vec<Name>>, name: &Name| {
+        list.as_ref().is_none_or(|list| list.contains(name))
+    };
+    let points = |experiment: &Experiment| {
+        let platforms = experiment.platforms.iter();
+        let platforms = platforms
+            .filter(|name| chosen(&effort.platforms, name))
+            .count() as u64;
+        let counts = experiment.vms.iter();
+        let wanted = |vms: &&u32| effort.vms.as_ref().is_none_or(|list| list.contains(vms));
+        platforms.saturating_mul(counts.filter(wanted).count().max(1) as u64)
+    };
+    let experiments = study.experiments.iter();
+    let experiments = experiments.filter(|(name, _)| chosen(&effort.experiments, name));
+    let points = experiments
+        .map(|(_, one)| points(one))
+        .fold(0, u64::saturating_add);
+    points.saturating_mul(u64::from(effort.repetitions))
 }
 
 /// What is to be planned.
@@ -100,6 +131,9 @@ pub fn plan(
             .get(effort)
             .ok_or_else(|| PlanError::NoEffort(effort.clone(), names(study.efforts.keys())))?,
     };
+    if most_trials(study, cx.effort) > MOST_TRIALS {
+        return Err(PlanError::Large);
+    }
     let mut excluded = BTreeSet::new();
     let groups = cx.expand(&mut excluded)?;
     let mut blocks = cx.blocks(groups)?;

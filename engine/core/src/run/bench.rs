@@ -160,7 +160,21 @@ impl<'a> Bench<'a> {
             nodes.extend(self.guests());
             nodes.extend(self.peers.iter().flatten().cloned());
         }
-        environment::record(&nodes, &self.folder().join(folder)).await
+        let place = self.folder().join(folder);
+        let facts = environment::record(&nodes, &place).await?;
+        for node in nodes
+            .iter()
+            .filter(|node| !facts.contains_key(node.name.as_str()))
+        {
+            let text = format!(
+                "{} did not say what it is: what has changed about it is not known; {}/{}.txt says why",
+                node.name,
+                place.display(),
+                node.name
+            );
+            self.cx.events.event(&vexp_api::event::Event::Note { text });
+        }
+        Ok(facts)
     }
 
     /// Keeps what the nodes were, and what has changed about them.

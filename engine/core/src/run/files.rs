@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use vexp_api::digest::{Digest, canonical_json};
 use vexp_api::plugin::Captured;
 use vexp_api::record::{TrialRecord, write_line_times};
+use vexp_api::run_dir::{RECORD_BYTES, RunDir, RunDirError};
 
 /// A file that could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum FileError {
         /// Why not.
         source: std::io::Error,
     },
+    /// It is none of a run's files.
+    #[error(transparent)]
+    Strange(#[from] RunDirError),
     /// The content is not what it should be.
     #[error("{} is not valid", .path.display())]
     Json {
@@ -88,18 +92,41 @@ pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), F
     write_atomic(path, text.as_bytes())
 }
 
-/// Reads a JSON file.
+/// Reads a JSON file in a folder that may come from anyone: a regular file with one name, and of bounded
+/// size.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
-    let bytes = fs::read(path).map_err(io("read", path))?;
+    let bytes = read(path, RECORD_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|source| FileError::Json {
         path: path.to_owned(),
         source,
     })
 }
 
-/// Copies a file.
+/// Reads such a file of at most `most` bytes.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    let (folder, name) = parts(path);
+    let folder = RunDir::open(folder).map_err(|error| at(error, path))?;
+    folder.read(name, most).map_err(|error| at(error, path))
+}
+
+/// An error of the operating system, with the path as it was given.
+fn at(error: RunDirError, path: &Path) -> FileError {
+    match error {
+        RunDirError::Io { action, source, .. } => io(action, path)(source),
+        other => other.into(),
+    }
+}
+
+/// A file's folder, and its name there.
+fn parts(path: &Path) -> (&Path, &Path) {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let name = path.file_name().map_or(path, Path::new);
+    (folder.unwrap_or(Path::new(".")), name)
+}
+
+/// Copies a file of a run. The new one is written where there is none, or in its place.
 pub fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
-    fs::copy(from, to).map(drop).map_err(io("copy to", to))
+    write_atomic(to, &read(from, RECORD_BYTES)?)
 }
 
 pub(super) fn sync_dir(folder: &Path) -> Result<(), FileError> {

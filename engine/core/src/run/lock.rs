@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::files;
-use crate::hold::{Hold, hold};
+use crate::hold::{Hold, hold, look};
 
 /// How long something that a dead vexp had begun to start may hold a run's folder.
 const MOMENT: Duration = Duration::from_secs(5);
@@ -34,6 +34,16 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
+}
+
+/// Says whether somebody has a run's folder, which is not changed.
+///
+/// # Errors
+/// Its lock is no regular file, or can't be read.
+pub fn is_held(run: &Path) -> Result<bool, LockError> {
+    let path = run.join(RunLock::FILE);
+    let holder = look(&path).map_err(files::io("look at", &path))?;
+    Ok(holder.is_some_and(|holder| !holder.has_ended()))
 }
 
 impl RunLock {

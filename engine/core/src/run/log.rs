@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vexp_api::digest::Digest;
 use vexp_api::event::{Event, EventSink};
+use vexp_api::run_dir::{RECORD_BYTES, RunDir};
 
 use super::dispatch::now_rfc3339;
 use super::files::{self, FileError};
@@ -73,10 +74,10 @@ impl Log {
     pub(super) fn open(run: &Path, next: Arc<dyn EventSink>) -> Result<Self, LogError> {
         let path = run.join("events.jsonl");
         let io = |action| files::io(action, &path);
-        let mut options = File::options();
-        let file = options.create(true).append(true).open(&path);
-        let file = file.map_err(io("open"))?;
-        let bytes = std::fs::read(&path).map_err(io("read"))?;
+        let folder = RunDir::open(run).map_err(FileError::from)?;
+        let file = folder.change("events.jsonl").map_err(FileError::from)?;
+        let bytes = folder.read("events.jsonl", RECORD_BYTES);
+        let bytes = bytes.map_err(FileError::from)?;
         let whole = whole(&bytes).map_err(|line| LogError::Damaged {
             path: path.clone(),
             line,

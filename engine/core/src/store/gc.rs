@@ -93,7 +93,10 @@ impl Store {
             ("damaged", "quarantine", "", None),
         ] {
             let folder = self.root.join(folder);
-            let entries = std::fs::read_dir(&folder).map_err(StoreError::io("list", &folder))?;
+            let entries = match std::fs::read_dir(&folder) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(StoreError::io("list", &folder))?,
+            };
             for entry in entries {
                 let entry = entry.map_err(StoreError::io("list", &folder))?;
                 let path = entry.path();

@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vexp_api::event::{Event, EventSink};
 
 use super::{Store, StoreError};
-use crate::hold::{Hold, hold};
+use crate::hold::{Hold, hold, look};
 use crate::remove::remove;
+
+/// How long another vexp may build before waiting for it is given up: longer than all images take.
+const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 
 /// The exclusive right to add to a store. Given back when it is dropped, or when the process ends
 /// in whatever way.
@@ -28,9 +31,17 @@ impl Store {
         }
         let path = self.root.join("lock");
         let mut said = false;
+        let began = Instant::now();
         let file = loop {
             match hold(&path).map_err(StoreError::io("lock", &path))? {
                 Hold::Ours(file) => break file,
+                Hold::Theirs(holder) if began.elapsed() > PATIENCE => {
+                    return Err(StoreError::Held {
+                        path,
+                        holder: holder.to_string(),
+                        hours: PATIENCE.as_secs() / 3600,
+                    });
+                }
                 Hold::Theirs(_) if said => {}
                 Hold::Theirs(holder) => {
                     let text = format!(
@@ -52,20 +63,28 @@ impl Store {
     /// store just now.
     pub fn left(&self, remove: bool) -> Result<Option<Vec<PathBuf>>, StoreError> {
         let path = self.root.join("lock");
+        if !remove {
+            let held = look(&path).map_err(StoreError::io("look at", &path))?;
+            return match held {
+                None => self.half_made().map(Some),
+                Some(_) => Ok(None),
+            };
+        }
         let Hold::Ours(_file) = hold(&path).map_err(StoreError::io("lock", &path))? else {
             return Ok(None);
         };
         let found = self.half_made()?;
-        if remove {
-            self.collect()?;
-        }
+        self.collect()?;
         Ok(Some(found))
     }
 
     /// Everything in `tmp/`.
     fn half_made(&self) -> Result<Vec<PathBuf>, StoreError> {
         let tmp = self.root.join("tmp");
-        let entries = std::fs::read_dir(&tmp).map_err(StoreError::io("list", &tmp))?;
+        let entries = match std::fs::read_dir(&tmp) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(StoreError::io("list", &tmp))?,
+        };
         let path = |entry: std::io::Result<std::fs::DirEntry>| Ok(entry?.path());
         entries
             .map(path)

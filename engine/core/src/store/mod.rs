@@ -59,6 +59,26 @@ pub enum StoreError {
     /// No folder for the store is known.
     #[error("no folder for built images is known: set VEXP_STORE, XDG_CACHE_HOME or HOME")]
     NoRoot,
+    /// Somebody else could change what is in it.
+    #[error(
+        "the store {} belongs to somebody else, or everybody can write to it, and what is in it runs as root on \
+         machines: `chown` it, or name another one with --store",
+        .0.display()
+    )]
+    Strange(PathBuf),
+    /// Another process did not give it back.
+    #[error(
+        "another vexp{holder} has held {} for {hours} h: end it, and try again",
+        .path.display()
+    )]
+    Held {
+        /// The lock.
+        path: PathBuf,
+        /// ` (process 12)`, or nothing if that is not known.
+        holder: String,
+        /// How long.
+        hours: u64,
+    },
 }
 
 impl StoreError {
@@ -138,11 +158,39 @@ impl Store {
         }
         let root = std::fs::canonicalize(&root).map_err(StoreError::io("find", &root))?;
         writable &= rustix::fs::access(&root, rustix::fs::Access::WRITE_OK).is_ok();
-        Ok(Self {
+        Self::at(root, writable).owned()
+    }
+
+    fn at(root: PathBuf, writable: bool) -> Self {
+        Self {
             root,
             writable,
             beneath: None,
-        })
+        }
+    }
+
+    /// Refuses a store that somebody else could change: what is in it runs as root on machines.
+    fn owned(self) -> Result<Self, StoreError> {
+        use std::os::unix::fs::MetadataExt as _;
+        let about = self.root.metadata();
+        let about = about.map_err(StoreError::io("look at", &self.root))?;
+        let user = rustix::process::geteuid().as_raw();
+        let strangers = about.uid() != user && about.uid() != 0;
+        if strangers || about.mode() & 0o002 != 0 {
+            return Err(StoreError::Strange(self.root));
+        }
+        Ok(self)
+    }
+
+    /// Opens the store below `root` to look at it: nothing is created, and a store that is not there is
+    /// empty.
+    pub fn look(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root: PathBuf = root.into();
+        match root.canonicalize() {
+            Ok(root) => Self::at(root, false).owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::at(root, false)),
+            Err(error) => Err(StoreError::io("find", &root)(error)),
+        }
     }
 
     /// Opens the store at [`Store::default_root`]. What an ordinary user's own store lacks is looked
@@ -151,7 +199,9 @@ impl Store {
         let mut store = Self::open(Self::default_root()?)?;
         let named = std::env::var_os("VEXP_STORE").is_some_and(|path| !path.is_empty());
         if !named && store.root != Path::new(SYSTEM) {
-            store.beneath = Some(SYSTEM.into());
+            // A store that somebody else could change is none to look into.
+            let beneath = Self::at(SYSTEM.into(), false).owned();
+            store.beneath = beneath.ok().map(|store| store.root);
         }
         Ok(store)
     }

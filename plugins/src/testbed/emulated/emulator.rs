@@ -13,8 +13,11 @@ const PROGRAM: &str = "/usr/bin/qemu-system-x86_64";
 /// Devices that it opens, where they are there.
 const DEVICES: &[&str] = &["/dev/null", "/dev/urandom", "/dev/net/tun", "/dev/kvm"];
 
-/// The most that a process can have.
-const PRIORITY: &str = "-20";
+/// QEMU's own filter of system calls: none that gives more rights, and no further program.
+const SANDBOX: [&str; 2] = [
+    "-sandbox",
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
+];
 
 /// What is being done while it is made ready.
 const STEP: &str = "mount the emulator";
@@ -53,13 +56,9 @@ impl Emulator {
     /// A command that is it, once arguments are added. It goes before the traffic peers, which run on
     /// the same processors: a machine that is starved by them would look like one that is slow.
     pub(super) fn command(&self) -> Command {
-        self.under("nice", &["-n", PRIORITY])
-    }
-
-    fn under(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(args).arg("chroot");
-        command.arg(&self.root).arg(PROGRAM);
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["enclose", "emulator"]).arg(&self.root);
+        command.args(["--", PROGRAM]).args(SANDBOX);
         command
     }
 }

@@ -16,6 +16,7 @@ use vexp_api::site::{NodeInfo, Site};
 
 use super::address::{MOST, MOST_PEERS};
 use super::emulator::Emulator;
+use super::enclose::Enclosed;
 use super::keys::{KeyPair, Keys};
 use super::nodes::{Nodes, data_networks, interface, name};
 use super::probe::{self, Accelerator};
@@ -352,7 +353,7 @@ fn come_up(
     Ok((version, running))
 }
 
-/// Makes the peers, some at once. Those of data network 0 come first.
+/// Makes the peers, some at once, each enclosed ([`super::enclose`]). Those of data network 0 come first.
 fn make_peers(
     nodes: &Nodes<'_>,
     places: &[network::Place<'_>],
@@ -361,21 +362,29 @@ fn make_peers(
     workers: usize,
 ) -> Result<Vec<Vec<NodeInfo>>, LabError> {
     nodes.write_keys(u32::try_from(places.len()).unwrap_or(u32::MAX))?;
+    let enclosed: Vec<_> = places
+        .iter()
+        .map(|place| Ok((place, peers::enclose(place.peer, logs)?)))
+        .collect::<Result<_, LabError>>()?;
     network::add_peers(places)?;
-    let make = |place: &network::Place<'_>| {
+    let make = |(place, enclosed): (&network::Place<'_>, Enclosed)| {
         let info = nodes.peer(place.peer, place.data.map(|(net, _)| net))?;
         network::enter(place.peer)?;
         network::set_up_peer(place)?;
         let identity = nodes.peer_identity(&info);
-        let mut child = peers::start(place.peer, root, nodes.lab, logs, &identity)?;
+        let mut child = peers::start(place.peer, enclosed, root, &identity)?;
         std::thread::spawn(move || child.wait());
         Ok(info)
     };
-    let share = places.len().div_ceil(workers).max(1);
+    let share = places.len().div_ceil(workers.max(1));
+    let mut rest = enclosed.into_iter();
+    let shares = std::iter::from_fn(|| {
+        let share: Vec<_> = rest.by_ref().take(share).collect();
+        (!share.is_empty()).then_some(share)
+    });
     let infos: Vec<NodeInfo> = std::thread::scope(|scope| {
-        let threads: Vec<_> = places
-            .chunks(share)
-            .map(|places| scope.spawn(|| places.iter().map(make).collect::<Result<Vec<_>, _>>()))
+        let threads: Vec<_> = shares
+            .map(|share| scope.spawn(|| share.into_iter().map(make).collect::<Result<Vec<_>, _>>()))
             .collect();
         let all: Result<Vec<_>, LabError> = threads
             .into_iter()

@@ -76,6 +76,9 @@ impl LabLease {
             .args(["--propagation", "private", "--"])
             .arg(&testbed.executable)
             .arg("lab")
+            // Nothing of the caller's environment is known in there.
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             // Ctrl-C in a terminal goes to the whole group: the lab ends when it is told to.
             .process_group(0)
             .stdin(Stdio::piped())

@@ -19,6 +19,7 @@
 
 pub(super) mod address;
 mod emulator;
+pub mod enclose;
 pub(super) mod keys;
 pub mod lab;
 mod lease;

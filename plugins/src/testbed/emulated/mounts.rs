@@ -52,11 +52,6 @@ impl<'a> Root<'a> {
         self.path.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Mounts a tmpfs at `path`, which is there already.
-    pub(super) fn tmpfs(&self, path: &str) -> Result<(), LabError> {
-        self.mount("tmpfs", path, Some(b"mode=755".to_vec()))
-    }
-
     /// Shows the lab's file or folder `path` at the same place.
     pub(super) fn show(&self, path: impl AsRef<Path>) -> Result<(), LabError> {
         self.bind(path.as_ref()).map(drop)

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use vexp_api::plan::Link;
@@ -86,7 +86,7 @@ pub(super) fn places(nics: &[Link], peers: u32) -> Vec<Place<'_>> {
         .collect()
 }
 
-/// Makes the peers' namespaces, and joins them to bridges that are there already.
+/// Joins the peers' networks, which are shown to ip-netns(8), to the bridges.
 pub(super) fn add_peers(places: &[Place<'_>]) -> Result<(), LabError> {
     if places.is_empty() {
         return Ok(());
@@ -94,9 +94,14 @@ pub(super) fn add_peers(places: &[Place<'_>]) -> Result<(), LabError> {
     run(STEP, "ip", &["-batch", "-"], &peer_cables(places)).map(drop)
 }
 
+/// Where ip-netns(8) finds a peer's network.
+pub(super) fn peer_network(peer: u32) -> PathBuf {
+    Path::new("/run/netns").join(peer_netns(peer))
+}
+
 /// Puts this thread, and what it starts, into a peer's network.
 pub(super) fn enter(peer: u32) -> Result<(), LabError> {
-    let path = Path::new("/run/netns").join(peer_netns(peer));
+    let path = peer_network(peer);
     let namespace = File::open(path).map_err(LabError::io(STEP))?;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| LabError::io(STEP)(error.into()))
@@ -164,7 +169,6 @@ fn peer_cables(places: &[Place<'_>]) -> String {
     let mut batch = Batch::default();
     for Place { peer, data } in places {
         let netns = peer_netns(*peer);
-        batch.add(&format!("netns add {netns}"));
         let control = Who::Peer(*peer).control_mac();
         let at = format!(" address {control} netns {netns}");
         batch.cable(&format!("p{peer}-ctl"), "ctl0", &at, CONTROL_BRIDGE);

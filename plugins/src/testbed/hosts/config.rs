@@ -25,6 +25,16 @@ const ALWAYS: &str = "Host *
     RemoteCommand none
     PermitLocalCommand no
     ForwardX11 no
+    ForwardAgent no
+    ClearAllForwardings yes
+    Tunnel no
+    GSSAPIDelegateCredentials no
+    SetEnv VEXP=1
+";
+/// After the user's own configuration: no variable of the environment goes out. ssh adds up SendEnv
+/// over all files, and the last word removes (ssh_config(5)).
+const LAST: &str = "Host *
+    SendEnv -*
 ";
 
 /// A guest, as ssh is told of it.
@@ -69,7 +79,7 @@ pub(super) fn text(
     };
     let _ = write!(
         text,
-        "Host *\n    Include \"{own}\"\n    Include /etc/ssh/ssh_config\n"
+        "Host *\n    Include \"{own}\"\n    Include /etc/ssh/ssh_config\n{LAST}"
     );
     Ok(text)
 }
@@ -78,7 +88,7 @@ pub(super) fn text(
 /// folder is the user's, else what the password database says. Under a sudo that keeps HOME it is still
 /// the caller's, whose files ssh refuses to root. `None` where neither is known, or where ssh's
 /// configuration has no way to write it.
-fn home() -> Option<PathBuf> {
+pub(super) fn home() -> Option<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
     let named = std::env::var_os("HOME").map(PathBuf::from);
     let owned = named.filter(|home| {
@@ -132,11 +142,11 @@ fn lines(entry: &Entry) -> Vec<String> {
     if let Some(port) = entry.port {
         lines.push(format!("Port {port}"));
     }
-    if let Some(identity) = &entry.identity {
+    if let Some(identity) = &entry.own.identity {
         lines.push(format!("IdentityFile \"{}\"", identity.as_str()));
         lines.push("IdentitiesOnly yes".to_owned());
     }
-    if let Some(known) = &entry.known_hosts {
+    if let Some(known) = &entry.own.known_hosts {
         let known = known.as_str();
         lines.push(format!("UserKnownHostsFile \"{known}\" ~/.ssh/known_hosts"));
     }
@@ -182,12 +192,12 @@ pub(super) fn target(
     entry: &Entry,
     config: &Path,
 ) -> Result<ConfiguredTarget, PluginError> {
-    let tools = entry.tools.iter();
+    let tools = entry.own.tools.iter();
     Ok(ConfiguredTarget {
         host: entry.host(name)?,
         config: config.to_owned(),
         control: entry.control,
-        sudo: entry.sudo,
+        sudo: entry.own.sudo,
         tools: tools
             .map(|(tool, path)| (tool.to_string(), path.clone()))
             .collect(),
@@ -198,14 +208,17 @@ pub(super) fn target(
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use serde_json::json;
+
+    use super::super::own::Own;
     use super::*;
 
     #[test]
     fn the_home_is_that_of_the_user_that_runs_vexp() {
-        let options = serde_json::json!({"inventory": {"rack1": {
+        let options = json!({"inventory": {"rack1": {
             "role": "host", "data": [{"nic": "eth1", "address": "198.18.0.1/24"}],
         }}});
-        let inventory = Inventory::read(options.as_object().unwrap()).unwrap();
+        let inventory = Inventory::read(options.as_object().unwrap(), &Own::default()).unwrap();
         let of = |home| text(&inventory, &[], Path::new("/f"), home).unwrap();
         let own = of(Some(Path::new("/root")));
         assert!(own.contains("Include \"/root/.ssh/config\"\n"), "{own}");
@@ -241,6 +254,57 @@ mod tests {
         let error = readable(&path).unwrap_err().to_string();
         for part in ["belongs to uid 65534", "runs as uid 0", "`ssh_config`"] {
             assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+
+    /// What ssh makes of the file for a host, where the user's own configuration is `own`.
+    fn seen_by_ssh(own: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own");
+        std::fs::write(&path, own).unwrap();
+        let said = json!({"ssh_config": path, "machines": {}}).to_string();
+        let options = json!({"inventory": {"rack1": {
+            "role": "host", "data": [{"nic": "eth1", "address": "198.18.0.1/24"}],
+        }}});
+        let own = Own::parse(&said).unwrap();
+        let inventory = Inventory::read(options.as_object().unwrap(), &own).unwrap();
+        let config = write(&inventory, &[], folder.path()).unwrap();
+        let mut ssh = std::process::Command::new("ssh");
+        let output = ssh.arg("-G").arg("-F").arg(config).arg("rack1").output();
+        let output = output.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && !text.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        text
+    }
+
+    #[test]
+    fn nothing_of_the_users_goes_out_by_ssh() {
+        let seen = seen_by_ssh(
+            "Host *\n    User operator\n    ForwardAgent yes\n    ForwardX11 yes\n    ForwardX11Trusted yes\n    \
+             LocalForward 8001 localhost:1\n    RemoteForward 8002 localhost:22\n    DynamicForward 8003\n    \
+             Tunnel yes\n    SendEnv * AWS_*\n    SetEnv SECRET=1\n    PermitLocalCommand yes\n    \
+             LocalCommand id\n    RemoteCommand id\n    StrictHostKeyChecking no\n    GSSAPIDelegateCredentials yes\n",
+        );
+        let lines: Vec<&str> = seen.lines().collect();
+        // The user's own configuration was read.
+        assert!(lines.contains(&"user operator"), "{seen}");
+        for said in [
+            "forwardagent no",
+            "forwardx11 no",
+            "clearallforwardings yes",
+            "tunnel false",
+            "permitlocalcommand no",
+            "stricthostkeychecking true",
+            "setenv VEXP=1",
+        ] {
+            assert!(lines.contains(&said), "{said}: {seen}");
+        }
+        for hidden in ["sendenv", "SECRET", "forward 8", "remotecommand id"] {
+            assert!(!seen.contains(hidden), "{hidden}: {seen}");
         }
     }
 }

@@ -11,6 +11,7 @@ use vexp_api::plugin::PluginError;
 use vexp_api::site::DataAddress;
 use vexp_api::spec::Options;
 
+use super::own::{Own, OwnMachine};
 use crate::options;
 
 /// The whole.
@@ -21,7 +22,8 @@ pub(super) struct Inventory {
     pub(super) machines: BTreeMap<Name, Entry>,
     #[serde(default)]
     pub(super) guests: Guests,
-    #[serde(default)]
+    /// The user's, not the study's.
+    #[serde(skip)]
     pub(super) ssh_config: Option<LocalPath>,
     #[serde(default)]
     pub(super) allow: Vec<Allow>,
@@ -39,21 +41,16 @@ pub(super) struct Entry {
     #[serde(default)]
     pub(super) port: Option<std::num::NonZeroU16>,
     #[serde(default)]
-    pub(super) identity: Option<LocalPath>,
-    #[serde(default)]
-    pub(super) known_hosts: Option<LocalPath>,
-    #[serde(default)]
     pub(super) jump: Vec<Jump>,
-    #[serde(default)]
-    pub(super) sudo: bool,
     #[serde(default)]
     pub(super) control: Option<IpAddr>,
     /// In the networks' order.
     pub(super) data: Vec<DataNic>,
     #[serde(default)]
     platforms: Option<Vec<Name>>,
-    #[serde(default)]
-    pub(super) tools: BTreeMap<Name, RemotePath>,
+    /// What the user says of it, not the study.
+    #[serde(skip)]
+    pub(super) own: OwnMachine,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -258,13 +255,15 @@ pub(super) fn wrong(message: impl Into<String>) -> PluginError {
 const GUEST_CONTROL: &str = "198.19.254.0/24";
 
 impl Inventory {
-    /// Reads a testbed's options.
-    pub(super) fn read(options: &Options) -> Result<Self, PluginError> {
+    /// Reads a testbed's options, and takes what only the user may say from their own file.
+    pub(super) fn read(options: &Options, own: &Own) -> Result<Self, PluginError> {
         let mut inventory: Self = options::read(options).map_err(|error| PluginError {
             source: Some(Box::new(error)),
             ..wrong("the options of testbed hosts can't be read")
         })?;
-        for entry in inventory.machines.values_mut() {
+        inventory.ssh_config.clone_from(&own.ssh_config);
+        for (name, entry) in &mut inventory.machines {
+            entry.own = own.of(&entry.host(name)?);
             entry.data.sort_by_key(|data| data.network);
         }
         inventory.check()?;
@@ -414,7 +413,7 @@ mod tests {
         let Value::Object(options) = value else {
             unreachable!("an object")
         };
-        Inventory::read(&options).map_err(|error| {
+        Inventory::read(&options, &Own::default()).map_err(|error| {
             let source = error.source.as_ref().map(|e| {
                 format!(
                     "{e}: {}",
@@ -466,10 +465,6 @@ mod tests {
             ("user", json!("$(id)")),
             ("port", json!(0)),
             ("port", json!(65536)),
-            ("identity", json!("relative")),
-            ("identity", json!("/a\"b")),
-            ("identity", json!("/%h")),
-            ("known_hosts", json!("/a\nProxyCommand id")),
             ("jump", json!(["-oX@h"])),
             ("jump", json!(["a,b"])),
             ("jump", json!(["host:0"])),
@@ -495,7 +490,6 @@ mod tests {
                 "data",
                 json!([{"nic": "eth1", "address": "198.18.0.1/24", "network": 1}]),
             ),
-            ("tools", json!({"iperf3": "iperf3; id"})),
             ("misspelt", json!(1)),
         ];
         for (field, value) in hostile {
@@ -510,8 +504,33 @@ mod tests {
     }
 
     #[test]
+    fn a_study_names_no_file_or_program_of_the_controller() {
+        for (field, value) in [
+            ("identity", json!("/home/me/.ssh/id_ed25519")),
+            ("known_hosts", json!("/proc/self/cwd/known")),
+            ("sudo", json!(true)),
+            ("tools", json!({"iperf3": "/tmp/iperf3"})),
+        ] {
+            assert!(read(rack(field, value)).unwrap_err().contains(field));
+        }
+        let mut value = rack("port", json!(22));
+        value["ssh_config"] = json!("/proc/self/cwd/ssh.conf");
+        assert!(read(value).unwrap_err().contains("ssh_config"));
+    }
+
+    #[test]
+    fn paths_of_the_users_file_mean_nothing_else() {
+        for bad in ["relative", "/a\"b", "/%h", "/a\nProxyCommand id", "~root/x"] {
+            assert!(LocalPath::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+        for good in ["~/.ssh/config", "/home/me/.ssh/id_ed25519"] {
+            assert!(LocalPath::try_from(good.to_owned()).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
     fn guests_have_addresses_that_nobody_has() {
-        let mut value = rack("sudo", json!(true));
+        let mut value = rack("port", json!(22));
         value["guests"] = json!({"data": ["198.18.0.10"]});
         let inventory = read(value.clone()).unwrap();
         let host = &inventory.machines["rack1"];
@@ -550,15 +569,14 @@ mod tests {
         let whole = json!({
             "inventory": {
                 "rack1": {
-                    "role": "host", "ssh": "rack1.lab", "user": "root", "port": 22, "identity": "/k",
-                    "known_hosts": "/known", "jump": ["root@bastion:22"], "control": "10.0.0.1",
-                    "sudo": true, "tools": {"iperf3": "/opt/iperf3"}, "platforms": ["xen"],
+                    "role": "host", "ssh": "rack1.lab", "user": "root", "port": 22,
+                    "jump": ["root@bastion:22"], "control": "10.0.0.1",
+                    "platforms": ["xen"],
                     "data": [{"nic": "eth1", "address": "198.18.0.1/24"}],
                 },
                 "gen1": {"role": "peer", "data": [{"nic": "eth1", "address": "198.18.0.2/24"}]},
             },
             "guests": {"data": ["198.18.0.10"]},
-            "ssh_config": "/home/me/.ssh/config",
             "allow": [{"what": "clock", "reason": "none of our machines has one"}],
         });
         assert!(

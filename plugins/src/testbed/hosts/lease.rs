@@ -51,7 +51,7 @@ impl HostsLease {
         request: &MachineRequest,
         cx: &Context,
     ) -> Result<Self, PluginError> {
-        let inventory = Inventory::read(&request.options)?;
+        let inventory = Inventory::read(&request.options, &hosts.own()?)?;
         let machine = &request.machine;
         let folder = PrivateFolder::new()?;
         let config = config::write(&inventory, &[], folder.path())?;
@@ -84,7 +84,7 @@ pub(super) async fn collect(
     options: &Options,
     cx: &Context,
 ) -> Result<(), PluginError> {
-    let inventory = Inventory::read(options)?;
+    let inventory = Inventory::read(options, &hosts.own()?)?;
     let folder = PrivateFolder::new()?;
     let config = config::write(&inventory, &[], folder.path())?;
     let mut held = Held {
@@ -389,6 +389,7 @@ impl Clone for Hosts {
         Self {
             connect: Arc::clone(&self.connect),
             hypervisors: self.hypervisors.clone(),
+            machines: Arc::clone(&self.machines),
         }
     }
 }

@@ -18,14 +18,15 @@ mod guests;
 mod images;
 mod inventory;
 mod lease;
+mod own;
 mod preflight;
 mod probe;
 mod state;
 mod way;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,6 +49,8 @@ const GUESTS: &str = "/run/vexp/guests";
 pub struct Hosts {
     connect: Arc<dyn Connect>,
     hypervisors: BTreeMap<&'static str, Arc<dyn Hypervisor>>,
+    /// The machines file that the command line names.
+    machines: Arc<OnceLock<PathBuf>>,
 }
 
 impl Hosts {
@@ -60,7 +63,13 @@ impl Hosts {
         Self {
             connect,
             hypervisors,
+            machines: Arc::default(),
         }
+    }
+
+    /// What the user says of their machines.
+    fn own(&self) -> Result<own::Own, PluginError> {
+        own::Own::find(self.machines.get().map(PathBuf::as_path))
     }
 }
 
@@ -82,6 +91,15 @@ impl Testbed for Hosts {
 
     fn needs_root(&self) -> bool {
         false
+    }
+
+    fn trusts_studies(&self) -> bool {
+        true
+    }
+
+    fn machines_file(&self, path: &Path) {
+        // The command line is read once; a second name would be an embedder's mistake.
+        let _ = self.machines.set(path.to_owned());
     }
 
     async fn preflight(

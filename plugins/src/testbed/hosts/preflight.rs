@@ -51,7 +51,7 @@ pub(super) async fn run(
     plan: &Plan,
     measures: &Registry,
 ) -> Result<Vec<Preflight>, PluginError> {
-    let inventory = Arc::new(Inventory::read(&plan.testbed_options)?);
+    let inventory = Arc::new(Inventory::read(&plan.testbed_options, &hosts.own()?)?);
     let folder = super::folder::PrivateFolder::new()?;
     let config = config::write(&inventory, &[], folder.path())?;
     let mut looks = JoinSet::new();
@@ -246,8 +246,7 @@ fn help_for(reason: &str) -> &'static str {
 }
 
 /// The way to root.
-const AS_ROOT: &str =
-    "give it a root user, or `sudo = true` and a rule with NOPASSWD in its sudoers";
+const AS_ROOT: &str = "give it a root user, or `\"sudo\": true` in your machines file and a rule with NOPASSWD in its sudoers";
 
 /// Name and version of each program that was found.
 type Tools = Vec<(String, String)>;
@@ -393,7 +392,8 @@ fn tools(report: &mut Report<'_>, seen: &Seen, wanted: &Wanted) {
         "" => String::new(),
         path => format!("; commands over SSH have PATH={path}"),
     };
-    let help = format!("install them, or say in `tools` where they are{path}");
+    let help =
+        format!("install them, or say in `tools` of your machines file where they are{path}");
     let shown = match lacks.as_slice() {
         [] => "all there".to_owned(),
         lacks => format!("lacks {}", lacks.join(", ")),

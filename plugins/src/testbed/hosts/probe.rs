@@ -55,6 +55,7 @@ pub(super) fn command(entry: &Entry, programs: &BTreeSet<String>) -> Cmd {
     let nics = entry.data.iter().map(|data| data.nic.to_string());
     let place = |name: &String| {
         let elsewhere = entry
+            .own
             .tools
             .iter()
             .find(|(tool, _)| **tool == *name.as_str());

@@ -263,7 +263,7 @@ mod tests {
         let options = json!({"inventory": {"rack1": {
             "role": "host", "data": [{"nic": "eth1", "address": "198.18.0.1/24"}],
         }}});
-        let inventory = Inventory::read(options.as_object().unwrap()).unwrap();
+        let inventory = Inventory::read(options.as_object().unwrap(), &Default::default()).unwrap();
         let name = Name::new("rack1").unwrap();
         Rack {
             entry: inventory.machines[&name].clone(),

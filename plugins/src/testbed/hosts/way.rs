@@ -40,7 +40,7 @@ pub(super) async fn tried(rack: &Rack) -> Result<(), Obstacle> {
     let plain = rack.shell.run(Cmd::new("echo").arg(PLAIN)).await;
     let plain = plain.map_err(|error| lost(&error))?;
     if !plain.ok() {
-        return Err(refused(rack.entry.sudo, &plain));
+        return Err(refused(rack.entry.own.sudo, &plain));
     }
     let said = plain.text();
     if said != format!("{PLAIN}\n") {
@@ -86,7 +86,7 @@ fn refused(sudo: bool, output: &Output) -> Obstacle {
     ]) {
         "sudo does not let this user: a rule `USER ALL=(root) NOPASSWD: ALL` in the machine's sudoers"
     } else if output.status == Some(127) {
-        "install sudo and coreutils there, or log in as root without `sudo = true`"
+        "install sudo and coreutils there, or log in as root without `\"sudo\": true` in your machines file"
     } else {
         "see what `ssh MACHINE sudo -n timeout 9 echo vexp` says"
     };

@@ -52,6 +52,8 @@ const FORMAT: u32 = 1;
 /// Its name, and those of the folders beside it.
 const OPTIONS: &str = "export.json";
 const RUN: &str = "run";
+/// What the pages of the author's own templates begin with, in the run's folder.
+const AUTHORS: &str = "report/author-";
 const TEMPLATES: &str = "templates";
 const IMAGES: &str = "images";
 
@@ -94,10 +96,20 @@ impl Ingredients<'_> {
     fn made(&self, registry: &Registry) -> Result<Made, Failure> {
         let mut contents = Contents::new();
         self.copy_run(&mut contents)?;
-        let derived = derive(self.run, registry, self.templates.as_deref());
+        // vexp's own page first: a page of the author's own may say anything.
+        let derived = derive(self.run, registry, None);
         let derived = derived.map_err(|error| report::unreadable(&error))?;
         for (name, bytes) in &derived.files {
             add(&mut contents, &format!("{RUN}/{name}"), bytes.clone())?;
+        }
+        if let Some(folder) = &self.templates {
+            let own = derive(self.run, registry, Some(folder));
+            let own = own.map_err(|error| report::unreadable(&error))?;
+            for page in ["report.html", "report.md"] {
+                let bytes = own.files.get(&format!("report/{page}")).cloned();
+                let name = format!("{RUN}/{AUTHORS}{page}");
+                add(&mut contents, &name, bytes.unwrap_or_default())?;
+            }
         }
         let manifests: BTreeMap<Name, ImageManifest> =
             files::read_json(&self.run.join("images.json")).or_exit(Exit::Usage)?;
@@ -160,7 +172,7 @@ impl Ingredients<'_> {
             with_images: self.options.images,
             files: &sizes,
         };
-        let words = vexp_report::bundle::files(&about, self.templates.as_deref());
+        let words = vexp_report::bundle::files(&about);
         for (name, bytes) in words.or_exit(Exit::Incomplete)? {
             add(contents, name, bytes)?;
         }

@@ -36,6 +36,7 @@ const PARTS: &[(&str, &str, &[&str])] = &[
         &["run/frames/metrics.", "run/frames/steady."],
     ),
     ("verdicts", AGAIN, &["run/frames/"]),
+    ("author's own page", AGAIN, &["run/report/author-"]),
     ("report", AGAIN, &["run/report/"]),
     ("templates", DIGESTS, &["templates/"]),
     ("raw data and records", DIGESTS, &["run/"]),

@@ -55,6 +55,8 @@ pub(super) fn rerun(
         runs: args.runs.clone(),
         resume: None,
         recalibrate: false,
+        machines: args.machines.clone(),
+        trust: args.trust,
     };
     let measured = measuring::measure(&study, &args.build, &runs, false, registry)?;
     let (folder, summary) = (measured.run, measured.summary);

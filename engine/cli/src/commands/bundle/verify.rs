@@ -50,7 +50,9 @@ pub(in crate::commands) fn run(args: &VerifyArgs, registry: &Registry) -> Result
     };
     let unpacked = unpack(&args.bundle, &target, &limits).map_err(|error| refused(&error))?;
     let (mut verified, run) = compare(&unpacked.root, &unpacked.manifest, digest, registry)?;
-    if args.rerun {
+    // What does not follow from its raw data may be a stranger's change: it is not run.
+    let refused = args.rerun && !verified.identical;
+    if args.rerun && !refused {
         let (made, mut verdicts) = rerun(args, &run, registry)?;
         for row in &mut verified.claims {
             row.rerun = verdicts.remove(&row.claim);
@@ -63,6 +65,13 @@ pub(in crate::commands) fn run(args: &VerifyArgs, registry: &Registry) -> Result
             render::out(&format!("{text}\n"));
         }
         Format::Text => render::out(&render::verified::text(&verified)),
+    }
+    if refused {
+        return Err(Failure::new(
+            Exit::Refuted,
+            "nothing was measured again: --rerun runs only what is identical",
+        )
+        .hint("read the study in the bundle (--into FOLDER); `vexp run` runs it if you trust it"));
     }
     Ok(exit(&verified))
 }

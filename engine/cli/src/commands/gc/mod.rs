@@ -45,11 +45,16 @@ pub(super) fn run(args: &GcArgs, registry: &Registry) -> Result<Exit, Failure> {
 
 /// Removes what `args` says, and says what it is.
 pub(super) fn collect(args: &GcArgs, registry: &Registry) -> Result<Collected, Failure> {
-    let store = match &args.store {
-        Some(root) => Store::open(root),
-        None => Store::open_default(),
-    }
-    .or_exit(Exit::Usage)?;
+    let root = match &args.store {
+        Some(root) => Ok(root.clone()),
+        None => Store::default_root(),
+    };
+    let root = root.or_exit(Exit::Usage)?;
+    let store = match args.dry_run {
+        true => Store::look(root),
+        false => Store::open(root),
+    };
+    let store = store.or_exit(Exit::Usage)?;
     let dead = dead::collect(&args.runs, &store, registry, false)?;
     let dead = dead.into_iter().map(|path| surplus("leftover", path));
     let dead: Vec<Surplus> = dead.collect();

@@ -8,6 +8,7 @@ use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::plan::Plan;
 use vexp_api::record::RunRecord;
+use vexp_api::run_dir::RunDir;
 use vexp_engine::run::files;
 
 use super::GRACE;
@@ -58,6 +59,7 @@ pub(super) fn found(runs: &Path) -> Result<(Vec<Found>, Vec<PathBuf>), Failure> 
 }
 
 pub(super) fn look(path: &Path) -> Option<Found> {
+    RunDir::checked(path).ok()?;
     let record: RunRecord = files::read_json(&path.join("run.json")).ok()?;
     let plan: Plan = files::read_json(&path.join("plan.json")).ok()?;
     let started = record.started.parse::<jiff::Timestamp>().ok()?;
