@@ -157,11 +157,13 @@ mod tests {
 
     async fn tried_with(sudo: bool, transcript: &str) -> Result<(), Obstacle> {
         let entry = serde_json::json!({
-            "role": "host", "sudo": sudo, "data": [{"nic": "eth1", "address": "198.18.0.1/24"}],
+            "role": "host", "data": [{"nic": "eth1", "address": "198.18.0.1/24"}],
         });
+        let mut entry: super::super::inventory::Entry = serde_json::from_value(entry).unwrap();
+        entry.own.sudo = sudo;
         let rack = Rack {
             name: name("rack1"),
-            entry: serde_json::from_value(entry).unwrap(),
+            entry,
             shell: Arc::new(FakeShell::replay(name("rack1"), transcript)),
         };
         tried(&rack).await
