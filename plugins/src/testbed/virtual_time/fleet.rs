@@ -135,16 +135,20 @@ impl Fleet {
         Ok(())
     }
 
-    /// Writes the memory of all, which have stopped, to files in a folder, and lets them go on.
+    /// Writes the memory of all, which have stopped, to files in a folder.
     pub(super) fn save(&self, folder: &Path) -> Result<(), LabError> {
-        self.each(|name, qmp| qmp.write(&memory(folder, name)))?;
+        self.each(|name, qmp| qmp.write(&memory(folder, name)))
+    }
+
+    /// Lets all go on that have stopped.
+    pub(super) fn go_on(&self) -> Result<(), LabError> {
         self.each(|_, qmp| qmp.go_on())
     }
 
     /// Restores all from such files, and lets them go on.
     pub(super) fn restore(&self, folder: &Path) -> Result<(), LabError> {
         self.each(|name, qmp| qmp.restore(&memory(folder, name)))?;
-        self.each(|_, qmp| qmp.go_on())
+        self.go_on()
     }
 
     /// Ends all.

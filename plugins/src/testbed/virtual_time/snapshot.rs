@@ -60,7 +60,8 @@ pub(super) fn save(
         fleet.save(folder)
     })?;
     side.resume();
-    Ok(())
+    // Also where the machines were kept by somebody else meanwhile.
+    fleet.go_on()
 }
 
 /// Restores emulators that wait for it. Gives the number of guests that run. What can't be restored is removed.
