@@ -82,7 +82,11 @@ fn usage_errors_end_with_2_and_say_what_there_is() {
 fn good_studies_pass() {
     for study in [PAPER, "experiments/examples/hello.ncl"] {
         let good = vexp(&["check", study]);
-        assert_eq!((good.code, good.err.as_str()), (0, ""), "{study}");
+        assert_eq!(good.code, 0, "{study}: {}", good.err);
+        // Files that a study imports are shown.
+        let imports = study == PAPER;
+        assert_eq!(good.err.starts_with("imported: paper/claims.ncl"), imports);
+        assert_eq!(good.err.is_empty(), !imports, "{study}: {}", good.err);
         assert!(good.out.ends_with("no errors\n"), "{}", good.out);
     }
 }

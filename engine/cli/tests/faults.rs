@@ -567,8 +567,8 @@ fn a_store_that_can_only_be_read_serves() {
     let (store, runs) = (world.path("store"), world.path("runs"));
     std::fs::create_dir_all(&store).unwrap();
     std::fs::create_dir_all(&runs).unwrap();
-    std::fs::set_permissions(store.parent().unwrap(), PermissionsExt::from_mode(0o777)).unwrap();
-    std::fs::set_permissions(&runs, PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(store.parent().unwrap(), PermissionsExt::from_mode(0o1777)).unwrap();
+    std::fs::set_permissions(&runs, PermissionsExt::from_mode(0o1777)).unwrap();
     std::fs::set_permissions(&store, PermissionsExt::from_mode(0o555)).unwrap();
     let run = world.run(&[]);
     let ran = if rustix::process::geteuid().is_root() {

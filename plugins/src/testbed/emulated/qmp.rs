@@ -25,6 +25,8 @@ pub(in crate::testbed) struct Qmp {
     words: BufReader<UnixStream>,
     /// Whether the last that was said of it is that it has stopped.
     stopped: bool,
+    /// Answers that nobody waited for and that are still to come.
+    unheard: u32,
 }
 
 impl Qmp {
@@ -47,6 +49,7 @@ impl Qmp {
         timeout.map_err(LabError::io(STEP))?;
         let mut qmp = Self {
             words: BufReader::new(stream),
+            unheard: 0,
             stopped: false,
         };
         let greeting = qmp.line()?;
@@ -93,6 +96,14 @@ impl Qmp {
     /// Writes a machine that stands still to a file.
     pub(in crate::testbed) fn write(&mut self, file: &Path) -> Result<(), LabError> {
         self.migrate("migrate", file)
+    }
+
+    /// The same without waiting for the answer: an emulator in lockstep may give none before others go on, too. The
+    /// conversation must stay open until then.
+    pub(in crate::testbed) fn tell_go_on(&mut self) -> Result<(), LabError> {
+        let mut stream = self.words.get_ref();
+        self.unheard += 1;
+        writeln!(stream, "{}", json!({"execute": "cont"})).map_err(LabError::io(STEP))
     }
 
     /// Lets a machine that stands still go on.
@@ -167,7 +178,11 @@ impl Qmp {
         loop {
             let mut said = self.said()?;
             if let Some(value) = said.get_mut("return") {
-                return Ok(value.take());
+                if self.unheard == 0 {
+                    return Ok(value.take());
+                }
+                self.unheard -= 1;
+                continue;
             }
             if said.get("event").is_none() {
                 return Err(LabError::new(STEP, format!("`{command}`: {said}")));

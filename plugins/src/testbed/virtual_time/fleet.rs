@@ -44,6 +44,8 @@ struct Member {
     name: String,
     child: Child,
     socket: PathBuf,
+    /// Open as long as the emulator lives, once there is one.
+    qmp: Option<Qmp>,
     log: PathBuf,
     console: PathBuf,
 }
@@ -94,6 +96,7 @@ impl Fleet {
             name: start.name.to_owned(),
             child,
             socket: start.folder.join(command::QMP),
+            qmp: None,
             log,
             console,
         });
@@ -129,8 +132,12 @@ impl Fleet {
     ) -> Result<(), LabError> {
         for member in self.lock().iter_mut() {
             let child = &mut member.child;
-            let mut qmp = Qmp::connect(&member.socket, || matches!(child.try_wait(), Ok(None)))?;
-            talk(&member.name, &mut qmp)?;
+            let runs = || matches!(child.try_wait(), Ok(None));
+            let qmp = match &mut member.qmp {
+                Some(qmp) => qmp,
+                none => none.insert(Qmp::connect(&member.socket, runs)?),
+            };
+            talk(&member.name, qmp)?;
         }
         Ok(())
     }
@@ -142,7 +149,7 @@ impl Fleet {
 
     /// Lets all go on that have stopped.
     pub(super) fn go_on(&self) -> Result<(), LabError> {
-        self.each(|_, qmp| qmp.go_on())
+        self.each(|_, qmp| qmp.tell_go_on())
     }
 
     /// Restores all from such files, and lets them go on.
