@@ -245,14 +245,17 @@ fn a_machine_that_stands_still_ends_the_others_after_their_patience() {
     );
     let error = (0..100).find_map(|_| {
         let until = side.now() + GRID;
-        side.advance(until, PATIENCE, &|| None).err()
+        side.advance(until, Duration::from_secs(15), &|| None).err()
     });
     let error = error.unwrap();
-    assert!(
-        matches!(&error, LinkError::Failed { side, .. } if side == "m0"),
-        "{error}"
-    );
-    assert_eq!(machines.children[0].wait().unwrap().code(), Some(83));
+    match &error {
+        LinkError::Failed { side, .. } if side == "m0" => {
+            assert_eq!(machines.children[0].wait().unwrap().code(), Some(83));
+        }
+        // It was stopped where the other machine idles, and only vexp waits for it.
+        LinkError::Silent { side, .. } => assert_eq!(side, "m1"),
+        _ => panic!("{error}"),
+    }
 }
 
 #[test]
