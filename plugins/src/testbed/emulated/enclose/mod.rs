@@ -61,6 +61,7 @@ const WRITABLE: &[(&str, &std::ffi::CStr)] = &[
     ("run", c"mode=755,size=64m"),
     ("tmp", c"mode=1777,size=64m"),
     ("var/tmp", c"mode=1777,size=64m"),
+    ("var/lib", c"mode=755,size=64m"),
     ("root", c"mode=700,size=64m"),
 ];
 /// Bytes that one file of a peer may have, as its tmpfs.
