@@ -202,12 +202,17 @@ uint64_t wait_for_others(uint64_t now, bool leaving)
         doze(now, &v, idle, leaving);
         v = survey(now, idle, leaving);
         uint64_t clock = real_time();
-        if (v.known >= v.need || clock - looked < 90000000) continue;
+        if (clock - looked < 90000000) continue;
         looked = clock;
-        if (leaving) me->cause = INSIDE_GUEST;
-        struct port *p = missing(v.need, &trace);
+        bool content = v.known >= v.need; // it could go on, and sleeps because it idles
+        if (leaving && !content) me->cause = INSIDE_GUEST;
+        struct port *p = missing(content ? v.target : v.need, &trace);
         if (!p) continue;
         check_peer(p, now);
+        if (content) {
+            changed = clock;
+            continue;
+        }
         if (trace != last || vexp_is_away()) last = trace, changed = clock;
         if ((clock - changed) / 1000000 >= me->patience)
             fail(ABANDONED, "%s made no progress for %lu s of real time; it is known to %.6f s, and this side waited for it at %.6f s", p->name,
