@@ -47,6 +47,10 @@ pub(super) struct VirtualLease {
     workers: u64,
     /// Where the machines are kept, and by what.
     keeping: Option<(Shelf, Origin)>,
+    /// What it was acquired by.
+    store: Option<PathBuf>,
+    request: MachineRequest,
+    cx: Context,
     /// With all files of the machines; removed last.
     folder: tempfile::TempDir,
 }
@@ -198,6 +202,9 @@ fn acquire(
         workers: running.map_or(0, u64::from),
         // `boot` says whether it is to be kept; which boot it is makes no difference.
         keeping: keeping.filter(|_| request.boot.is_some()),
+        store: store.map(Path::to_owned),
+        request: request.clone(),
+        cx: cx.clone(),
         folder,
     })
 }
@@ -319,25 +326,33 @@ impl Lease for VirtualLease {
         Ok(Some(self.shared.workplace(self.workers)))
     }
 
+    /// The machines are then started anew from what was kept: what comes after is the same whether they were kept
+    /// now or earlier.
     async fn save(&mut self, running: u32) -> Result<bool, PluginError> {
         self.site.running = running;
-        // What comes after is the same whether the machines are restored or go on.
         self.workers = u64::from(running);
         let Some((shelf, origin)) = self.keeping.clone() else {
             return Ok(false);
         };
         let (fleet, shared) = (Arc::clone(&self.fleet), Arc::clone(&self.shared));
         let links = self.links();
-        let saved = tokio::task::spawn_blocking(move || {
-            snapshot::save(&shelf, &origin, running, &fleet, &shared, &links)
+        let (store, cx) = (self.store.clone(), self.cx.clone());
+        let request = MachineRequest {
+            vms: running,
+            ..self.request.clone()
+        };
+        let anew = tokio::task::spawn_blocking(move || {
+            snapshot::save(&shelf, &origin, running, &fleet, &shared, &links)?;
+            fleet.end();
+            acquire(store.as_deref(), &request, &cx)
         });
-        let saved = saved
+        let anew = anew
             .await
             .map_err(|error| LabError::new("keep the machines", error.to_string()));
-        saved
-            .and_then(|saved| saved)
-            .map(|()| true)
-            .map_err(|error| PluginError::new(error.step, "controller", error.message))
+        *self = anew
+            .and_then(|anew| anew)
+            .map_err(|error| PluginError::new(error.step, "controller", error.message))?;
+        Ok(true)
     }
 
     async fn release(self: Box<Self>) -> Result<(), PluginError> {
