@@ -26,6 +26,41 @@ pub struct Environment {
     pub after: BTreeMap<String, Facts>,
 }
 
+/// When nodes are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// Before the block's first trial.
+    Before,
+    /// After its last one.
+    After,
+}
+
+/// A node that did not say what it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Unread {
+    /// Node.
+    pub node: String,
+    /// When it was asked.
+    pub when: When,
+    /// What came instead.
+    pub why: String,
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let when = match self.when {
+            When::Before => "before",
+            When::After => "after",
+        };
+        let Self { node, why, .. } = self;
+        write!(
+            f,
+            "what {node} was {when} the block's trials could not be read: {why}"
+        )
+    }
+}
+
 /// A fact that is not the same on both sides.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,

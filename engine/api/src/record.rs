@@ -83,6 +83,9 @@ pub struct BlockRecord {
     /// What was another after the trials than before them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<crate::environment::Difference>,
+    /// Nodes that did not say what they were: the block's trials are invalid then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<crate::environment::Unread>,
 }
 
 /// One boot of a guest.

@@ -9,6 +9,8 @@ use crate::shell::{Cmd, Output};
 
 /// Most bytes of standard output that are kept of one command.
 pub const STDOUT_CAP: usize = 64 << 20;
+/// Bytes of an answer ([`Cmd::brief`]): all packages of a machine with a line each, and much more.
+pub const BRIEF_CAP: usize = 8 << 20;
 /// Most lines of standard output whose times are kept: a line may be a single byte, and its time is 16.
 const LINES_CAP: usize = 1 << 20;
 /// Most bytes of standard error that are kept of one command.

@@ -36,6 +36,9 @@ pub struct Cmd {
     /// The deadline counts from [`Shell::start`]. One whose handle is dropped or waited for before
     /// its release never runs.
     pub held: bool,
+    /// Whether it is given up once it has printed more than [`crate::remote::BRIEF_CAP`]: it is an answer, and one
+    /// without an end is none. By ssh; others wait until its deadline.
+    pub brief: bool,
 }
 
 impl Cmd {
@@ -48,6 +51,7 @@ impl Cmd {
             stdin: Vec::new(),
             stoppable: false,
             held: false,
+            brief: false,
         }
     }
 
@@ -83,6 +87,13 @@ impl Cmd {
     #[must_use]
     pub fn held(mut self) -> Self {
         self.held = true;
+        self
+    }
+
+    /// Gives it up once it has printed more than an answer has.
+    #[must_use]
+    pub fn brief(mut self) -> Self {
+        self.brief = true;
         self
     }
 

@@ -11,6 +11,7 @@
 mod args;
 mod commands;
 mod error;
+mod limited;
 mod render;
 
 use std::process::ExitCode;
@@ -79,7 +80,12 @@ pub fn run_by_way_of(registry: Registry, connect: Arc<dyn Connect>) -> ExitCode 
         }
     };
     let json = args.verb.prints_json();
-    match commands::run(args, &registry, connect) {
+    let carried_out = match limited::in_a_child(&args.verb) {
+        Ok(Some(code)) => return code,
+        Ok(None) => commands::run(args, &registry, connect),
+        Err(failure) => Err(failure),
+    };
+    match carried_out {
         Ok(exit) => exit.into(),
         Err(error) => {
             if json {

@@ -278,3 +278,28 @@ fn every_fault_has_tests_that_are_there() {
         }
     }
 }
+
+/// What comes from PyPI is what was looked at: a version can be published again, a file's digest can't.
+#[test]
+fn what_is_installed_from_pypi_is_pinned_by_digest() {
+    for name in ["check-crate", "load-tools"] {
+        let read = |path: String| std::fs::read_to_string(root().join(path)).unwrap();
+        assert!(read(format!("scripts/{name}")).contains("--require-hashes"), "{name}");
+        let pins = read(format!("scripts/{name}.d/requirements.txt"));
+        let mut of = Vec::new();
+        for line in pins.lines().filter(|line| !line.starts_with('#')) {
+            match line.trim().strip_prefix("--hash=sha256:") {
+                None => of.push((line, 0)),
+                Some(digest) => {
+                    let digest = digest.trim_end_matches(" \\");
+                    assert!(digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit()));
+                    of.last_mut().unwrap().1 += 1;
+                }
+            }
+        }
+        assert!(of.len() > 5, "{name}");
+        for (line, digests) in of {
+            assert!(line.contains("==") && digests > 0, "{name}: {line}");
+        }
+    }
+}

@@ -19,7 +19,7 @@ const PROGRAMS: &[&str] = &[
 const ATTACK: &str = r#"
 exec > /tmp/said 2>&1
 id -u
-grep -E 'Cap(Eff|Bnd)|NoNewPrivs' /proc/self/status
+grep -E 'Cap(Eff|Bnd)|NoNewPrivs|Seccomp:' /proc/self/status
 hostname
 for p in /proc/[0-9]*; do echo "process ${p#/proc/}"; tr '\0' '\n' < $p/environ; done
 cat /proc/1/root/@SECRET@ && echo PWNED secret
@@ -109,6 +109,7 @@ fn a_program_on_a_peer_reaches_nothing_of_this_computer() {
         "{said}"
     );
     assert!(lines.contains(&"NoNewPrivs:\t1"), "{said}");
+    assert!(lines.contains(&"Seccomp:\t2"), "{said}");
     // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, NET_BIND_SERVICE, NET_ADMIN, NET_RAW.
     for set in ["CapEff", "CapBnd"] {
         let line = format!("{set}:\t00000000000034eb");

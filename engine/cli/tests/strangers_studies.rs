@@ -206,7 +206,13 @@ fn no_verb_follows_a_link_or_opens_what_is_no_file() {
         assert!(copied.unwrap().success());
     };
     let path = run.to_str().unwrap();
-    let verbs: [(&str, &[&str]); 5] = [
+    let (study, whole_path) = (run.join("source/e2e.ncl"), whole.to_str().unwrap());
+    let study = study.to_str().unwrap();
+    let resume = ["run", study, "--testbed", "virtual", "--resume", path];
+    let verbs: [(&str, &[&str]); 8] = [
+        ("compare", &["compare", whole_path, path, "--anyway"]),
+        ("trend", &["trend", path]),
+        ("run --resume", &resume),
         ("report", &["report", path]),
         ("runs", &["runs"]),
         ("gc --dry-run", &["gc", "--dry-run", "--keep", "12h"]),
@@ -218,6 +224,11 @@ fn no_verb_follows_a_link_or_opens_what_is_no_file() {
             for name in ["frames", ".lock", "events.jsonl", "plan.json"] {
                 // A file that is too large is refused by whoever reads it.
                 if what == "huge file" && name != "plan.json" {
+                    continue;
+                }
+                // All readers of a run open it in one way: for these, one file and one folder are enough.
+                let few = ["compare", "trend", "run --resume"].contains(&verb);
+                if few && !["frames", "plan.json"].contains(&name) {
                     continue;
                 }
                 begin();
@@ -244,6 +255,24 @@ fn no_verb_follows_a_link_or_opens_what_is_no_file() {
         }
     }
     assert!(!at.join("gc --dry-run's store").exists());
+}
+
+/// `verify` opens one file, which the user names: a link leads to it, and what is no file is refused.
+#[test]
+fn no_bundle_that_is_no_file_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let (at, outside) = (folder.path(), folder.path().join("outside"));
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("canary"), "CANARY").unwrap();
+    for what in STRANGE {
+        put(what, &at.join("bundle"), &outside);
+        let mut command = std::process::Command::new("timeout");
+        command.args(["60", env!("CARGO_BIN_EXE_vexp"), "verify", "bundle"]);
+        let said = said(command.current_dir(at));
+        assert!([1, 2, 4].contains(&said.code), "{what}: {}: {}", said.code, said.err);
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "{what}");
+        assert_eq!(std::fs::read(outside.join("canary")).unwrap(), b"CANARY");
+    }
 }
 
 #[test]

@@ -55,6 +55,7 @@ struct Worked {
     journal: String,
     outcome: Option<String>,
     why: String,
+    block: Value,
 }
 
 async fn work(faults: &str) -> Worked {
@@ -77,8 +78,11 @@ async fn work_by(faults: &str, clock: Clock) -> Worked {
         clock,
     };
     let result = worker::work(&manifest, &world.registry(), place).await;
-    let record = std::fs::read(run.path().join("trials/e.p.v2.r1/trial.json"));
-    let record = record.map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap());
+    let json = |name: &str| {
+        let record = std::fs::read(run.path().join(name));
+        record.map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap())
+    };
+    let record: Value = json("trials/e.p.v2.r1/trial.json");
     let text = |name: &str| record[name].as_str().map(str::to_owned);
     let notes = notes.0.lock().unwrap().clone();
     Worked {
@@ -87,6 +91,7 @@ async fn work_by(faults: &str, clock: Clock) -> Worked {
         journal: std::fs::read_to_string(journal).unwrap(),
         outcome: text("outcome"),
         why: text("reason").or(text("error")).unwrap_or_default(),
+        block: json("blocks/b/block.json"),
     }
 }
 
@@ -176,5 +181,31 @@ async fn a_monitor_that_ends_early_makes_its_trial_invalid() {
         for words in ["`glance --all` on host ended early", how, "Killed"] {
             assert!(worked.why.contains(words), "{words}: {}", worked.why);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_trial_around_which_a_node_did_not_say_what_it_was_is_invalid_and_says_so() {
+    for (fault, node, when) in [
+        ("unread:peer1", "peer1", "before"),
+        ("unread-after:host", "host", "after"),
+    ] {
+        let worked = work(fault).await;
+        worked.result.unwrap();
+        assert_eq!(worked.outcome.unwrap(), "invalid", "{fault}");
+        let says =
+            format!("what {node} was {when} the block's trials could not be read: no answer");
+        assert!(worked.why.starts_with(&says), "{}", worked.why);
+        assert!(worked.why.contains("connection reset"), "{}", worked.why);
+        let unread = &worked.block["unread"][0];
+        assert_eq!(
+            (&unread["node"], &unread["when"]),
+            (&json!(node), &json!(when))
+        );
+        let said = worked
+            .notes
+            .iter()
+            .any(|note| note.contains("its trials are invalid"));
+        assert!(said, "{:?}", worked.notes);
     }
 }

@@ -16,6 +16,9 @@ use crate::run::{Run, RunError};
 use crate::table::{self, Format, TableError};
 use crate::window::{self, Place};
 
+/// Samples of a run.
+pub const MOST_SAMPLES: usize = 20_000_000;
+
 /// Why a run gives no frames at all.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -30,6 +33,11 @@ pub enum FrameError {
         /// What is wrong.
         source: TamperError,
     },
+    /// It has more samples than can be judged at once.
+    #[error(
+        "the run has more than {MOST_SAMPLES} samples: give `vexp parse` and `vexp report` runs of fewer trials (--only)"
+    )]
+    Samples,
     /// The table could not be made.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -144,6 +152,7 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
     let mut planned: Vec<Trial> = run.plan.trials().cloned().collect();
     planned.sort_by(|a, b| a.id.cmp(&b.id));
     let (mut trials, mut unusable) = (Vec::new(), Vec::new());
+    let mut left = MOST_SAMPLES;
     for trial in planned {
         let mut reject = |trial: &Trial, kind, reason| {
             unusable.push(Unusable {
@@ -174,7 +183,10 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
             Outcome::Failed { error } => reject(&trial, "failed", error.clone()),
             Outcome::Invalid { reason } => reject(&trial, "invalid", reason.clone()),
             Outcome::Measured => match samples(&trial, record, &dir, &bytes, registry) {
-                Ok(rows) => trials.push(TrialFrame { trial, rows }),
+                Ok(rows) => {
+                    left = left.checked_sub(rows.len()).ok_or(FrameError::Samples)?;
+                    trials.push(TrialFrame { trial, rows });
+                }
                 Err(error) => reject(&trial, "unreadable", chain(&error)),
             },
         }

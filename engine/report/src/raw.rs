@@ -13,6 +13,9 @@ use vexp_api::sample::Sample;
 /// Lines of an artefact: what a capture keeps of a program, and its last one.
 pub const MOST_LINES: usize = 1_000_001;
 
+/// Samples of an artefact: a line gives a few at most, and most lines give none.
+pub const MOST_SAMPLES: usize = 2_000_000;
+
 /// The raw data are not those that were recorded: nothing may be concluded from them.
 #[derive(Debug, thiserror::Error)]
 pub enum TamperError {
@@ -78,6 +81,12 @@ pub enum RawError {
     /// The output was cut at the cap.
     #[error("{file}: output was cut at the cap, so the end of the measurement is missing")]
     Truncated {
+        /// The artefact.
+        file: String,
+    },
+    /// It has more samples than any measurement.
+    #[error("{file}: it has more than {MOST_SAMPLES} samples, which no measurement of vexp's has")]
+    Samples {
         /// The artefact.
         file: String,
     },
@@ -156,6 +165,9 @@ pub fn parse(raw: &Raw<'_>, registry: &Registry) -> Result<Vec<Sample>, RawError
         return Err(RawError::Truncated { file: file() });
     }
     let samples = tool.parse(raw)?;
+    if samples.len() > MOST_SAMPLES {
+        return Err(RawError::Samples { file: file() });
+    }
     match samples
         .iter()
         .find(|s| ![s.value, s.t, s.dt].iter().all(|x| x.is_finite()) || s.dt < 0.0)

@@ -508,6 +508,19 @@ const RECORDS: [&str; 5] = [
     "trials/send-tcp.xen-3.1.v1.r1/trial.json",
 ];
 
+/// Whatever stands beside raw data as the times of its lines: finite times, or an error.
+#[test]
+fn changed_times_of_lines_are_read_or_refused() {
+    use proptest::prelude::*;
+    use vexp_api::record::{read_line_times, write_line_times};
+    let bytes = write_line_times(&[0.0, 1.5, 2.000_000_001, 1e9]).into_bytes();
+    proptest!(vexp_testkit::cases(200), |(bytes in vexp_testkit::hostile::changed(&bytes))| {
+        if let Ok(times) = read_line_times(&String::from_utf8_lossy(&bytes)) {
+            prop_assert!(times.iter().all(|time| time.is_finite()));
+        }
+    });
+}
+
 /// Whatever stands in a run's records: they are read, and reported on, or refused.
 #[test]
 fn changed_records_are_read_or_refused() {

@@ -46,7 +46,10 @@ impl Definitions {
 }
 
 fn built_in() -> std::io::Result<tempfile::TempDir> {
-    let folder = tempfile::tempdir()?;
+    // Root runs these: nobody else changes them, whatever the umask is.
+    let folder = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir()?;
     for (name, executable, contents) in BUILT_IN {
         let path = folder.path().join(name);
         if let Some(parent) = path.parent() {

@@ -250,6 +250,12 @@ pub(crate) const TAMPERINGS: &[Tampering] = &[
         "run/plan.json is not the plan of this study",
         |t| replace(t, "run/run.json", "*.linux.*", "send.linux.*"),
     ),
+    (
+        "study that is a file outside of the bundle",
+        1,
+        "which is no path below",
+        |t| replace(t, "run/run.json", "\"main\":\"", "\"main\":\"../../../"),
+    ),
     ("image", 1, "has not the key of what it was built of", |t| {
         replace(t, "run/images.json", "\"version\":\"", "\"version\":\"9");
     }),

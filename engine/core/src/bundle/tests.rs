@@ -566,3 +566,23 @@ fn a_bomb_is_not_unpacked() {
 }
 
 use std::fs::File;
+
+/// Whatever bytes an archive has: it is unpacked below its folder, with the digests of its manifest, or refused.
+#[test]
+fn changed_archives_are_unpacked_below_their_folder_or_refused() {
+    use proptest::prelude::*;
+    use vexp_testkit::hostile::changed;
+    let limits = Limits {
+        bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let archive = Parts::new().archive();
+    let packed = zstd::encode_all(archive.as_slice(), 1).unwrap();
+    let cases = vexp_testkit::cases(60);
+    proptest!(cases.clone(), |(bytes in changed(&packed))| {
+        said(&bytes, &limits);
+    });
+    proptest!(cases, |(bytes in changed(&archive))| {
+        said(&zstd::encode_all(bytes.as_slice(), 1).unwrap(), &limits);
+    });
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vexp_api::environment::{Environment, Facts, compare};
+use vexp_api::environment::{Environment, Unread, When, compare};
 use vexp_api::event::Event;
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
@@ -19,6 +19,7 @@ use vexp_api::spec::Role;
 use vexp_api::units::BitRate;
 
 use super::clock::{self, Clock};
+use super::environment::Answers;
 use super::files::{self, FileError};
 use super::local::LocalShell;
 use super::manifest::Manifest;
@@ -142,6 +143,7 @@ impl<'a> Bench<'a> {
                 restored: site.restored.then_some(site.running),
                 guest_boots: Vec::new(),
                 changed: Vec::new(),
+                unread: Vec::new(),
             },
             manifest,
         })
@@ -150,10 +152,10 @@ impl<'a> Bench<'a> {
     /// Asks nodes what they are; the answers go to `folder` of the block's. Where all ends with the
     /// block, the machine under test stands for what came of its image. What was restored again is
     /// what it was the first time, and is not asked.
-    pub(super) async fn look(&self, folder: &str) -> Result<BTreeMap<String, Facts>, FileError> {
+    pub(super) async fn look(&self, folder: &str) -> Result<Answers, FileError> {
         let site = &self.manifest.site;
         if site.restored && self.manifest.block.repetition > 1 {
-            return Ok(BTreeMap::new());
+            return Ok(Answers::default());
         }
         let mut nodes = vec![self.host.clone()];
         if !site.disposable {
@@ -161,35 +163,34 @@ impl<'a> Bench<'a> {
             nodes.extend(self.peers.iter().flatten().cloned());
         }
         let place = self.folder().join(folder);
-        let facts = environment::record(&nodes, &place).await?;
-        for node in nodes
-            .iter()
-            .filter(|node| !facts.contains_key(node.name.as_str()))
-        {
-            let text = format!(
-                "{} did not say what it is: what has changed about it is not known; {}/{}.txt says why",
-                node.name,
-                place.display(),
-                node.name
-            );
-            self.cx.events.event(&vexp_api::event::Event::Note { text });
-        }
-        Ok(facts)
+        environment::record(&nodes, &place).await
     }
 
-    /// Keeps what the nodes were, and what has changed about them.
+    /// Keeps what the nodes were, what has changed about them, and which did not say. Gives why trials
+    /// between the two can't be used, if they can't.
     pub(super) fn write_environment(
         &mut self,
-        before: BTreeMap<String, Facts>,
-        after: BTreeMap<String, Facts>,
-    ) -> Result<(), FileError> {
-        if before.is_empty() {
-            return Ok(());
+        before: Answers,
+        after: Answers,
+    ) -> Result<Option<String>, FileError> {
+        let times = [(When::Before, &before), (When::After, &after)];
+        let unread = times.into_iter().flat_map(|(when, answers)| {
+            let unread = answers.unread.iter();
+            unread.map(move |(node, why)| Unread {
+                node: node.clone(),
+                when,
+                why: why.clone(),
+            })
+        });
+        self.record.unread = unread.collect();
+        let first = self.record.unread.first().map(ToString::to_string);
+        if before.facts.is_empty() && first.is_none() {
+            return Ok(None);
         }
         let environment = Environment {
             format: vexp_api::environment::FORMAT,
-            before,
-            after,
+            before: before.facts,
+            after: after.facts,
         };
         files::write_json(&self.folder().join("environment.json"), &environment)?;
         let mut changed = compare(&environment.before, &environment.after).differences;
@@ -198,7 +199,8 @@ impl<'a> Bench<'a> {
             changed.retain(|one| !route::has_set(&one.fact, one.other.as_deref()));
         }
         self.record.changed = changed;
-        self.write_record()
+        self.write_record()?;
+        Ok(first)
     }
 
     fn folder(&self) -> PathBuf {

@@ -74,32 +74,51 @@ done
 exit 0"#;
 
 /// How long a node may take to answer.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What nodes have answered.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// Facts by node.
+    pub facts: BTreeMap<String, Facts>,
+    /// Nodes that have not answered, and why.
+    pub unread: BTreeMap<String, String>,
+}
 
 /// Asks nodes, all at the same time, and writes what they answer to `folder/NODE.txt`. A node that
-/// does not answer has no facts, and its file says why: that fails no run.
-pub async fn record(nodes: &[Node], folder: &Path) -> Result<BTreeMap<String, Facts>, FileError> {
+/// does not answer has no facts, and its file says why.
+///
+/// # Errors
+/// The answers can't be written.
+pub async fn record(nodes: &[Node], folder: &Path) -> Result<Answers, FileError> {
     files::create_dir(folder)?;
     let answers = each(nodes.to_vec(), |node| async move {
         let ask = Cmd::new("sh").args(["-c", SCRIPT, "environment"]);
-        let answer = match node.shell.run(ask.deadline(DEADLINE)).await {
-            Ok(output) if output.ok() => Ok(output.text()),
-            Ok(output) => Err(format!("no answer: {}\n", output.stderr_tail())),
-            Err(error) => Err(format!("no answer: {error}\n")),
+        let answer = match node.shell.run(ask.deadline(DEADLINE).brief()).await {
+            Ok(output) if output.ok() && !output.truncated => Ok(output.text()),
+            Ok(output) if output.truncated => Err("an answer without an end".to_owned()),
+            Ok(output) if output.timed_out => {
+                Err(format!("no answer within {} s", DEADLINE.as_secs()))
+            }
+            Ok(output) => Err(format!("no answer: {}", output.stderr_tail())),
+            Err(error) => Err(format!("no answer: {error}")),
         };
         (node.name, answer)
     });
-    let mut facts = BTreeMap::new();
+    let mut seen = Answers::default();
     for (name, answer) in answers.await {
         let path = folder.join(format!("{name}.txt"));
         match answer {
             Ok(text) => {
                 files::write_atomic(&path, text.as_bytes())?;
                 let found = environment::facts(&environment::sections(&text));
-                facts.insert(name.to_string(), found);
+                seen.facts.insert(name.to_string(), found);
             }
-            Err(why) => files::write_atomic(&path, why.as_bytes())?,
+            Err(why) => {
+                files::write_atomic(&path, format!("{why}\n").as_bytes())?;
+                seen.unread.insert(name.to_string(), why);
+            }
         }
     }
-    Ok(facts)
+    Ok(seen)
 }

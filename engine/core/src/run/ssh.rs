@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use vexp_api::ids::{Name, RemotePath};
-use vexp_api::remote::{self, End, GRACE, Manner, Printed, READY, STDERR_CAP, STDOUT_CAP};
+use vexp_api::remote::{
+    self, BRIEF_CAP, End, GRACE, Manner, Printed, READY, STDERR_CAP, STDOUT_CAP,
+};
 use vexp_api::shell::{Cmd, Connect, Output, Process, Shell, ShellError};
 use vexp_api::site::SshTarget;
 
@@ -185,22 +187,27 @@ impl Shell for SshShell {
         // A task of its own: the program goes on when the handle is dropped.
         let end = tokio::spawn(async move {
             let (mut out, mut err) = (Printed::default(), Printed::default());
+            let most = if cmd.brief { BRIEF_CAP } else { usize::MAX };
             let both = async {
-                tokio::join!(
-                    read(stdout, STDOUT_CAP, &mut out, |out| {
+                tokio::try_join!(
+                    read(stdout, (STDOUT_CAP, most), &mut out, |out| {
                         lines.send_replace(out.line_times.len());
                     }),
-                    read(stderr, STDERR_CAP, &mut err, |err| {
+                    read(stderr, (STDERR_CAP, most), &mut err, |err| {
                         if cmd.held && !*says.borrow() && err.cut(READY) {
                             says.send_replace(true);
                         }
                     })
                 )
             };
-            let whole = tokio::time::timeout(limit, both).await.is_ok();
+            let read = tokio::time::timeout(limit, both).await;
             // Only now: with the status, openssh gives the session up, and ssh throws away what
             // the program printed and is still on its way.
-            let status = tokio::time::timeout(GRACE, child.wait()).await.ok();
+            let status = match &read {
+                Ok(Err(Endless)) => None,
+                _ => tokio::time::timeout(GRACE, child.wait()).await.ok(),
+            };
+            let whole = matches!(read, Ok(Ok(_)));
             Seen {
                 out,
                 err,
@@ -226,26 +233,35 @@ impl Shell for SshShell {
     }
 }
 
-/// Reads to the end. Past the cap, bytes are thrown away, so that the program is never blocked.
-/// After each piece `look` sees what there is so far.
+/// A program has printed more than an answer has.
+struct Endless;
+
+/// Reads to the end. Past the cap, bytes are thrown away, so that the program is never blocked; past
+/// `most` nobody waits for the end any more. After each piece `look` sees what there is so far.
 async fn read(
     pipe: Option<impl AsyncRead + Unpin>,
-    cap: usize,
+    (cap, most): (usize, usize),
     stream: &mut Printed,
     look: impl Fn(&mut Printed),
-) {
-    let Some(mut pipe) = pipe else { return };
+) -> Result<(), Endless> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
     // Most programs print little, and some endlessly.
     let mut buffer = vec![0; SMALL];
+    let mut all = 0;
     loop {
         let n = match pipe.read(&mut buffer).await {
-            Ok(0) => return,
+            Ok(0) => return Ok(()),
             Ok(n) => n,
             Err(_) => {
                 stream.truncated = true;
-                return;
+                return Ok(());
             }
         };
+        all += n;
+        if all > most {
+            stream.truncated = true;
+            return Err(Endless);
+        }
         stream.take(&buffer[..n], Instant::now(), cap);
         look(stream);
         if n == buffer.len() && n < LARGE {

@@ -94,23 +94,43 @@ pub async fn work(manifest: &Manifest, registry: &Registry, place: Place) -> Res
     result
 }
 
-/// Runs the trials, and sees what the nodes are before and after them.
+/// Runs the trials, and sees what the nodes are before and after them. Where that can't be read, something
+/// else may have been measured than what the record says: the trials are invalid.
 async fn measure(
     bench: &mut Bench<'_>,
     manifest: &Manifest,
     registry: &Registry,
 ) -> Result<(), WorkError> {
     let before = bench.look("env").await?;
-    let result = run_trials(bench, manifest, registry).await;
+    let mut measured = Vec::new();
+    let result = run_trials(bench, manifest, registry, &mut measured).await;
     let after = bench.look("env-after").await?;
-    bench.write_environment(before, after)?;
+    if let Some(reason) = bench.write_environment(before, after)? {
+        for trial in &measured {
+            invalidate(&manifest.run, trial, &reason)?;
+        }
+        let text = format!("{}: its trials are invalid: {reason}", manifest.block.id);
+        bench.cx.events.event(&Event::Note { text });
+    }
     result
 }
 
+/// Makes a trial that was measured one that can't be used.
+fn invalidate(run: &Path, trial: &Name, reason: &str) -> Result<(), FileError> {
+    let path = files::trial_record(run, trial);
+    let record: TrialRecord = files::read_json(&path)?;
+    let outcome = Outcome::Invalid {
+        reason: reason.to_owned(),
+    };
+    files::write_json(&path, &TrialRecord { outcome, ..record })
+}
+
+/// Runs the trials that have no record yet, and gives those that were measured.
 async fn run_trials(
     bench: &Bench<'_>,
     manifest: &Manifest,
     registry: &Registry,
+    measured: &mut Vec<Name>,
 ) -> Result<(), WorkError> {
     let guests = bench.guests();
     let nodes = bench.for_trial(&guests);
@@ -147,6 +167,9 @@ async fn run_trials(
             ..record_of(trial, &manifest.block, seen.outcome.clone(), epoch_text)
         };
         files::write_trial(&manifest.run, &record, seen.captured)?;
+        if seen.outcome == Outcome::Measured {
+            measured.push(trial.id.clone());
+        }
         bench.cx.events.event(&Event::TrialEnded {
             trial: trial.id.clone(),
             outcome: seen.outcome,

@@ -46,6 +46,11 @@ struct Stamp {
     modified_ns: i64,
 }
 
+/// Whether a name is one in its folder, and no path: a bundle's manifest of an image may come from anyone.
+fn is_plain(name: &&str) -> bool {
+    !["", ".", ".."].contains(name) && !name.contains(['/', '\0'])
+}
+
 impl Contents {
     /// Reads the files of a folder, by the names given.
     pub fn read<'a>(
@@ -84,7 +89,7 @@ impl Contents {
     pub fn damage(&self, folder: &Path) -> Result<Vec<Damage>, StoreError> {
         let mut damages = Vec::new();
         for (name, expected) in &self.0 {
-            let found = match Self::read(folder, [name.as_str()]) {
+            let found = match Self::read(folder, [name.as_str()].into_iter().filter(is_plain)) {
                 Ok(mut contents) => contents.0.remove(name),
                 Err(StoreError::Io { source, .. })
                     if source.kind() == std::io::ErrorKind::NotFound =>
@@ -119,6 +124,10 @@ impl Contents {
     fn stamps(&self, folder: &Path) -> Result<BTreeMap<String, Stamp>, StoreError> {
         let stamp = |name: &String| {
             let path = folder.join(name);
+            if !is_plain(&name.as_str()) {
+                let error = std::io::ErrorKind::InvalidFilename;
+                return Err(StoreError::io("look at", &path)(error.into()));
+            }
             let metadata = path.metadata().map_err(StoreError::io("look at", &path))?;
             let stamp = Stamp {
                 size: metadata.len(),
@@ -143,6 +152,18 @@ mod tests {
         let contents = Contents::read(folder.path(), ["kernel", "root"]).unwrap();
         contents.stamp(folder.path()).unwrap();
         (folder, contents)
+    }
+
+    #[test]
+    fn a_name_that_is_a_path_is_damage_and_nothing_is_read() {
+        let (folder, contents) = folder();
+        let entry = contents.0["root"].clone();
+        for name in ["../root", "/dev/zero", "..", "a/b", ""] {
+            let strange = Contents(BTreeMap::from([(name.to_owned(), entry.clone())]));
+            let damage = strange.damage(folder.path()).unwrap();
+            assert_eq!((damage.len(), &damage[0].found), (1, &None), "{name}");
+            assert!(!strange.looks_whole(folder.path()), "{name}");
+        }
     }
 
     #[test]

@@ -592,4 +592,25 @@ mod tests {
         );
         assert!(!saving.exists() && root.path().join("kept").exists());
     }
+
+    /// A store may come from another computer.
+    #[test]
+    fn changed_descriptions_of_kept_machines_are_read_or_refused() {
+        use proptest::prelude::*;
+        use vexp_testkit::hostile::{changed, changed_json};
+        let snapshot = Snapshot {
+            format: FORMAT,
+            known: keys(),
+        };
+        let bytes = serde_json::to_vec(&snapshot).unwrap();
+        assert_eq!(parse::<Keys>(&bytes), Some(snapshot));
+        let whole: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let cases = vexp_testkit::cases(200);
+        let check = |bytes: &[u8]| {
+            let read = parse::<Keys>(bytes);
+            assert!(read.is_none_or(|read| read.format == FORMAT));
+        };
+        proptest!(cases.clone(), |(bytes in changed(&bytes))| check(&bytes));
+        proptest!(cases, |(value in changed_json(&whole))| check(value.to_string().as_bytes()));
+    }
 }

@@ -223,6 +223,7 @@ fn folder() -> Result<tempfile::TempDir, LabError> {
         .ok_or_else(|| fail("there is no folder for temporary files"))?;
     let made = tempfile::Builder::new()
         .prefix(stale::PREFIX)
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir_in(parent);
     made.map_err(LabError::io(STEP))
 }

@@ -8,6 +8,7 @@ use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::registry::Registry;
 use vexp_engine::build::Manifest as ImageManifest;
+use vexp_engine::bundle::BundlePath;
 use vexp_engine::check::{CheckedStudy, check};
 use vexp_engine::load::{LoadError, Loader};
 use vexp_engine::plan::plan;
@@ -30,6 +31,15 @@ pub(super) fn main(run: &Run) -> Result<PathBuf, Failure> {
     let folder = run.dir.join("source");
     let mut names = Vec::new();
     match &run.record.main {
+        // A path that leads out of the folder would make a study of a file that nobody looked at.
+        Some(main) if BundlePath::new(main).is_err() => {
+            let message = format!(
+                "run.json says that the study is {}, which is no path below {}",
+                main.escape_debug(),
+                folder.display()
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        }
         Some(main) if folder.join(main).is_file() => names.push(main.clone()),
         Some(_) => {}
         None => {

@@ -111,7 +111,12 @@ fn expect(wanted: Option<&Digest>, found: &Digest) -> Result<(), Failure> {
 /// with the first value.
 fn target(args: &VerifyArgs) -> Result<(Option<tempfile::TempDir>, PathBuf), Failure> {
     let Some(folder) = &args.into else {
-        let scratch = tempfile::tempdir().or_exit(Exit::Infrastructure)?;
+        // What is in a bundle is its reader's alone, whatever their umask is.
+        let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let scratch = tempfile::Builder::new()
+            .permissions(own)
+            .tempdir()
+            .or_exit(Exit::Infrastructure)?;
         let path = scratch.path().to_owned();
         return Ok((Some(scratch), path));
     };

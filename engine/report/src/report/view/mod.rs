@@ -90,6 +90,8 @@ struct Block {
     host: BTreeMap<String, String>,
     /// What was another after the trials: node and fact, before, after.
     changed: Vec<(String, String, String)>,
+    /// Nodes that did not say what they were.
+    unread: Vec<String>,
     console: String,
 }
 
@@ -179,6 +181,7 @@ fn blocks(frames: &Frames) -> Vec<Block> {
     blocks
         .map(|block| Block {
             changed: block.changed.iter().map(change).collect(),
+            unread: block.unread.iter().map(ToString::to_string).collect(),
             id: block.block.to_string(),
             up: match block.restored {
                 Some(guests) => format!(

@@ -7,7 +7,8 @@
 //! * network, PID, IPC, host name and mount namespaces of its own, with the guest image as its root
 //!   (`pivot_root`, the old root unmounted) and a `/proc` that shows its own processes alone;
 //! * of the capabilities of its namespaces those that its network and its SSH server need ([`PEER_KEEPS`]),
-//!   `no_new_privs`, and limits on processes, files and memory of its tmpfs;
+//!   `no_new_privs`, a filter of system calls ([`filter`]), and limits on processes, files and memory of its
+//!   tmpfs;
 //! * an empty environment.
 //!
 //! It is made in two steps, both by this program (`vexp enclose`), because a PID namespace is entered by
@@ -31,7 +32,17 @@ use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, Gid, Uid, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
+#[cfg(target_arch = "x86_64")]
+mod filter;
 mod lab;
+
+#[cfg(not(target_arch = "x86_64"))]
+mod filter {
+    /// Peers run on x86-64 only, as the images do.
+    pub(super) fn refuse_calls() -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
 
 pub use lab::Enclosed;
 
@@ -160,7 +171,7 @@ pub fn peer_root() -> std::io::Result<()> {
     rustix::system::sethostname(request.hostname.as_bytes())?;
     limit(Resource::Fsize, FILE_SIZE)?;
     limit(Resource::Nproc, PROCESSES)?;
-    become_program(&request.argv, PEER_KEEPS)
+    become_program(&request.argv, PEER_KEEPS, filter::refuse_calls)
 }
 
 /// The seed, where images look for it; and root's `.ssh`, which is a link to it.
@@ -186,7 +197,8 @@ pub fn emulator(root: &Path, argv: &[String]) -> std::io::Result<()> {
     own_mounts()?;
     mount_bind_recursive(root, root)?;
     enter(root)?;
-    become_program(argv, EMULATOR_KEEPS)
+    // QEMU has a filter of its own.
+    become_program(argv, EMULATOR_KEEPS, || Ok(()))
 }
 
 /// A mount namespace of this process's own, which tells others nothing.
@@ -214,8 +226,12 @@ fn limit(resource: Resource, most: u64) -> std::io::Result<()> {
     Ok(rustix::process::setrlimit(resource, limit)?)
 }
 
-/// Executes a program that has these capabilities at most, and no environment.
-fn become_program(argv: &[String], keeps: CapabilitySet) -> std::io::Result<()> {
+/// Executes a program that has these capabilities at most, and no environment. The last that is done is `before`.
+fn become_program(
+    argv: &[String],
+    keeps: CapabilitySet,
+    before: fn() -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let [program, args @ ..] = argv else {
         return Err(std::io::Error::other("there is no program"));
     };
@@ -234,6 +250,7 @@ fn become_program(argv: &[String], keeps: CapabilitySet) -> std::io::Result<()> 
     };
     rustix::thread::set_capabilities(None, sets)?;
     rustix::thread::set_no_new_privs(true)?;
+    before()?;
     let mut command = Command::new(program);
     command.args(args).env_clear().env("PATH", PATH);
     Err(command.stdin(Stdio::null()).exec())
