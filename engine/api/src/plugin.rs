@@ -124,6 +124,12 @@ pub trait Testbed: Plugin {
         false
     }
 
+    /// How many machines like this one it can run at the same time on this computer, and none of them changes what
+    /// is measured on another. 1 wherever they would share what they are measured by.
+    fn side_by_side(&self, _machine: &Machine) -> usize {
+        1
+    }
+
     /// Why it can't provide a machine that a study asks for; said before anything is started.
     fn refuses(&self, _machine: &Machine) -> Option<String> {
         None

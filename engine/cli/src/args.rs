@@ -351,6 +351,10 @@ pub(crate) struct RunsArgs {
     /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recalibrate: bool,
+    /// How many blocks of trials run at the same time; by default as many as the testbed can without changing a
+    /// result: in virtual time as many as processors and memory carry, else 1
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<std::num::NonZeroUsize>,
     #[command(flatten)]
     pub(crate) machines: MachinesArgs,
     /// Trust this study: on testbed `hosts` it runs programs of its own as root on your machines

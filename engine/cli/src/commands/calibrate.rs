@@ -234,6 +234,7 @@ impl Bench<'_> {
             plan,
             built,
             Arc::clone(self.testbed),
+            None,
             self.registry,
             self.progress,
         );

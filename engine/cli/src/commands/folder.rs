@@ -1,6 +1,7 @@
 //! A run's folder: made for a plan, or taken up again, and filled with trials.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use vexp_api::run_dir::RunDir;
 use vexp_api::spec::Study;
 use vexp_engine::build::BuiltImage;
 use vexp_engine::load::Loaded;
-use vexp_engine::plan::estimate::BlockCost;
+use vexp_engine::plan::estimate::{self, BlockCost};
 use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, now_rfc3339};
 use vexp_engine::run::lock::RunLock;
 use vexp_engine::run::{files, leftovers};
@@ -158,15 +159,18 @@ impl Run {
         plan: &Plan,
         built: Vec<BuiltImage>,
         testbed: Arc<dyn Testbed>,
+        jobs: Option<NonZeroUsize>,
         registry: &Registry,
         progress: &Arc<Progress>,
     ) -> Result<RunSummary, Failure> {
+        let jobs = side_by_side(plan, &*testbed, jobs)?;
         let images: BTreeMap<Name, ImageFiles> = built
             .into_iter()
             .map(|image| (image.name, image.files))
             .collect();
         let costs = self.missing(dispatch::expected(plan, &images, &*testbed, self.id()));
-        let estimate_s: f64 = costs.iter().map(BlockCost::seconds).sum();
+        let each = costs.iter().map(|cost| (&cost.machine, cost.seconds()));
+        let estimate_s = estimate::together(each, jobs);
         if self.record.estimate_s.is_some() {
             self.record.estimate_s = Some(estimate_s);
             self.write("run.json", &self.record)?;
@@ -176,7 +180,7 @@ impl Run {
             trials: costs.iter().map(|cost| cost.trials.len()).sum(),
             estimate_s,
         });
-        progress.expect(costs);
+        progress.expect(costs, jobs);
         let (stop, cancel) = watch::channel(false);
         let request = RunRequest {
             plan,
@@ -185,6 +189,7 @@ impl Run {
             id: self.id(),
             testbed,
             executable: crate::executable(),
+            jobs,
             registry: registry.clone(),
             events: Arc::clone(progress) as _,
             cancel,
@@ -213,6 +218,30 @@ impl Run {
             Err(error) => Err(Failure::of(Exit::Infrastructure, &error)),
         }
     }
+}
+
+/// How many blocks run at the same time: what the user asks for, or as many as change no result.
+fn side_by_side(
+    plan: &Plan,
+    testbed: &dyn Testbed,
+    asked: Option<NonZeroUsize>,
+) -> Result<usize, Failure> {
+    let can = plan
+        .blocks
+        .iter()
+        .map(|block| testbed.side_by_side(&block.machine));
+    let can = can.min().unwrap_or(1);
+    let Some(asked) = asked.map(NonZeroUsize::get) else {
+        return Ok(can);
+    };
+    if asked > 1 && !testbed.virtual_time() {
+        let text = format!(
+            "on testbed `{}` blocks run one after the other: side by side they would change what is measured",
+            plan.testbed
+        );
+        return Err(Failure::new(Exit::Usage, text).hint("leave --jobs out"));
+    }
+    Ok(asked)
 }
 
 /// The folder of a run that can be taken up again.

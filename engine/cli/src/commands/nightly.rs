@@ -86,6 +86,7 @@ impl Nights {
             runs: self.runs(),
             resume: None,
             recalibrate: args.recalibrate,
+            jobs: None,
             machines: args.machines.clone(),
             trust: args.trust,
         };

@@ -152,7 +152,7 @@ pub(super) fn measure(
         ));
     }
     built.iter().for_each(|image| store.used(&image.key));
-    let ended = run.trials(&plan, built, testbed, registry, &progress);
+    let ended = run.trials(&plan, built, testbed, runs.jobs, registry, &progress);
     progress.finish();
     let summary = ended?;
     run.end()?;

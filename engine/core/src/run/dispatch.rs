@@ -22,7 +22,7 @@ use super::files::{self, FileError};
 use super::inline::{self, Inline};
 use super::log::{Log, LogError};
 use super::ssh::chain;
-use super::{spawn, worker};
+use super::{side_by_side, spawn, worker};
 
 /// Why a run could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,8 @@ pub struct RunRequest<'a> {
     pub testbed: Arc<dyn Testbed>,
     /// The executable that has the verb `worker`, as it is seen where workers stand.
     pub executable: PathBuf,
+    /// How many blocks run at the same time; of one machine, one.
+    pub jobs: usize,
     /// Plugins for workers in this process.
     pub registry: Registry,
     /// Where events go.
@@ -96,11 +98,10 @@ pub struct RunSummary {
 pub async fn run(request: &RunRequest<'_>) -> Result<RunSummary, RunError> {
     let events: Arc<dyn EventSink> = Arc::new(Log::open(request.run, Arc::clone(&request.events))?);
     let mut cancel = request.cancel.clone();
-    for block in &request.plan.blocks {
-        tokio::select! {
-            done = run_to_the_end(request, block, &events) => done?,
-            _ = cancel.wait_for(|stop| *stop) => return Err(RunError::Interrupted),
-        }
+    let blocks = &request.plan.blocks;
+    tokio::select! {
+        done = side_by_side::run(blocks, request.jobs, |block| run_to_the_end(request, block, &events)) => done?,
+        _ = cancel.wait_for(|stop| *stop) => return Err(RunError::Interrupted),
     }
     let summary = count(request.run, request.plan)?;
     events.event(&Event::RunEnded {
@@ -378,7 +379,7 @@ pub fn now_rfc3339() -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use vexp_api::digest::Digest;
     use vexp_api::plugin::{Plugin, PluginError};
@@ -399,7 +400,7 @@ mod tests {
         files::write_trial(run, &record, Vec::new()).unwrap();
     }
 
-    fn block(ids: &[&Name]) -> Block {
+    pub(in super::super) fn block(ids: &[&Name]) -> Block {
         let trials: Vec<_> = ids.iter().map(|id| trial(id)).collect();
         serde_json::from_value(serde_json::json!({
             "id": "b", "repetition": 1, "vms": 0, "boot": null, "trials": trials,
@@ -472,6 +473,7 @@ mod tests {
             id: &Name::new("r").unwrap(),
             testbed: Arc::clone(&testbed) as Arc<dyn Testbed>,
             executable: PathBuf::from("/none"),
+            jobs: 1,
             registry: Registry::new(),
             events: Arc::new(vexp_api::event::NoEvents),
             cancel,

@@ -19,6 +19,7 @@ pub mod manifest;
 mod pause;
 mod restored;
 mod route;
+mod side_by_side;
 mod spawn;
 pub mod ssh;
 mod together;

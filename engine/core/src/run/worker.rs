@@ -123,7 +123,9 @@ async fn run_trials(
         if files::trial_record(&manifest.run, &trial.id).exists() {
             continue;
         }
+        let started = Instant::now();
         bench.cx.events.event(&Event::TrialStarted {
+            block: manifest.block.id.clone(),
             trial: trial.id.clone(),
         });
         tokio::time::sleep(bench.clock.offset(&trial.id)).await;
@@ -150,7 +152,8 @@ async fn run_trials(
         bench.cx.events.event(&Event::TrialEnded {
             trial: trial.id.clone(),
             outcome: seen.outcome,
-            seconds: since(epoch),
+            seconds: started.elapsed().as_secs_f64(),
+            virtual_s: bench.clock.is_virtual().then(|| since(epoch)),
             summary: seen.summary,
         });
     }

@@ -10,6 +10,7 @@
 //! `vexp-lockstep` couples the emulators and has vexp's side of it: the worker runs in this process, on the machines'
 //! clock, and reaches them over SSH. Nothing else reaches them. It needs no root, no namespace and no tap.
 
+mod capacity;
 mod command;
 mod emulator;
 mod fleet;
@@ -61,6 +62,10 @@ impl Testbed for Virtual {
 
     fn needs_root(&self) -> bool {
         false
+    }
+
+    fn side_by_side(&self, machine: &Machine) -> usize {
+        capacity::of(machine)
     }
 
     fn refuses(&self, machine: &Machine) -> Option<String> {

@@ -55,6 +55,7 @@ pub(super) fn rerun(
         runs: args.runs.clone(),
         resume: None,
         recalibrate: false,
+        jobs: None,
         machines: args.machines.clone(),
         trust: args.trust,
     };
