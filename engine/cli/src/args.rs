@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use vexp_api::digest::Digest;
 use vexp_api::ids::{BadName, Name};
 use vexp_api::registry::Registry;
+use vexp_api::spec::Study;
 
 pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
 pub(crate) use history::{CompareArgs, CompareFormat, Compat, NightlyArgs, Pick, TrendArgs};
@@ -286,6 +287,9 @@ impl ReportArgs {
     }
 }
 
+/// What is chosen where the command line names no testbed, best first.
+const USUAL_TESTBEDS: [&str; 2] = ["virtual", "emulated"];
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct StudyArgs {
     /// The study
@@ -293,7 +297,7 @@ pub(crate) struct StudyArgs {
     /// How much of it: quick, standard, full, as the study defines them [default: quick]
     #[arg(long)]
     pub(crate) effort: Option<Name>,
-    /// Where to run it [default: emulated]
+    /// Where to run it [default: `virtual` if the study has it, else `emulated`, else its only one]
     #[arg(long)]
     pub(crate) testbed: Option<Name>,
     /// Only trials whose id matches, e.g. 'send-tcp.xen-*'
@@ -302,28 +306,46 @@ pub(crate) struct StudyArgs {
 }
 
 impl StudyArgs {
-    /// What it says, and of what it leaves open, what is usual.
+    /// What it says, with the effort that is usual.
     pub(crate) fn chosen(&self) -> Result<Chosen, BadName> {
-        let or = |given: &Option<Name>, usual: &str| match given {
-            Some(name) => Ok(name.clone()),
-            None => Name::new(usual),
-        };
         Ok(Chosen {
             file: self.file.clone(),
-            effort: or(&self.effort, "quick")?,
-            testbed: or(&self.testbed, "emulated")?,
+            effort: match &self.effort {
+                Some(effort) => effort.clone(),
+                None => Name::new("quick")?,
+            },
+            testbed: self.testbed.clone(),
             only: self.only.clone(),
         })
     }
 }
 
-/// The part of a study that is meant: [`StudyArgs`] with nothing left open.
+/// The part of a study that is meant.
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
     pub(crate) file: PathBuf,
     pub(crate) effort: Name,
-    pub(crate) testbed: Name,
+    /// None: the study's usual one, see [`Chosen::testbed`].
+    pub(crate) testbed: Option<Name>,
     pub(crate) only: Option<String>,
+}
+
+impl Chosen {
+    /// The testbed that is meant: what most people want, where everybody gets the same results, or else where nothing
+    /// is needed but this computer.
+    pub(crate) fn testbed(&self, study: &Study) -> Result<Name, BadName> {
+        let has = |name: &&str| study.testbeds.keys().any(|other| other.as_str() == *name);
+        let mut all = study.testbeds.keys();
+        match (&self.testbed, USUAL_TESTBEDS.iter().find(|name| has(name))) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Some(usual)) => Name::new(*usual),
+            // If it has none, or several, the plan says which.
+            (None, None) => match (all.next(), all.next()) {
+                (Some(only), None) => Ok(only.clone()),
+                _ => Name::new(USUAL_TESTBEDS[0]),
+            },
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -100,7 +100,7 @@ pub(crate) fn run(
             let study = Chosen {
                 file,
                 effort,
-                testbed,
+                testbed: Some(testbed),
                 only: None,
             };
             preflight::run(&study, format, registry)

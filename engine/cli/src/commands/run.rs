@@ -118,7 +118,7 @@ pub(super) fn measure(
     };
     let found = match &runs.resume {
         Some(path) => resumed(path)?,
-        None => bench.found(&chosen.testbed, runs.recalibrate)?,
+        None => bench.found(&plan.testbed, runs.recalibrate)?,
     };
     if let Some(found) = &found {
         plan = study::planned(&checked, chosen, Some(&found.calibration))?;
@@ -184,7 +184,7 @@ fn as_begun(given: &StudyArgs, run: &Path) -> Result<Chosen, Failure> {
     let begun = Chosen {
         file: given.file.clone(),
         effort: plan.effort,
-        testbed: plan.testbed,
+        testbed: Some(plan.testbed),
         only: record.only,
     };
     let text = |name: &Name| Some(name.to_string());
@@ -197,7 +197,7 @@ fn as_begun(given: &StudyArgs, run: &Path) -> Result<Chosen, Failure> {
         (
             "--testbed",
             given.testbed.as_ref().and_then(text),
-            text(&begun.testbed),
+            begun.testbed.as_ref().and_then(text),
         ),
         ("--only", given.only.clone(), begun.only.clone()),
     ] {

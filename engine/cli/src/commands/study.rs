@@ -12,7 +12,7 @@ use vexp_engine::load::{LoadError, Loaded, Loader};
 use vexp_engine::plan::{PlanError, plan};
 
 use crate::args::Chosen;
-use crate::error::Failure;
+use crate::error::{Failure, OrExit as _};
 use crate::render;
 
 /// Evaluates studies, and keeps what came of it beside the images.
@@ -58,7 +58,8 @@ pub(super) fn planned(
     calibration: Option<&Calibration>,
 ) -> Result<Plan, Failure> {
     let only = args.only.as_deref();
-    plan(study, &args.testbed, &args.effort, only, calibration).map_err(|error| {
+    let testbed = args.testbed(study.study()).or_exit(Exit::Usage)?;
+    plan(study, &testbed, &args.effort, only, calibration).map_err(|error| {
         let failure = Failure::of(Exit::Usage, &error);
         match &error {
             PlanError::BadGlob { .. } => {

@@ -15,6 +15,7 @@ mod command;
 mod emulator;
 mod fleet;
 mod lease;
+mod regime;
 mod seeds;
 mod snapshot;
 mod stale;
@@ -46,7 +47,7 @@ impl Plugin for Virtual {
     }
 
     fn contract(&self) -> &'static str {
-        "{}"
+        regime::CONTRACT
     }
 }
 

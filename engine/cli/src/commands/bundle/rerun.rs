@@ -48,7 +48,7 @@ pub(super) fn rerun(
             .effort
             .clone()
             .unwrap_or_else(|| run.plan.effort.clone()),
-        testbed,
+        testbed: Some(testbed),
         only: args.only.clone().or_else(|| run.record.only.clone()),
     };
     let runs = RunsArgs {
