@@ -108,10 +108,11 @@ pub(crate) enum Verb {
         images: ImageArgs,
         #[command(flatten)]
         runs: RunsArgs,
-        /// Fail unless the results are these to the last bit: a digest as this verb prints it, or the
-        /// folder of another run, with which the first sample that differs is shown. Only testbed
-        /// `virtual` gives the same results twice
-        #[arg(long, value_name = "DIGEST|RUN")]
+        /// Fail unless the results are these to the last bit: a digest as this verb prints it, a file
+        /// with a digest a trial (`vexp report --write-expected`), or the folder of another run, with which
+        /// the first sample that differs is shown. Only testbed `virtual` gives the same results twice.
+        /// Without it, STUDY/expected/EFFORT.json is compared if it is there, and decides nothing
+        #[arg(long, value_name = "DIGEST|FILE|RUN")]
         expect: Option<Expected>,
     },
     /// Put a run with all that it stands on into one file: the same run gives the same digest
@@ -270,6 +271,9 @@ pub(crate) struct ReportArgs {
     /// Folder with templates to use instead of the built-in ones
     #[arg(long)]
     pub(crate) templates: Option<PathBuf>,
+    /// Write into FILE what this run, in virtual time, gives on every computer: a digest a trial
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_expected: Option<PathBuf>,
     /// How to print the verdicts
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -282,6 +286,7 @@ impl ReportArgs {
             run: run.to_owned(),
             out: None,
             templates: None,
+            write_expected: None,
             format: Format::Text,
         }
     }
@@ -407,6 +412,8 @@ impl MachinesArgs {
 pub(crate) enum Expected {
     /// Their digest, as `vexp reproduce` prints it.
     Digest(Digest),
+    /// Those of a file with a digest a trial.
+    File(PathBuf),
     /// Another run's, with which the first difference can be shown.
     Run(PathBuf),
 }
@@ -415,8 +422,11 @@ impl std::str::FromStr for Expected {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digest = Digest::try_from(text.to_owned());
-        Ok(digest.map_or_else(|_| Self::Run(text.into()), Self::Digest))
+        Ok(match Digest::try_from(text.to_owned()) {
+            Ok(digest) => Self::Digest(digest),
+            Err(_) if std::path::Path::new(text).is_file() => Self::File(text.into()),
+            Err(_) => Self::Run(text.into()),
+        })
     }
 }
 

@@ -30,7 +30,9 @@ fn json(path: &Path) -> Value {
 /// `vexp run` on some trials; taken up again where there is a run.
 fn start(runs: &Path, only: &str) -> Child {
     let folder = runs.to_str().unwrap().to_owned();
+    let emulated = ["--testbed", "emulated"];
     let mut args = vec!["run", STUDY, "--runs", &folder, "--only", only];
+    args.extend(emulated);
     let run = run_in(runs).map(|run| run.to_str().unwrap().to_owned());
     if let Some(run) = &run {
         args.extend(["--resume", run]);

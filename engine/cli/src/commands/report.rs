@@ -14,6 +14,9 @@ use crate::render;
 
 pub(super) fn run(args: &ReportArgs, registry: &Registry) -> Result<Exit, Failure> {
     let made = Made::new(args, registry)?;
+    if let Some(path) = &args.write_expected {
+        super::identity::write(&args.run, path, registry)?;
+    }
     match args.format {
         Format::Text => made.claims(),
         Format::Json => {

@@ -56,7 +56,7 @@ pub(super) fn run(
         Then::Report(expected) => {
             let verdicts = report::claims(run, registry)?;
             if measured.virtual_time {
-                identity::say(run, expected.as_ref(), registry, verdicts)?
+                identity::say(run, (&chosen, expected.as_ref()), registry, verdicts)?
             } else {
                 verdicts
             }
