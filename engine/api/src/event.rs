@@ -59,8 +59,9 @@ pub enum Event {
     },
     /// A trial begins.
     TrialStarted {
-        /// Block.
-        block: Name,
+        /// Block; logs of earlier versions don't say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        block: Option<Name>,
         /// Trial.
         trial: Name,
     },

@@ -373,7 +373,7 @@ fn the_paper_in_virtual_time() {
     assert_eq!(plan.calibration, None);
     let rates = plan.blocks.iter().flat_map(|block| &block.machine.nics);
     let rates: std::collections::BTreeSet<_> = rates.map(|nic| nic.rate.to_string()).collect();
-    assert_eq!(rates.into_iter().collect::<Vec<_>>(), ["425Mb/s"]);
+    assert_eq!(rates.into_iter().collect::<Vec<_>>(), ["212500kb/s"]);
     for trial in of_paper("full", None).trials() {
         assert!(trial.monitors.iter().all(|used| used.tool != *"uptime"));
     }

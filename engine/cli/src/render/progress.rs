@@ -255,7 +255,11 @@ impl EventSink for Progress {
             Event::GuestReady { block, guest, .. } => {
                 self.block_now(block, format!("{block}: {guest} is up"))
             }
-            Event::TrialStarted { block, trial } => self.block_now(block, trial.to_string()),
+            Event::TrialStarted { block, trial } => {
+                if let Some(block) = block {
+                    self.block_now(block, trial.to_string());
+                }
+            }
             Event::ClockMoved { block, virtual_s } => {
                 if let Some((_, clock)) = self.run().now.get_mut(block) {
                     *clock = Some(*virtual_s);

@@ -104,7 +104,7 @@ fn linux_xen_and_kvm_give_what_they_gave_elsewhere_side_by_side_or_one_by_one() 
     let run = |name: &str, more: &[&str]| {
         let runs = folder.path().join(name);
         let args = ["reproduce", STUDY, "--effort", "witness", "--runs"];
-        let said = vexp(&[&args, &[runs.to_str().unwrap()], more].concat());
+        let said = vexp(&[&args[..], &[runs.to_str().unwrap()], more].concat());
         let all = said.out.contains("3 of 3 trials measured");
         assert!(all, "{}\n{}", said.out, said.err);
         let found = std::fs::read_dir(&runs).unwrap().next().unwrap();

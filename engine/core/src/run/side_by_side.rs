@@ -96,7 +96,7 @@ mod tests {
     async fn blocks_of_one_machine_never_run_at_once() {
         let blocks = [of("p", "p1"), of("p", "p2"), of("q", "q1")];
         let (two, ended) = story(&blocks, 2, "").await;
-        assert_eq!(two, ["+p1", "+q1", "-p1", "+p2", "-q1", "-p2"]);
+        assert_eq!(two, ["+p1", "+q1", "-p1", "-q1", "+p2", "-p2"]);
         assert_eq!(ended, Ok(()));
         let (one, _) = story(&blocks, 1, "").await;
         assert_eq!(one, ["+p1", "-p1", "+p2", "-p2", "+q1", "-q1"]);

@@ -125,7 +125,7 @@ async fn run_trials(
         }
         let started = Instant::now();
         bench.cx.events.event(&Event::TrialStarted {
-            block: manifest.block.id.clone(),
+            block: Some(manifest.block.id.clone()),
             trial: trial.id.clone(),
         });
         tokio::time::sleep(bench.clock.offset(&trial.id)).await;

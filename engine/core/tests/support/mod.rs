@@ -184,7 +184,10 @@ pub(crate) fn registry() -> Registry {
     };
     Registry::new()
         .testbed(fake("emulated", "{}"))
-        .testbed(fake("virtual", "{}"))
+        .testbed(fake(
+            "virtual",
+            "{ instruction_ns | Number | optional, receive_offload | Bool | optional }",
+        ))
         .hypervisor(host("linux", NONE))
         .hypervisor(host("xen", XEN))
         .hypervisor(host("kvm", KVM))
