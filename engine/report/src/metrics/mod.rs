@@ -89,6 +89,8 @@ pub struct Measured {
 /// All trials of a run by point, ready for questions.
 pub struct Metrics<'a> {
     points: BTreeMap<Point, Vec<Repetition<'a>>>,
+    /// Processors of an experiment's machine, by the experiment and its platform.
+    processors: BTreeMap<(&'a Name, &'a Name), u32>,
     seed: u64,
 }
 
@@ -122,7 +124,16 @@ impl<'a> Metrics<'a> {
         for repetitions in points.values_mut() {
             repetitions.sort_by_key(|repetition| repetition.trial.repetition);
         }
-        Self { points, seed }
+        let processors = frames.run.plan.blocks.iter().flat_map(|block| {
+            let cpus = block.machine.cpus;
+            let points = block.trials.iter();
+            points.map(move |trial| ((&trial.experiment, &trial.platform), cpus))
+        });
+        Self {
+            points,
+            processors: processors.collect(),
+            seed,
+        }
     }
 
     /// All metrics, in order of point, metric (as reports show them) and node.
@@ -152,13 +163,15 @@ impl<'a> Metrics<'a> {
             _ => sampled.iter().map(|s| s.repetition.outliers(key)).sum(),
         };
         let interval = found.contrast.usual();
+        let value = found.contrast.left;
+        let possible = self.possible(info, point, value);
         Some(MetricValue {
             metric: info.name,
             point: point.clone(),
             node: key.node.clone(),
             unit: info.unit,
-            value: found.contrast.left,
-            interval: interval.map(|interval| interval.clipped(info.possible())),
+            value,
+            interval: interval.map(|interval| interval.clipped(possible)),
             basis: found.basis,
             repetitions: values.len(),
             boots: found.boots,
@@ -169,6 +182,18 @@ impl<'a> Metrics<'a> {
                 .filter(|s| s.repetition.is_unsteady())
                 .count(),
         })
+    }
+
+    /// Least and most that a metric can be at a point: no machine's time is more than that of all its
+    /// processors. Where a value is more, the plan's number is not the machine's, and bounds nothing.
+    fn possible(&self, info: &metric::Metric, point: &Point, value: f64) -> (f64, f64) {
+        let (least, most) = info.possible();
+        let processors = self.processors.get(&(&point.experiment, &point.platform));
+        let all = processors.map(|n| 100.0 * f64::from(*n));
+        match all.filter(|all| info.unit == Unit::CpuPercent && value <= *all) {
+            Some(all) => (least, most.min(all)),
+            None => (least, most),
+        }
     }
 
     /// A metric against numbers, or against another metric: in the repetitions in which both were
