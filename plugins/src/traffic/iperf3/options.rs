@@ -85,7 +85,7 @@ impl Iperf3Options {
         });
         let mut length = self.length;
         if let Some(rate) = rate {
-            if rate == Rate::Link {
+            if matches!(rate, Rate::Link | Rate::Share(_)) {
                 length = length.or(Some(FULL_PACKET));
             }
             // `-b` is the rate of each stream.

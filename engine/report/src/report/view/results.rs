@@ -7,6 +7,7 @@ use vexp_api::ids::Name;
 use vexp_api::metric;
 
 use super::figures::{FigureView, figure};
+use crate::metrics::Basis;
 use crate::report::figures::Figure;
 use crate::report::format;
 use crate::report::index::{Index, Point, point};
@@ -52,7 +53,12 @@ pub(super) struct Cell {
     detail: Option<String>,
     paper: Option<String>,
     outliers: usize,
+    /// Samples that the value stands on, where they are too few for its interval to be narrow by right.
+    few: Option<usize>,
 }
+
+/// Samples below which their number is said.
+const FEW: usize = 10;
 
 /// A value that the paper prints, beside ours.
 #[derive(Debug, Serialize)]
@@ -70,7 +76,9 @@ pub(super) struct Printed {
 
 /// Columns of the results, in order: metric, heading, and the metric of single VMs if it is worth
 /// showing beside.
-const COLUMNS: [(&str, &str, Option<&str>); 12] = [
+const COLUMNS: [(&str, &str, Option<&str>); 15] = [
+    // What was sent, beside what arrived: a source that lags shows.
+    ("offered_load", "Sent", None),
     ("throughput_aggregate", "Aggregate", None),
     ("fair_share", "Per VM", Some("throughput")),
     ("efficiency", "Efficiency", None),
@@ -81,6 +89,9 @@ const COLUMNS: [(&str, &str, Option<&str>); 12] = [
         Some("packets_per_second"),
     ),
     ("latency", "Round trip", Some("latency")),
+    // A few slow ones make a mean that no probe had.
+    ("latency_p50", "Median", None),
+    ("latency_p99", "99 of 100", None),
     ("loss", "Loss", Some("loss")),
     ("cpu_host", "CPU host", None),
     ("cpu_guest", "CPU per VM", Some("cpu_guest")),
@@ -282,6 +293,10 @@ impl Results<'_> {
             paper: published.map(|value| format::as_printed(value.value)),
             // Elsewhere they are the same samples again.
             outliers: found.filter(|_| nodes.is_some()).map_or(0, |v| v.outliers),
+            few: found
+                .filter(|v| matches!(v.basis, Basis::WithinTrial | Basis::None))
+                .map(|v| v.samples)
+                .filter(|samples| *samples < FEW),
         }
     }
 }
