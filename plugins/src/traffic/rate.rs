@@ -1,6 +1,7 @@
 //! How fast a source tries to send.
 
 use serde::Deserialize;
+use vexp_api::plugin::Offer;
 use vexp_api::units::{BadQuantity, BitRate};
 
 /// Ethernet, IPv4 and UDP headers of a datagram, bytes: what a link carries beside the payload.
@@ -58,6 +59,16 @@ impl Rate {
             Self::Payload(rate) => rate.bits_per_second(),
             Self::Link => of_link(link, length, WHOLE),
             Self::Share(millionths) => of_link(link, length, millionths),
+        }
+    }
+}
+
+impl Rate {
+    /// The same for those who compare it with what was sent.
+    pub(super) fn offer(self, link: BitRate, length: u32) -> Offer {
+        Offer {
+            bits_per_second: self.bits(link, length),
+            of_link: matches!(self, Self::Link | Self::Share(_)),
         }
     }
 }

@@ -168,14 +168,13 @@ impl<'a> Metrics<'a> {
             _ => sampled.iter().map(|s| s.repetition.outliers(key)).sum(),
         };
         let interval = found.contrast.usual();
-        let value = found.contrast.left;
-        let possible = self.possible(info, point, value);
+        let possible = self.possible(info, point);
         Some(MetricValue {
             metric: info.name,
             point: point.clone(),
             node: key.node.clone(),
             unit: info.unit,
-            value,
+            value: found.contrast.left,
             interval: interval.map(|interval| interval.clipped(possible)),
             basis: found.basis,
             repetitions: values.len(),
@@ -190,12 +189,12 @@ impl<'a> Metrics<'a> {
     }
 
     /// Least and most that a metric can be at a point: no machine's time is more than that of all its
-    /// processors. Where a value is more, the plan's number is not the machine's, and bounds nothing.
-    fn possible(&self, info: &metric::Metric, point: &Point, value: f64) -> (f64, f64) {
+    /// processors.
+    fn possible(&self, info: &metric::Metric, point: &Point) -> (f64, f64) {
         let (least, most) = info.possible();
         let processors = self.processors.get(&(&point.experiment, &point.platform));
         let all = processors.map(|n| 100.0 * f64::from(*n));
-        match all.filter(|all| info.unit == Unit::CpuPercent && value <= *all) {
+        match all.filter(|_| info.unit == Unit::CpuPercent) {
             Some(all) => (least, most.min(all)),
             None => (least, most),
         }
