@@ -264,7 +264,7 @@ fn draw(svg: &mut Svg, plot: &Plot, (slot, line): (usize, &Line), page: &str) {
 }
 
 /// Signs of points, as paths around (0, 0).
-const SIGNS: [&str; 7] = [
+const SIGNS: [&str; PALETTE] = [
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
     "M-3.6 -3.6h7.2v7.2h-7.2z",
     "M0 -4.6l4.6 8h-9.2z",
@@ -272,17 +272,18 @@ const SIGNS: [&str; 7] = [
     "M0 4.6l4.6 -8h-9.2z",
     "M-1.6 -4.6h3.2v3h3v3.2h-3v3h-3.2v-3h-3v-3.2h3z",
     "M-4.6 -2.6l2 -2l2.6 2.6l2.6 -2.6l2 2l-2.6 2.6l2.6 2.6l-2 2l-2.6 -2.6l-2.6 2.6l-2 -2l2.6 -2.6z",
+    "M-5 -1.8h10v3.6h-10z",
 ];
 /// Dashes of lines.
 const DASHES: [&str; 4] = ["none", "7 3", "2 3", "9 3 2 3"];
 
-/// Colour, sign and dashes of a line. There are 8 colours and 7 signs, so that 56 lines pass before both come
-/// again, and then dashes differ.
+/// Colour, sign and dashes of a line. Signs and dashes alone tell 32 lines apart, for those who see no colours;
+/// all three tell 64.
 fn style(slot: usize) -> (usize, &'static str, &'static str) {
     let round = slot / PALETTE;
     (
         slot % PALETTE,
-        SIGNS[slot % SIGNS.len()],
+        SIGNS[(slot + round) % SIGNS.len()],
         DASHES[round % DASHES.len()],
     )
 }
@@ -356,13 +357,13 @@ mod tests {
     #[test]
     fn no_two_lines_look_alike() {
         let mut seen = std::collections::BTreeSet::new();
-        for slot in 0..200 {
+        for slot in 0..64 {
             assert!(seen.insert(style(slot)), "{slot}");
         }
         // Also where colours can't be told apart.
         let without: std::collections::BTreeSet<_> =
-            (0..15).map(|slot| (style(slot).1, style(slot).2)).collect();
-        assert_eq!(without.len(), 15);
+            (0..32).map(|slot| (style(slot).1, style(slot).2)).collect();
+        assert_eq!(without.len(), 32);
     }
 
     #[test]

@@ -19,35 +19,40 @@ const SHARES: [f64; 13] = [
 /// Samples of a point from which on its quantiles say something.
 const LEAST: usize = 20;
 
+/// Round-trip times of an experiment in order, by the platform's place in it and the VM count.
+fn samples(index: &Index<'_>, experiment: &Name) -> BTreeMap<(usize, u32), Vec<f64>> {
+    let mut samples: BTreeMap<(usize, u32), Vec<f64>> = BTreeMap::new();
+    let run = &index.frames.run;
+    let Some(declared) = run.study.experiments.get(experiment) else {
+        return samples;
+    };
+    let mut frames: Vec<_> = index.frames.trials.iter().collect();
+    frames.retain(|frame| frame.trial.experiment == *experiment);
+    for frame in frames {
+        let trial = &frame.trial;
+        let Some(place) = declared.platforms.iter().position(|p| *p == trial.platform) else {
+            continue;
+        };
+        let rows = frame.rows.iter();
+        let rows = rows.filter(|row| row.part == Part::Traffic && row.sample.metric == *"rtt");
+        let values = samples.entry((place, trial.vms)).or_default();
+        values.extend(rows.map(|row| row.sample.value));
+    }
+    for values in samples.values_mut() {
+        values.sort_by(f64::total_cmp);
+    }
+    samples.retain(|_, values| values.len() >= LEAST);
+    samples
+}
+
 /// The distribution of an experiment's round-trip times, a line for each point; all its probes count the
 /// same.
 pub(super) fn spread(index: &Index<'_>, experiment: &Name) -> Option<Figure> {
-    let mut samples: BTreeMap<(usize, u32), Vec<f64>> = BTreeMap::new();
-    let run = &index.frames.run;
-    let declared = run.study.experiments.get(experiment)?;
-    for frame in index.frames.trials.iter() {
-        let trial = &frame.trial;
-        if trial.experiment != *experiment {
-            continue;
-        }
-        let place = declared.platforms.iter().position(|p| *p == trial.platform);
-        let rows = frame.rows.iter();
-        let rows = rows.filter(|row| row.part == Part::Traffic && row.sample.metric == *"rtt");
-        let values = samples
-            .entry((place.unwrap_or_default(), trial.vms))
-            .or_default();
-        values.extend(rows.map(|row| row.sample.value));
-    }
+    let declared = index.frames.run.study.experiments.get(experiment)?;
     let id = format!("spread-{}", slug(experiment.as_str()));
     let (mut lines, mut data) = (Vec::new(), Vec::new());
-    for ((place, vms), mut values) in samples {
-        let Some(platform) = declared.platforms.get(place) else {
-            continue;
-        };
-        if values.len() < LEAST {
-            continue;
-        }
-        values.sort_by(f64::total_cmp);
+    for ((place, vms), values) in samples(index, experiment) {
+        let platform = declared.platforms.get(place)?;
         let title = match vms {
             0 => index.platform(platform),
             _ => format!("{}, {}", index.platform(platform), format::vms(vms)),
@@ -55,13 +60,12 @@ pub(super) fn spread(index: &Index<'_>, experiment: &Name) -> Option<Figure> {
         let point = (experiment, platform, vms);
         let mut dots = Vec::new();
         for share in SHARES {
-            let Some(value) = crate::stats::quantile(&values, share / 100.0) else {
-                continue;
-            };
+            let value = crate::stats::quantile(&values, share / 100.0)?;
             let words = format!(
-                "{title}: {share} % of {} round trips took at most {}",
+                "{title}: {share} % of {} round trips took at most {}{}",
                 values.len(),
-                format::number(value, Unit::Ms) + &format::unit_after(Unit::Ms)
+                format::number(value, Unit::Ms),
+                format::unit_after(Unit::Ms)
             );
             dots.push(Dot {
                 x: value,
