@@ -64,6 +64,9 @@ pub struct Paper {
     pub authors: Vec<String>,
     /// Year.
     pub year: u32,
+    /// Where it defines metrics, such as `Table I` or `equation 2`, by the metric's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<Name, String>,
 }
 
 /// A machine as the study describes it.
@@ -357,6 +360,10 @@ pub struct Figure {
     pub parts: Option<Name>,
     /// What the vertical axis says.
     pub axis: String,
+    /// Metric of the horizontal axis: then the figure is of lines over it, such as the load that was
+    /// offered, and series of the same title are one line. `None` for bars by VM count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x: Option<Name>,
     /// A bar in each group.
     pub series: Vec<Series>,
     /// VM counts, in order.

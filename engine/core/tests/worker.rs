@@ -178,3 +178,14 @@ async fn a_monitor_that_ends_early_makes_its_trial_invalid() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_can_not_be_started_is_never_retried() {
+    let worked = work("refuses:rate").await;
+    worked.result.unwrap();
+    // Only what has failed is tried again.
+    assert_eq!(worked.outcome.unwrap(), "invalid");
+    let says = "`steady` refuses what the plan asks of it: rate can't be";
+    assert_eq!(worked.why, says);
+    assert!(!worked.journal.contains("measuring"), "{}", worked.journal);
+}

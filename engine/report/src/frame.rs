@@ -56,6 +56,8 @@ pub struct TrialFrame {
     pub trial: Trial,
     /// Samples in a fixed order.
     pub rows: Vec<Row>,
+    /// Mb/s of payload that each flow's source was told to send; `None` where it went as fast as it could.
+    pub asked: Option<f64>,
 }
 
 /// A sample with its origin.
@@ -174,7 +176,11 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
             Outcome::Failed { error } => reject(&trial, "failed", error.clone()),
             Outcome::Invalid { reason } => reject(&trial, "invalid", reason.clone()),
             Outcome::Measured => match samples(&trial, record, &dir, &bytes, registry) {
-                Ok(rows) => trials.push(TrialFrame { trial, rows }),
+                Ok(rows) => trials.push(TrialFrame {
+                    asked: asked(&run, &trial, registry),
+                    trial,
+                    rows,
+                }),
                 Err(error) => reject(&trial, "unreadable", chain(&error)),
             },
         }
@@ -184,6 +190,16 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
         trials,
         unusable,
     })
+}
+
+/// What each source of a trial was told to send, Mb/s.
+fn asked(run: &Run, trial: &Trial, registry: &Registry) -> Option<f64> {
+    let mut blocks = run.plan.blocks.iter();
+    let block = blocks.find(|block| block.trials.iter().any(|one| one.id == trial.id))?;
+    let link = block.machine.nics.iter().map(|nic| nic.rate).min()?;
+    let plugin = registry.measures().get(trial.traffic.tool.as_str())?;
+    let offer = plugin.offers(&trial.traffic.options, link)?;
+    Some(offer.bits_per_second as f64 / 1e6)
 }
 
 /// An error with its causes in one line.

@@ -2,4 +2,5 @@
 
 pub mod emulated;
 pub mod hosts;
+mod limits;
 pub mod virtual_time;

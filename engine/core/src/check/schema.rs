@@ -159,6 +159,7 @@ const PAPER: Kind = Kind::Record(
         must("title", Kind::Text),
         must("authors", Kind::Some(&Kind::Text)),
         must("year", Kind::Whole(1900, 2200)),
+        empty("metrics", Kind::Map(&Kind::Text)),
     ],
 );
 
@@ -373,6 +374,7 @@ const FIGURE: Kind = Kind::Record(
         must("metric", Kind::Name),
         may("parts", Kind::Name),
         must("axis", Kind::Text),
+        may("x", Kind::Name),
         must("series", Kind::Some(&SERIES)),
         must("vms", Kind::Some(&Kind::Whole(0, 1024))),
         may(

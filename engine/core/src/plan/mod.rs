@@ -9,7 +9,7 @@
 mod calibration;
 mod deviations;
 pub mod estimate;
-mod machine;
+pub(crate) mod machine;
 mod order;
 
 use std::borrow::Cow;
@@ -202,7 +202,7 @@ impl Cx<'_> {
             calibration,
             estimate: estimate::of(&blocks, virtual_time, images.len()),
             images: images.into_iter().collect(),
-            deviations: deviations::of(study, &self.overlay, &blocks, virtual_time),
+            deviations: deviations::of(self, &blocks),
             blocks,
             excluded,
         }

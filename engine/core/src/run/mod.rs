@@ -24,5 +24,6 @@ mod spawn;
 pub mod ssh;
 mod together;
 mod trial;
+pub(crate) use trial::window_of as trial_window;
 mod urgent;
 pub mod worker;

@@ -65,6 +65,8 @@ enum TrialError {
     NoPlugin(Name),
     #[error("{0}")]
     Unfit(String),
+    #[error("`{tool}` refuses what the plan asks of it: {why}")]
+    Refused { tool: Name, why: String },
     #[error(transparent)]
     Plugin(#[from] PluginError),
 }
@@ -81,6 +83,10 @@ pub(super) async fn run(
     let lookout = bench.clock.watch(bench.emulator);
     let outcome = match measure(trial, bench, registry, epoch, cx, &mut captured).await {
         Ok(()) => Outcome::Measured,
+        // On no machine would it be started: it is not retried.
+        Err(error @ TrialError::Refused { .. }) => Outcome::Invalid {
+            reason: error.to_string(),
+        },
         Err(error) => Outcome::Failed {
             error: chain(&error),
         },
@@ -91,7 +97,7 @@ pub(super) async fn run(
         ..Seen::nothing(outcome)
     };
     if seen.outcome == Outcome::Measured {
-        match look(registry, &seen.captured) {
+        match look(trial, bench.link_rate, registry, &seen.captured) {
             Ok((window, summary)) => {
                 seen.window = Some(window);
                 seen.summary = summary;
@@ -124,10 +130,7 @@ async fn measure(
         switch: bench.switch.cloned(),
         link_rate: bench.link_rate,
         warm_up: trial.warm_up.duration(),
-        window: match part {
-            Part::Load => trial.window.duration() + LOAD_LONGER,
-            Part::Traffic | Part::Monitor => trial.window.duration(),
-        },
+        window: window_of(part, trial.window.duration()),
         epoch,
     };
     let traffic = plugin(registry, &trial.traffic.tool)?;
@@ -137,6 +140,21 @@ async fn measure(
         Some(_) => (all[..1].to_vec(), all[1..].to_vec()),
         None => (all, Vec::new()),
     };
+    fit(
+        registry,
+        &request(Part::Traffic, &trial.traffic, measured.clone()),
+        &trial.traffic,
+    )?;
+    if let Some(load) = &trial.load {
+        fit(registry, &request(Part::Load, load, loaded.clone()), load)?;
+    }
+    for monitor in &trial.monitors {
+        fit(
+            registry,
+            &request(Part::Monitor, monitor, measured.clone()),
+            monitor,
+        )?;
+    }
     let mut running: Vec<Box<dyn Running>> = Vec::new();
     for monitor in &trial.monitors {
         let plugin = plugin(registry, &monitor.tool)?;
@@ -160,6 +178,27 @@ async fn measure(
         failure = failure.or(result);
     }
     failure.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// How long a part of a trial runs.
+pub(crate) fn window_of(part: Part, window: Duration) -> Duration {
+    match part {
+        Part::Load => window + LOAD_LONGER,
+        Part::Traffic | Part::Monitor => window,
+    }
+}
+
+/// Whether a measure can be started so at all. A study that was checked asks for nothing else; a plan
+/// that was written by hand may.
+fn fit(registry: &Registry, request: &MeasureRequest, used: &MeasureUse) -> Result<(), TrialError> {
+    let refused = plugin(registry, &used.tool)?.refuses(&request.intent());
+    match refused.into_iter().next() {
+        None => Ok(()),
+        Some(refusal) => Err(TrialError::Refused {
+            tool: used.tool.clone(),
+            why: refusal.message,
+        }),
+    }
 }
 
 fn keep(
@@ -230,7 +269,12 @@ fn first_address(node: &Node) -> Result<IpAddr, TrialError> {
 
 /// Parses everything once, so that a trial whose raw data can't be read is known as such at once,
 /// and finds the window that all flows have in common.
-fn look(registry: &Registry, captured: &[Captured]) -> Result<(Window, String), String> {
+fn look(
+    trial: &Trial,
+    link: BitRate,
+    registry: &Registry,
+    captured: &[Captured],
+) -> Result<(Window, String), String> {
     let mut traffic: Vec<Sample> = Vec::new();
     for item in captured {
         ended_early(&item.artefact)?;
@@ -267,8 +311,31 @@ fn look(registry: &Registry, captured: &[Captured]) -> Result<(Window, String), 
     if window.end_s <= window.start_s {
         return Err("the flows have no time in common in which all were measured".to_owned());
     }
-    let summary = summary(&traffic, window);
+    let mut summary = summary(&traffic, window);
+    let plugin = registry.measures().get(trial.traffic.tool.as_str());
+    let offer = plugin.and_then(|plugin| plugin.offers(&trial.traffic.options, link));
+    if let Some(offer) = offer {
+        summary.push_str(&lag(&traffic, window, offer.bits_per_second as f64 / 1e6));
+    }
     Ok((window, summary))
+}
+
+/// The part of what it is told to send that a source must reach, not to be said to lag.
+const KEEPS_UP: f64 = 0.95;
+
+/// What is to be said of sources that sent less than the `asked` Mb/s; nothing where none did.
+fn lag(samples: &[Sample], window: Window, asked: f64) -> String {
+    let mut by_node: BTreeMap<&Name, Vec<&Sample>> = BTreeMap::new();
+    let sent = samples.iter().filter(|s| s.metric == *"throughput_sent");
+    for sample in sent.filter(|sample| window::place(sample, window) == Place::Inside) {
+        by_node.entry(&sample.node).or_default().push(sample);
+    }
+    let means = by_node.values().map(|samples| mean(samples));
+    let least = means.fold(f64::INFINITY, f64::min);
+    match least < KEEPS_UP * asked {
+        true => format!("; a source sent {least:.1} of {asked:.1} Mb/s"),
+        false => String::new(),
+    }
 }
 
 /// Monitors and load go on until they are stopped, and end with status 0 then. One that ended before,
@@ -352,5 +419,28 @@ mod tests {
         ];
         assert_eq!(summary(&samples, window), "120.0 Mb/s");
         assert_eq!(summary(&samples[..1], window), "");
+    }
+
+    #[test]
+    fn a_source_that_lags_is_told() {
+        let sent = |value| Sample {
+            node: Name::new("vm1").unwrap(),
+            role: NodeRole::Guest,
+            metric: Name::new("throughput_sent").unwrap(),
+            unit: Unit::MbPerS,
+            t: 0.0,
+            dt: 1.0,
+            value,
+        };
+        let window = Window {
+            start_s: 0.0,
+            end_s: 1.0,
+        };
+        assert_eq!(
+            lag(&[sent(8.6)], window, 100.0),
+            "; a source sent 8.6 of 100.0 Mb/s"
+        );
+        assert_eq!(lag(&[sent(99.0)], window, 100.0), "");
+        assert_eq!(lag(&[], window, 100.0), "");
     }
 }

@@ -69,6 +69,7 @@ fn observed(vms: u32, rows: Vec<Vec<Row>>) -> Observed {
         window: TimeSpan::from_secs(3),
     };
     Observed::new(&TrialFrame {
+        asked: None,
         trial,
         rows: rows.concat(),
     })

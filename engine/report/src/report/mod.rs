@@ -7,6 +7,7 @@ mod figures;
 mod forest;
 mod format;
 mod index;
+mod lines;
 mod tables;
 mod template;
 mod view;

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use vexp_api::digest::Digest;
 use vexp_api::ids::{BadName, Name};
 use vexp_api::plugin::{
-    Captured, Context, Finished, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError,
-    Plugin, PluginError, Raw, Running,
+    Captured, Context, Finished, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo,
+    ParseError, Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::record::Artefact;
 use vexp_api::sample::{NodeRole, Sample, Unit};
@@ -41,6 +41,13 @@ impl Measure for Steady {
 
     fn metrics(&self) -> &'static [MetricInfo] {
         const { &[THROUGHPUT] }
+    }
+
+    fn refuses(&self, _: &Intent<'_>) -> Vec<Refusal> {
+        let refused = self.0.fault("refuses").into_iter();
+        refused
+            .map(|option| Refusal::option(option, format!("{option} can't be")))
+            .collect()
     }
 
     async fn start(

@@ -39,6 +39,10 @@ pub(super) struct View<'a> {
     trials_measured: usize,
     trials_planned: usize,
     findings: Vec<Section>,
+    /// `paper`, or `study` where there is none.
+    whose: &'static str,
+    /// Points whose sources sent less than they were told to.
+    lagging: Vec<String>,
     /// All claims in one picture.
     forest: Option<String>,
     claims: Vec<Claim>,
@@ -97,7 +101,7 @@ struct Block {
 struct Formula {
     name: &'static str,
     symbol: &'static str,
-    source: &'static str,
+    source: String,
     unit: &'static str,
     formula: &'static str,
     better: &'static str,
@@ -153,6 +157,8 @@ impl<'a> View<'a> {
             trials_measured: frames.trials.len(),
             trials_planned: plan.trials().count(),
             findings: findings(&verdicts.claims),
+            whose: index.whose(),
+            lagging: results.lagging(),
             forest: super::forest::svg(&verdicts.claims, plan.testbed.as_str()),
             claims: ordered.into_iter().map(|c| claim(c, index)).collect(),
             figures: paper.iter().map(figure).collect(),
@@ -167,7 +173,9 @@ impl<'a> View<'a> {
             unusable: frames.unusable.clone(),
             controller: record.controller.clone(),
             blocks: blocks(frames),
-            formulas: METRICS.iter().map(formula).collect(),
+            formulas: (METRICS.iter())
+                .map(|metric| formula(metric, study.paper.as_ref()))
+                .collect(),
             method: method(&verdicts.metrics),
             points: points(index, verdicts),
         }
@@ -210,11 +218,16 @@ fn change(difference: &Difference) -> (String, String, String) {
     )
 }
 
-fn formula(metric: &metric::Metric) -> Formula {
+fn formula(metric: &metric::Metric, paper: Option<&vexp_api::spec::Paper>) -> Formula {
+    let place = paper.and_then(|paper| {
+        let mut places = paper.metrics.iter();
+        places.find(|(name, _)| **name == *metric.name)
+    });
     Formula {
         name: metric.name,
         symbol: metric.symbol,
-        source: metric.source,
+        // What belongs to one paper stands in its study.
+        source: place.map(|(_, place)| place.clone()).unwrap_or_default(),
         unit: metric.unit.as_str(),
         formula: metric.formula,
         better: match metric.better {
