@@ -235,7 +235,7 @@ impl Bench<'_> {
             built,
             Arc::clone(self.testbed),
             self.registry,
-            self.progress,
+            (self.progress, None),
         );
         self.progress.finish();
         ended.map_err(|failure| match failure.exit {

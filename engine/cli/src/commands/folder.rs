@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -18,10 +19,11 @@ use vexp_api::spec::Study;
 use vexp_engine::build::BuiltImage;
 use vexp_engine::load::Loaded;
 use vexp_engine::plan::estimate::BlockCost;
-use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, now_rfc3339};
+use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, Stages, now_rfc3339};
 use vexp_engine::run::lock::RunLock;
 use vexp_engine::run::{files, leftovers};
 
+use super::looks::Looks;
 use crate::error::{Failure, OrExit as _};
 use crate::render::progress::Progress;
 
@@ -159,13 +161,27 @@ impl Run {
         built: Vec<BuiltImage>,
         testbed: Arc<dyn Testbed>,
         registry: &Registry,
-        progress: &Arc<Progress>,
+        (progress, budget): (&Arc<Progress>, Option<Duration>),
     ) -> Result<RunSummary, Failure> {
         let images: BTreeMap<Name, ImageFiles> = built
             .into_iter()
             .map(|image| (image.name, image.files))
             .collect();
         let costs = self.missing(dispatch::expected(plan, &images, &*testbed, self.id()));
+        let looks = match plan.looks.is_empty() {
+            true => None,
+            false => Some(Looks::new(
+                &self.path,
+                registry,
+                progress,
+                costs.clone(),
+                budget,
+            )),
+        };
+        let costs = match &looks {
+            None => costs,
+            Some(looks) => looks.first()?,
+        };
         let estimate_s: f64 = costs.iter().map(BlockCost::seconds).sum();
         if self.record.estimate_s.is_some() {
             self.record.estimate_s = Some(estimate_s);
@@ -187,6 +203,7 @@ impl Run {
             executable: crate::executable(),
             registry: registry.clone(),
             events: Arc::clone(progress) as _,
+            stages: looks.as_ref().map(|looks| looks as &dyn Stages),
             cancel,
         };
         let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;

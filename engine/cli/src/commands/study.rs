@@ -9,9 +9,9 @@ use vexp_api::plan::{Calibration, Plan};
 use vexp_api::registry::Registry;
 use vexp_engine::check::{CheckedStudy, check};
 use vexp_engine::load::{LoadError, Loaded, Loader};
-use vexp_engine::plan::{PlanError, plan};
+use vexp_engine::plan::{PlanError, plan, plan_until_decided};
 
-use crate::args::Chosen;
+use crate::args::{Chosen, Until};
 use crate::error::Failure;
 use crate::render;
 
@@ -58,7 +58,13 @@ pub(super) fn planned(
     calibration: Option<&Calibration>,
 ) -> Result<Plan, Failure> {
     let only = args.only.as_deref();
-    plan(study, &args.testbed, &args.effort, only, calibration).map_err(|error| {
+    let planned = match args.until {
+        None => plan(study, &args.testbed, &args.effort, only, calibration),
+        Some(Until::Decided) => {
+            plan_until_decided(study, &args.testbed, &args.effort, only, calibration)
+        }
+    };
+    planned.map_err(|error| {
         let failure = Failure::of(Exit::Usage, &error);
         match &error {
             PlanError::BadGlob { .. } => {
@@ -73,6 +79,7 @@ pub(super) fn planned(
             | PlanError::NoTestbed(..)
             | PlanError::Nothing(_)
             | PlanError::Large
+            | PlanError::Looks(_)
             | PlanError::Id(_) => failure,
         }
     })

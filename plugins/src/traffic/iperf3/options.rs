@@ -9,6 +9,10 @@ use vexp_api::units::BitRate;
 use super::super::rate::{FULL_PACKET, Rate};
 use super::Protocol;
 
+/// Seconds of an interval of either side's report: a window of 2 s has the 8 samples from which on it can be
+/// told whether a flow reached a steady state.
+const INTERVAL: &str = "0.25";
+
 /// See `contract.ncl`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -62,7 +66,7 @@ impl Iperf3Options {
     /// is free again soon after a client that could not be started.
     pub(super) fn server(&self, port: u16, idle: u64) -> Cmd {
         Cmd::new("iperf3")
-            .args(["-s", "-1", "-p", &port.to_string()])
+            .args(["-s", "-1", "-p", &port.to_string(), "-i", INTERVAL])
             .args(["--idle-timeout", &idle.to_string(), "--json-stream"])
     }
 
@@ -74,7 +78,7 @@ impl Iperf3Options {
         let mut cmd = Cmd::new("iperf3")
             .args(["-c", &to.to_string(), "-p", &port.to_string()])
             .args(["-t", &seconds.to_string()])
-            .args(["-i", "1", "--json-stream"]);
+            .args(["-i", INTERVAL, "--json-stream"]);
         if self.protocol == Protocol::Udp {
             cmd = cmd.arg("-u");
         }
