@@ -11,6 +11,7 @@ pub mod environment;
 pub mod event;
 pub mod exit;
 pub mod ids;
+pub mod looks;
 pub mod metric;
 pub mod plan;
 pub mod plugin;

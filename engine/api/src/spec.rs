@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::Name;
+use crate::looks::Look;
 use crate::sample::Unit;
 use crate::units::{BitRate, ByteSize, Frequency, TimeSpan};
 
@@ -52,6 +53,10 @@ pub struct Study {
     /// Tables of the publication, in the order in which a report shows them.
     #[serde(default)]
     pub tables: Vec<Table>,
+    /// When a run until all is decided looks at the claims; empty: after 6, 12 and 20 units, with 0.3,
+    /// 0.3 and 0.4 of the level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<Look>,
 }
 
 /// A publication.
@@ -195,6 +200,9 @@ pub struct Experiment {
     pub traffic: MeasureUse,
     /// Traffic that loads the *other* guests meanwhile, if any (stressed latency).
     pub load: Option<MeasureUse>,
+    /// How many guests have a measured flow, from the first on, while the others are idle; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<u32>,
     /// Monitors; those that a platform's hypervisor does not offer are left out there.
     pub monitors: Vec<MeasureUse>,
     /// Platforms by name.

@@ -5,6 +5,7 @@ mod history;
 mod parse;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use vexp_api::digest::Digest;
@@ -308,6 +309,18 @@ pub(crate) struct StudyArgs {
     /// Only trials whose id matches, e.g. 'send-tcp.xen-*'
     #[arg(long, value_name = "GLOB")]
     pub(crate) only: Option<String>,
+    /// Repeat trials only until their claims are decided: vexp looks at the claims after as many boots (in
+    /// virtual time, seeds) as the study's `looks` say, and goes on with those that are open. The
+    /// effort's number of repetitions is not used
+    #[arg(long, value_enum)]
+    pub(crate) until: Option<Until>,
+}
+
+/// Until when trials are repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// All claims are decided, given up or out of regime, or the last look was taken
+    Decided,
 }
 
 impl StudyArgs {
@@ -321,6 +334,7 @@ impl StudyArgs {
             },
             testbed: self.testbed.clone(),
             only: self.only.clone(),
+            until: self.until,
         })
     }
 }
@@ -333,6 +347,7 @@ pub(crate) struct Chosen {
     /// None: the study's usual one, see [`Chosen::testbed`].
     pub(crate) testbed: Option<Name>,
     pub(crate) only: Option<String>,
+    pub(crate) until: Option<Until>,
 }
 
 impl Chosen {
@@ -375,6 +390,9 @@ pub(crate) struct RunsArgs {
     /// testbed and --only
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
+    /// With --until decided: take no look that would be reached later than after this time: 4h, 90min
+    #[arg(long, value_name = "TIME", value_parser = budget)]
+    pub(crate) budget: Option<Duration>,
     /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recalibrate: bool,
@@ -387,6 +405,18 @@ pub(crate) struct RunsArgs {
     /// Trust this study: on testbed `hosts` it runs programs of its own as root on your machines
     #[arg(long)]
     pub(crate) trust: bool,
+}
+
+/// A number of hours or minutes.
+fn budget(text: &str) -> Result<Duration, String> {
+    let bad = || format!("`{text}` is not a number of hours or minutes: 4h, 90min");
+    let (number, seconds) = [("h", 3600), ("min", 60)]
+        .into_iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))
+        .ok_or_else(bad)?;
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let seconds = number.checked_mul(seconds).filter(|n| *n > 0);
+    seconds.map(Duration::from_secs).ok_or_else(bad)
 }
 
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -437,4 +467,27 @@ pub(crate) enum Format {
     Text,
     /// For programs
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_has_a_unit_and_is_something() {
+        assert_eq!(budget("4h"), Ok(Duration::from_secs(4 * 3600)));
+        assert_eq!(budget("90min"), Ok(Duration::from_secs(90 * 60)));
+        for bad in [
+            "",
+            "4",
+            "h",
+            "0h",
+            "-1h",
+            "1.5h",
+            "4 h",
+            "99999999999999999999h",
+        ] {
+            assert!(budget(bad).is_err(), "{bad}");
+        }
+    }
 }

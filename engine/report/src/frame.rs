@@ -82,6 +82,9 @@ pub struct Unusable {
     pub platform: Name,
     /// VM count.
     pub vms: u32,
+    /// Repetition.
+    #[serde(skip)]
+    pub repetition: u32,
     /// `not run`, `failed`, `invalid` or `unreadable`.
     pub kind: &'static str,
     /// Why, naming the file and place where it is about one.
@@ -153,12 +156,17 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
                 experiment: trial.experiment.clone(),
                 platform: trial.platform.clone(),
                 vms: trial.vms,
+                repetition: trial.repetition,
                 kind,
                 reason,
             });
         };
         let Some(record) = run.trials.get(&trial.id) else {
-            reject(&trial, "not run", "the run ended before it".to_owned());
+            let why = match run.plan.looks.is_empty() {
+                true => "the run ended before it",
+                false => "no look has asked for it, or the run ended before it",
+            };
+            reject(&trial, "not run", why.to_owned());
             continue;
         };
         // Also those of failed trials: a changed file is a changed run.
@@ -174,7 +182,7 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
             })?;
         match &record.outcome {
             Outcome::Failed { error } => reject(&trial, "failed", error.clone()),
-            Outcome::Invalid { reason } => reject(&trial, "invalid", reason.clone()),
+            Outcome::Invalid { reason, .. } => reject(&trial, "invalid", reason.clone()),
             Outcome::Measured => match samples(&trial, record, &dir, &bytes, registry) {
                 Ok(rows) => trials.push(TrialFrame {
                     asked: asked(&run, &trial, registry),

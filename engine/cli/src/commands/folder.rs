@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -19,12 +20,22 @@ use vexp_api::spec::Study;
 use vexp_engine::build::BuiltImage;
 use vexp_engine::load::Loaded;
 use vexp_engine::plan::estimate::{self, BlockCost};
-use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, now_rfc3339};
+use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, Stages, now_rfc3339};
 use vexp_engine::run::lock::RunLock;
 use vexp_engine::run::{files, leftovers};
 
+use super::looks::Looks;
 use crate::error::{Failure, OrExit as _};
 use crate::render::progress::Progress;
+
+/// How trials are run.
+pub(super) struct Measuring<'a> {
+    /// How many blocks at the same time, if the user says so.
+    pub(super) jobs: Option<NonZeroUsize>,
+    /// For how long at most, with looks.
+    pub(super) budget: Option<Duration>,
+    pub(super) progress: &'a Arc<Progress>,
+}
 
 /// A run's folder.
 pub(super) struct Run {
@@ -159,16 +170,30 @@ impl Run {
         plan: &Plan,
         built: Vec<BuiltImage>,
         testbed: Arc<dyn Testbed>,
-        jobs: Option<NonZeroUsize>,
         registry: &Registry,
-        progress: &Arc<Progress>,
+        how: &Measuring<'_>,
     ) -> Result<RunSummary, Failure> {
-        let jobs = side_by_side(plan, &*testbed, jobs)?;
+        let progress = how.progress;
+        let jobs = side_by_side(plan, &*testbed, how.jobs)?;
         let images: BTreeMap<Name, ImageFiles> = built
             .into_iter()
             .map(|image| (image.name, image.files))
             .collect();
         let costs = self.missing(dispatch::expected(plan, &images, &*testbed, self.id()));
+        let looks = match plan.looks.is_empty() {
+            true => None,
+            false => Some(Looks::new(
+                &self.path,
+                registry,
+                progress,
+                (costs.clone(), jobs),
+                how.budget,
+            )),
+        };
+        let costs = match &looks {
+            None => costs,
+            Some(looks) => looks.first()?,
+        };
         let each = costs.iter().map(|cost| (&cost.machine, cost.seconds()));
         let estimate_s = estimate::together(each, jobs);
         if self.record.estimate_s.is_some() {
@@ -192,6 +217,7 @@ impl Run {
             jobs,
             registry: registry.clone(),
             events: Arc::clone(progress) as _,
+            stages: looks.as_ref().map(|looks| looks as &dyn Stages),
             cancel,
         };
         let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;

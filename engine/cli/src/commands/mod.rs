@@ -15,6 +15,7 @@ mod history;
 mod identity;
 mod images;
 mod init;
+mod looks;
 mod nightly;
 mod parse;
 mod plan;
@@ -102,6 +103,7 @@ pub(crate) fn run(
                 effort,
                 testbed: Some(testbed),
                 only: None,
+                until: None,
             };
             preflight::run(&study, format, registry)
         }

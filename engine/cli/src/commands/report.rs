@@ -79,6 +79,9 @@ impl Made {
             "\n{} of {trials} trials measured\n",
             summary.trials_measured
         ));
+        if let Some(looks) = &summary.looks {
+            render::out(&format!("{looks}\n"));
+        }
         render::out(&render::verdicts::counts(&summary.claims));
         self.written?;
         render::out(&format!("report: {}\n", summary.html.display()));
@@ -155,6 +158,7 @@ mod tests {
                     tested: 1,
                     p: None,
                     adjusted_p: None,
+                    look: None,
                     tests: Vec::new(),
                 })
                 .collect();

@@ -13,9 +13,9 @@ use vexp_engine::run::dispatch::RunSummary;
 use vexp_engine::run::files;
 
 use super::calibrate::{self, Found};
-use super::folder::{Run, resumable};
-use super::{build, identity, preflight, report, study, trust};
-use crate::args::{Chosen, Expected, ImageArgs, RunsArgs, StudyArgs};
+use super::folder::{Measuring, Run, resumable};
+use super::{build, identity, looks, preflight, report, study, trust};
+use crate::args::{Chosen, Expected, ImageArgs, RunsArgs, StudyArgs, Until};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 use crate::render::progress::Progress;
@@ -107,6 +107,7 @@ pub(super) fn measure(
         return Err(Failure::new(Exit::Usage, text)
             .hint("--expect goes with --testbed virtual; `vexp compare` compares other runs"));
     }
+    looks::can_be_taken(&plan, checked.study(), runs.budget)?;
     let progress = Arc::new(Progress::new());
     let bench = calibrate::Bench {
         checked: &checked,
@@ -152,7 +153,12 @@ pub(super) fn measure(
         ));
     }
     built.iter().for_each(|image| store.used(&image.key));
-    let ended = run.trials(&plan, built, testbed, runs.jobs, registry, &progress);
+    let measuring = Measuring {
+        jobs: runs.jobs,
+        budget: runs.budget,
+        progress: &progress,
+    };
+    let ended = run.trials(&plan, built, testbed, registry, &measuring);
     progress.finish();
     let summary = ended?;
     run.end()?;
@@ -186,7 +192,9 @@ fn as_begun(given: &StudyArgs, run: &Path) -> Result<Chosen, Failure> {
         effort: plan.effort,
         testbed: Some(plan.testbed),
         only: record.only,
+        until: (!plan.looks.is_empty()).then_some(Until::Decided),
     };
+    let until = |until: Option<Until>| until.map(|Until::Decided| "decided".to_owned());
     let text = |name: &Name| Some(name.to_string());
     for (option, given, begun) in [
         (
@@ -200,6 +208,7 @@ fn as_begun(given: &StudyArgs, run: &Path) -> Result<Chosen, Failure> {
             begun.testbed.as_ref().and_then(text),
         ),
         ("--only", given.only.clone(), begun.only.clone()),
+        ("--until", until(given.until), until(begun.until)),
     ] {
         if given.is_some() && given != begun {
             let so = begun.map_or_else(

@@ -9,9 +9,9 @@ use vexp_api::plan::{Calibration, Plan};
 use vexp_api::registry::Registry;
 use vexp_engine::check::{CheckedStudy, check};
 use vexp_engine::load::{LoadError, Loaded, Loader};
-use vexp_engine::plan::{PlanError, plan};
+use vexp_engine::plan::{PlanError, plan, plan_until_decided};
 
-use crate::args::Chosen;
+use crate::args::{Chosen, Until};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 
@@ -59,7 +59,13 @@ pub(super) fn planned(
 ) -> Result<Plan, Failure> {
     let only = args.only.as_deref();
     let testbed = args.testbed(study.study()).or_exit(Exit::Usage)?;
-    plan(study, &testbed, &args.effort, only, calibration).map_err(|error| {
+    let planned = match args.until {
+        None => plan(study, &testbed, &args.effort, only, calibration),
+        Some(Until::Decided) => {
+            plan_until_decided(study, &testbed, &args.effort, only, calibration)
+        }
+    };
+    planned.map_err(|error| {
         let failure = Failure::of(Exit::Usage, &error);
         match &error {
             PlanError::BadGlob { .. } => {
@@ -74,6 +80,7 @@ pub(super) fn planned(
             | PlanError::NoTestbed(..)
             | PlanError::Nothing(_)
             | PlanError::Large
+            | PlanError::Looks(_)
             | PlanError::Id(_) => failure,
         }
     })

@@ -56,6 +56,11 @@ impl Eta {
         }
     }
 
+    /// Other blocks, of which as many run at the same time.
+    pub(super) fn expect(&mut self, blocks: Vec<BlockCost>) {
+        *self = Self::new(blocks, self.jobs);
+    }
+
     fn block(&self, name: &Name) -> Option<&BlockCost> {
         self.blocks.iter().find(|block| block.block == *name)
     }

@@ -65,6 +65,19 @@ impl Progress {
         self.run().eta = Eta::new(blocks, jobs);
     }
 
+    /// So many more trials come, in these blocks: the next stage of the run.
+    pub(crate) fn go_on(&self, trials: usize, blocks: Vec<BlockCost>) {
+        let all = {
+            let mut run = self.run();
+            run.trials = run.done.len() + trials;
+            run.eta.expect(blocks);
+            run.trials
+        };
+        if let Some(bar) = &self.bar {
+            bar.set_length(all as u64);
+        }
+    }
+
     fn run(&self) -> MutexGuard<'_, Run> {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,7 +153,7 @@ impl Progress {
         }
         let (word, rest) = match outcome {
             Outcome::Measured => (self.paint("32", "measured"), summary),
-            Outcome::Invalid { reason } => (self.paint("33", "invalid"), reason.as_str()),
+            Outcome::Invalid { reason, .. } => (self.paint("33", "invalid"), reason.as_str()),
             Outcome::Failed { error } => (self.paint("31", "failed"), error.as_str()),
         };
         let width = trials.to_string().len();

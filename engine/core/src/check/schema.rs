@@ -150,6 +150,15 @@ pub(super) const STUDY: Kind = Kind::Record(
         empty("claims", Kind::Map(&CLAIM)),
         empty("figures", Kind::List(&FIGURE)),
         empty("tables", Kind::List(&TABLE)),
+        empty("looks", Kind::List(&LOOK)),
+    ],
+);
+
+const LOOK: Kind = Kind::Record(
+    "Look",
+    &[
+        must("units", Kind::Whole(3, 10_000)),
+        must("share", Kind::Fraction),
     ],
 );
 
@@ -219,6 +228,7 @@ const EXPERIMENT: Kind = Kind::Record(
         must("role", Kind::OneOf(ROLES)),
         must("traffic", MEASURE),
         may("load", MEASURE),
+        may("flows", Kind::Whole(1, 1024)),
         empty("monitors", Kind::List(&MEASURE)),
         must("platforms", Kind::Some(&Kind::Name)),
         must("vms", VMS),

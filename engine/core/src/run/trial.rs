@@ -86,6 +86,7 @@ pub(super) async fn run(
         // On no machine would it be started: it is not retried.
         Err(error @ TrialError::Refused { .. }) => Outcome::Invalid {
             reason: error.to_string(),
+            instruments: false,
         },
         Err(error) => Outcome::Failed {
             error: chain(&error),
@@ -102,11 +103,22 @@ pub(super) async fn run(
                 seen.window = Some(window);
                 seen.summary = summary;
             }
-            Err(reason) => seen.outcome = Outcome::Invalid { reason },
+            Err(Spoiled {
+                reason,
+                instruments,
+            }) => {
+                seen.outcome = Outcome::Invalid {
+                    reason,
+                    instruments,
+                };
+            }
         }
     }
     if let (Some(reason), Outcome::Measured) = (spoiled, &seen.outcome) {
-        seen.outcome = Outcome::Invalid { reason };
+        seen.outcome = Outcome::Invalid {
+            reason,
+            instruments: true,
+        };
     }
     seen
 }
@@ -138,7 +150,11 @@ async fn measure(
     // With load, the first guest is measured while the others are loaded.
     let (measured, loaded) = match &trial.load {
         Some(_) => (all[..1].to_vec(), all[1..].to_vec()),
-        None => (all, Vec::new()),
+        None => {
+            let mut measured = all;
+            measured.truncate(trial.flows() as usize);
+            (measured, Vec::new())
+        }
     };
     fit(
         registry,
@@ -267,6 +283,24 @@ fn first_address(node: &Node) -> Result<IpAddr, TrialError> {
     node.data.first().map(|data| data.address).ok_or_else(none)
 }
 
+/// Why a trial is invalid.
+#[derive(Debug, PartialEq)]
+struct Spoiled {
+    reason: String,
+    /// Whether a monitor is to blame. Traffic that can't be read may be what the machine made of it: to
+    /// measure that again until it can would favour what is easy to measure.
+    instruments: bool,
+}
+
+impl Spoiled {
+    fn by(part: Part, reason: String) -> Self {
+        Self {
+            reason,
+            instruments: part == Part::Monitor,
+        }
+    }
+}
+
 /// Parses everything once, so that a trial whose raw data can't be read is known as such at once,
 /// and finds the window that all flows have in common.
 fn look(
@@ -274,23 +308,9 @@ fn look(
     link: BitRate,
     registry: &Registry,
     captured: &[Captured],
-) -> Result<(Window, String), String> {
-    let mut traffic: Vec<Sample> = Vec::new();
-    for item in captured {
-        ended_early(&item.artefact)?;
-        let Some(plugin) = registry.measures().get(item.artefact.tool.as_str()) else {
-            continue;
-        };
-        let raw = Raw {
-            artefact: &item.artefact,
-            bytes: &item.bytes,
-            line_times: &item.line_times,
-        };
-        let samples = plugin.parse(&raw).map_err(|error| error.to_string())?;
-        if item.artefact.part == Part::Traffic {
-            traffic.extend(samples);
-        }
-    }
+) -> Result<(Window, String), Spoiled> {
+    let traffic = parsed(registry, captured)?;
+    let none = |reason: &str| Spoiled::by(Part::Traffic, reason.to_owned());
     let mut by_flow: BTreeMap<&Name, Window> = BTreeMap::new();
     for sample in &traffic {
         let (start, end) = (sample.t, sample.t + sample.dt);
@@ -307,9 +327,11 @@ fn look(
             start_s: a.start_s.max(b.start_s),
             end_s: a.end_s.min(b.end_s),
         })
-        .ok_or("the traffic generator gave no samples")?;
+        .ok_or_else(|| none("the traffic generator gave no samples"))?;
     if window.end_s <= window.start_s {
-        return Err("the flows have no time in common in which all were measured".to_owned());
+        return Err(none(
+            "the flows have no time in common in which all were measured",
+        ));
     }
     let mut summary = summary(&traffic, window);
     let plugin = registry.measures().get(trial.traffic.tool.as_str());
@@ -336,6 +358,29 @@ fn lag(samples: &[Sample], window: Window, asked: f64) -> String {
         true => format!("; a source sent {least:.1} of {asked:.1} Mb/s"),
         false => String::new(),
     }
+}
+
+/// The samples of the measured traffic; the rest is parsed to see that it can be.
+fn parsed(registry: &Registry, captured: &[Captured]) -> Result<Vec<Sample>, Spoiled> {
+    let mut traffic: Vec<Sample> = Vec::new();
+    for item in captured {
+        let part = item.artefact.part;
+        ended_early(&item.artefact).map_err(|reason| Spoiled::by(part, reason))?;
+        let Some(plugin) = registry.measures().get(item.artefact.tool.as_str()) else {
+            continue;
+        };
+        let raw = Raw {
+            artefact: &item.artefact,
+            bytes: &item.bytes,
+            line_times: &item.line_times,
+        };
+        let samples = plugin.parse(&raw);
+        let samples = samples.map_err(|error| Spoiled::by(part, error.to_string()))?;
+        if part == Part::Traffic {
+            traffic.extend(samples);
+        }
+    }
+    Ok(traffic)
 }
 
 /// Monitors and load go on until they are stopped, and end with status 0 then. One that ended before,

@@ -173,7 +173,10 @@ fn not_as_planned(error: &PluginError) -> Seen {
     Seen::nothing(if unreadable {
         Outcome::Failed { error: text }
     } else {
-        Outcome::Invalid { reason: text }
+        Outcome::Invalid {
+            reason: text,
+            instruments: false,
+        }
     })
 }
 

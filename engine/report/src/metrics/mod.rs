@@ -100,13 +100,20 @@ impl<'a> Metrics<'a> {
     /// Of a run. Classical Linux of the same experiment and repetition is what relative metrics
     /// are relative to: repetitions are randomised blocks, so that the pair ran close in time.
     pub fn new(frames: &'a Frames) -> Self {
+        Self::first(frames, u32::MAX)
+    }
+
+    /// Of the first repetitions of a run.
+    pub fn first(frames: &'a Frames, most: u32) -> Self {
         let seed = frames.run.study.seed;
-        let observed: Vec<_> = frames
-            .trials
+        let trials: Vec<&TrialFrame> = (frames.trials.iter())
+            .filter(|frame| frame.trial.repetition <= most)
+            .collect();
+        let observed: Vec<_> = trials
             .iter()
             .map(|frame| (&frame.trial, Rc::new(Observed::new(frame))))
             .collect();
-        let copies = copies(&frames.trials);
+        let copies = copies(&trials);
         let mut points: BTreeMap<Point, Vec<Repetition<'a>>> = BTreeMap::new();
         for (trial, own) in &observed {
             let classical = observed.iter().find(|(other, _)| {
@@ -277,9 +284,9 @@ impl<'a> Metrics<'a> {
 }
 
 /// Trials whose samples are to the last bit those of an earlier repetition of their point.
-fn copies(trials: &[TrialFrame]) -> BTreeSet<&Name> {
-    let mut points: BTreeMap<(&Name, &Name, u32), Vec<&TrialFrame>> = BTreeMap::new();
-    for frame in trials {
+fn copies<'f>(trials: &[&'f TrialFrame]) -> BTreeSet<&'f Name> {
+    let mut points: BTreeMap<(&Name, &Name, u32), Vec<&'f TrialFrame>> = BTreeMap::new();
+    for frame in trials.iter().copied() {
         let trial = &frame.trial;
         let point = (&trial.experiment, &trial.platform, trial.vms);
         points.entry(point).or_default().push(frame);

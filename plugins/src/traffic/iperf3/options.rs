@@ -14,6 +14,10 @@ use crate::capture::{ports, whole_seconds};
 /// Seconds of a day.
 const DAY: u64 = 86_400;
 
+/// Seconds of an interval of either side's report: a window of 2 s has the 8 samples from which on it can be
+/// told whether a flow reached a steady state.
+const INTERVAL: &str = "0.25";
+
 /// See `contract.ncl`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -112,7 +116,7 @@ impl Iperf3Options {
     /// is free again soon after a client that could not be started.
     pub(super) fn server(&self, port: u16, idle: u64) -> Cmd {
         Cmd::new("iperf3")
-            .args(["-s", "-1", "-p", &port.to_string()])
+            .args(["-s", "-1", "-p", &port.to_string(), "-i", INTERVAL])
             .args(["--idle-timeout", &idle.to_string(), "--json-stream"])
     }
 
@@ -124,7 +128,7 @@ impl Iperf3Options {
         let mut cmd = Cmd::new("iperf3")
             .args(["-c", &to.to_string(), "-p", &port.to_string()])
             .args(["-t", &seconds.to_string()])
-            .args(["-i", "1", "--json-stream"]);
+            .args(["-i", INTERVAL, "--json-stream"]);
         if self.protocol == Protocol::Udp {
             cmd = cmd.arg("-u");
         }

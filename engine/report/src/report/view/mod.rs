@@ -14,6 +14,7 @@ use vexp_api::environment::Difference;
 use vexp_api::ids::Name;
 use vexp_api::metric::{self, METRICS};
 use vexp_api::plan::{Deviation, Excluded};
+use vexp_api::record::{Outcome, TrialRecord};
 
 use self::claims::{Claim, Count, Section, claim, counts, findings};
 use self::figures::{FigureView, figure};
@@ -38,6 +39,10 @@ pub(super) struct View<'a> {
     counts: Vec<Count>,
     trials_measured: usize,
     trials_planned: usize,
+    /// What came of the run's looks, in words.
+    looks: Option<String>,
+    /// Trials that no look asked for.
+    unwanted: usize,
     findings: Vec<Section>,
     /// `paper`, or `study` where there is none.
     whose: &'static str,
@@ -56,6 +61,7 @@ pub(super) struct View<'a> {
     deviations: Vec<Deviation>,
     excluded: Vec<Excluded>,
     unusable: Vec<Unusable>,
+    again: Vec<Again>,
     controller: BTreeMap<String, String>,
     blocks: Vec<Block>,
     formulas: Vec<Formula>,
@@ -95,6 +101,17 @@ struct Block {
     /// What was another after the trials: node and fact, before, after.
     changed: Vec<(String, String, String)>,
     console: String,
+}
+
+/// A trial that was tried again.
+#[derive(Debug, Serialize)]
+struct Again {
+    trial: String,
+    /// `failed`, or `spoiled` by its instruments.
+    what: &'static str,
+    reason: String,
+    /// What it is in the end.
+    ended: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -155,7 +172,12 @@ impl<'a> View<'a> {
             },
             counts: counts(&verdicts.claims),
             trials_measured: frames.trials.len(),
-            trials_planned: plan.trials().count(),
+            trials_planned: frames.trials.len() + super::missed(frames, verdicts).count(),
+            looks: super::looks(verdicts),
+            unwanted: verdicts
+                .looks
+                .as_ref()
+                .map_or(0, |looks| looks.unwanted.len()),
             findings: findings(&verdicts.claims),
             whose: index.whose(),
             lagging: results.lagging(),
@@ -170,7 +192,8 @@ impl<'a> View<'a> {
             hops: hops(index),
             deviations: super::deviations(frames),
             excluded: plan.excluded.clone(),
-            unusable: frames.unusable.clone(),
+            unusable: super::missed(frames, verdicts).cloned().collect(),
+            again: again(frames),
             controller: record.controller.clone(),
             blocks: blocks(frames),
             formulas: (METRICS.iter())
@@ -180,6 +203,30 @@ impl<'a> View<'a> {
             points: points(index, verdicts),
         }
     }
+}
+
+fn again(frames: &Frames) -> Vec<Again> {
+    let run = &frames.run;
+    let tried = |record: &TrialRecord| {
+        let (what, reason) = match &record.outcome {
+            Outcome::Failed { error } => ("failed", error.clone()),
+            Outcome::Invalid { reason, .. } => ("spoiled", reason.clone()),
+            Outcome::Measured => ("measured", String::new()),
+        };
+        let ended = run.trials.get(&record.trial);
+        Again {
+            trial: record.trial.to_string(),
+            what,
+            reason,
+            ended: match ended.map(|record| &record.outcome) {
+                Some(Outcome::Measured) => "measured",
+                Some(Outcome::Invalid { .. }) => "invalid",
+                Some(Outcome::Failed { .. }) => "failed",
+                None => "not run",
+            },
+        }
+    };
+    run.set_aside.iter().map(tried).collect()
 }
 
 fn blocks(frames: &Frames) -> Vec<Block> {
