@@ -224,12 +224,9 @@ pub(crate) enum Verb {
         #[arg(last = true)]
         argv: Vec<String>,
     },
-    /// Runs a block's trials from inside the machines' network.
+    /// Runs a block's trials from inside the machines' network. Its manifest is on standard input.
     #[command(hide = true)]
-    Worker {
-        /// The block's manifest
-        manifest: PathBuf,
-    },
+    Worker,
 }
 
 /// What is enclosed in a lab.

@@ -5,7 +5,6 @@ pub mod run;
 pub mod build;
 pub mod bundle;
 pub mod check;
-mod hold;
 pub mod load;
 pub mod plan;
 mod remove;

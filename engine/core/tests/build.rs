@@ -33,6 +33,8 @@ struct World {
 }
 
 const RESOLVE: &str = "#!/bin/sh
+mkdir -p \"$2\"
+cp \"$(dirname \"$0\")/../released\" \"$2/released\"
 cat \"$(dirname \"$0\")/../resolved\"
 ";
 
@@ -88,6 +90,7 @@ impl World {
             lines += &format!("{usage} {package} {version} amd64 {sha256} {size} {filename}\n");
         }
         self.put("images/resolved", lines.as_bytes());
+        self.put("images/released", b"1700000000\n");
     }
 
     fn images(&self) -> PathBuf {
@@ -487,4 +490,109 @@ fn the_smallest_real_image_is_built_and_whole() {
     let mut root = std::fs::File::open(&built[0].files.root).unwrap();
     std::io::Read::read_exact(&mut root, &mut magic).unwrap();
     assert_eq!(&magic, b"hsqs", "root is a squashfs");
+}
+
+#[test]
+fn apt_takes_no_key_or_setting_of_the_host_and_no_unsigned_archive() {
+    if !root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let put = |name: &str, text: &str| {
+        std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+        std::fs::write(at(name), text).unwrap();
+    };
+    for (name, text) in [
+        ("image/suite", "trixie\n"),
+        ("image/packages", "tool\n"),
+        ("image/extract", ""),
+        // Whoever may have said so on the host: none of it is asked for.
+        (
+            "host.conf",
+            "APT::Get::AllowUnauthenticated \"true\";\nAcquire::AllowInsecureRepositories \"true\";\n\
+             Acquire::AllowWeakRepositories \"true\";\nAcquire::http::Proxy \"http://proxy.example:1\";\n",
+        ),
+        (
+            "archive/dists/trixie/Release",
+            "Suite: trixie\nDate: Sat, 01 Nov 2025 00:00:00 UTC\n",
+        ),
+        ("archive/dists/trixie/main/binary-amd64/Packages", ""),
+    ] {
+        put(name, text);
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images/common/resolve.sh");
+    let archive = format!("copy:{}/", at("archive").display());
+    let said = Command::new(script)
+        .args([at("image"), at("state")])
+        .env("VEXP_DEBIAN_MIRROR", archive)
+        .env("APT_CONFIG", at("host.conf"))
+        .env("LC_ALL", "C.UTF-8")
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(!said.status.success(), "{words}");
+    assert!(words.contains("is not signed"), "{words}");
+    assert!(!at("state/released").exists());
+    let known = Command::new("apt-config")
+        .arg("dump")
+        .env("APT_CONFIG", at("state/apt.conf"))
+        .output()
+        .unwrap();
+    let known = String::from_utf8(known.stdout).unwrap();
+    for line in known.lines().filter(|line| line.contains("Allow")) {
+        assert!(
+            !line.ends_with("\"true\";") || line.contains("Release-Info"),
+            "{line}"
+        );
+    }
+    let etc = format!("Dir::Etc \"{}\";", at("state/etc").display());
+    // The way to the archive is the host's, and nothing else is.
+    for part in [
+        etc.as_str(),
+        "Acquire::http::Proxy \"http://proxy.example:1\";",
+    ] {
+        assert!(known.contains(part), "{part}: {known}");
+    }
+    let sources = std::fs::read_to_string(at("state/etc/sources.list")).unwrap();
+    let keys = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ";
+    assert!(sources.starts_with(keys), "{sources}");
+}
+
+#[test]
+fn packages_older_than_the_locked_ones_are_refused() {
+    with_archive("packages_older_than_the_locked_ones_are_refused", |world| {
+        let images = world.images();
+        world.serve("2");
+        relock(&[tiny()], &images, &world.store, &NoEvents).unwrap();
+        // A mirror that answers that version 2 is gone, and offers version 1, signed as it is.
+        world.serve("1");
+        let before = std::fs::read_to_string(images.join("tiny/image.lock")).unwrap();
+        for tried in [
+            world.build(Locked::Refresh).map(drop),
+            relock(&[tiny()], &images, &world.store, &NoEvents).map(drop),
+        ] {
+            let refused = tried.unwrap_err();
+            assert!(
+                matches!(refused, BuildError::OldPackages { .. }),
+                "{refused:?}"
+            );
+            assert!(
+                refused.to_string().contains("tool 1 (locked: 2)"),
+                "{refused}"
+            );
+        }
+        let after = std::fs::read_to_string(images.join("tiny/image.lock")).unwrap();
+        assert_eq!(before, after);
+        // Newer packages of an older archive than one that was seen are none, either.
+        world.serve("3");
+        world.put("images/released", b"1600000000\n");
+        let refused = world.build(Locked::Refresh).map(drop).unwrap_err();
+        assert!(
+            matches!(refused, BuildError::OldRelease { .. }),
+            "{refused:?}"
+        );
+        world.put("images/released", b"1800000000\n");
+        assert!(world.build(Locked::Refresh).unwrap().deviation.is_some());
+    });
 }

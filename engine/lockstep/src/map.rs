@@ -3,14 +3,19 @@
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::channel::{
     CHANNEL, Channel, LinkFields, PAGE, PHASES, PHASES_AT, Phase, SIDE_FILE, SideFields,
 };
 use crate::side::LinkError;
+
+/// How long somebody may look at a side that this process is to hold.
+const MOMENT: Duration = Duration::from_secs(10);
 
 /// A mapped file of at least the bytes that its fields take.
 #[derive(Debug)]
@@ -92,9 +97,23 @@ impl SideFile {
     }
 
     /// Holds the file's lock as long as this process lives: others see by it that the side is there.
+    /// Somebody who looks whether it is held has it for a moment; longer than [`MOMENT`] nobody may.
     pub(crate) fn lock(&self) -> Result<(), LinkError> {
-        flock(self.0.file.as_fd(), FlockOperation::LockExclusive)
-            .map_err(|source| LinkError::file("lock", &self.0.path, source.into()))
+        let began = Instant::now();
+        loop {
+            match flock(
+                self.0.file.as_fd(),
+                FlockOperation::NonBlockingLockExclusive,
+            ) {
+                Err(Errno::WOULDBLOCK | Errno::INTR) if began.elapsed() < MOMENT => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                held => {
+                    return held
+                        .map_err(|error| LinkError::file("lock", &self.0.path, error.into()));
+                }
+            }
+        }
     }
 
     /// Whether a process holds its lock.

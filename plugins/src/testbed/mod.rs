@@ -1,5 +1,6 @@
 //! Testbeds: where machines come from.
 
+mod console;
 pub mod emulated;
 pub mod hosts;
 mod limits;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use vexp_api::event::{Event, EventSink as _};
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
+use vexp_api::modes::{Others, only_ours};
 use vexp_api::plan::{Deviation, Plan};
 use vexp_api::plugin::{ImageFiles, Testbed};
 use vexp_api::record::{self, RunRecord};
@@ -59,7 +60,7 @@ impl Run {
         files::create_dir(&path).or_exit(Exit::Infrastructure)?;
         // Workers get this path and may stand elsewhere.
         let path = path.canonicalize().or_exit(Exit::Infrastructure)?;
-        not_everybodys(&path)?;
+        nobody_elses(&path)?;
         let lock = RunLock::take(&path).or_exit(Exit::Infrastructure)?;
         let record = RunRecord {
             format: record::FORMAT,
@@ -275,7 +276,7 @@ pub(super) fn resumable(path: &Path) -> Result<PathBuf, Failure> {
     let path = path
         .canonicalize()
         .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))?;
-    not_everybodys(&path)?;
+    nobody_elses(&path)?;
     RunDir::checked(&path).or_exit(Exit::Usage)?;
     // It is written last, when all is there that a run needs.
     if path.join("run.json").exists() {
@@ -286,21 +287,15 @@ pub(super) fn resumable(path: &Path) -> Result<PathBuf, Failure> {
         .hint("`vexp runs` lists runs; one that died before its first trial is started anew"))
 }
 
-/// Refuses a folder for a run where everybody could put something else in place of its files, which workers
-/// read as root: as sshd does with keys (StrictModes in sshd_config(5)).
-fn not_everybodys(path: &Path) -> Result<(), Failure> {
-    use std::os::unix::fs::MetadataExt as _;
-    for folder in path.ancestors() {
-        let about = folder.metadata().or_exit(Exit::Infrastructure)?;
-        // In a sticky folder everybody can only put what is their own.
-        if about.mode() & 0o002 != 0 && about.mode() & 0o1000 == 0 {
-            let message = format!(
-                "everybody can write to {}: somebody could change the run below it while it is run",
-                folder.display()
-            );
-            return Err(Failure::new(Exit::Usage, message)
-                .hint("`chmod o-w` it, or name another folder with --runs"));
-        }
+/// Refuses a folder for a run, or for temporary files, where somebody else could put something in place of
+/// what workers use as root.
+fn nobody_elses(path: &Path) -> Result<(), Failure> {
+    for (path, hint) in [
+        (path, "name a folder of your own with --runs"),
+        (&std::env::temp_dir(), "name a folder of your own in TMPDIR"),
+    ] {
+        only_ours(path, Others::Caller)
+            .map_err(|error| Failure::of(Exit::Usage, &error).hint(hint))?;
     }
     Ok(())
 }
@@ -385,18 +380,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_in_no_folder_that_everybody_can_write_to() {
+    fn a_run_is_in_no_folder_that_somebody_else_can_change() {
         let folder = tempfile::tempdir().unwrap();
-        let run = folder.path().join("runs/run");
+        let runs = folder.path().join("runs");
+        let run = runs.join("run");
         std::fs::create_dir_all(&run).unwrap();
-        let mode = |mode: u32| {
+        let refused = |mode: u32, owner: Option<u32>| {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
-            std::fs::set_permissions(folder.path().join("runs"), mode).unwrap();
-            not_everybodys(&run)
+            std::fs::set_permissions(&runs, mode).unwrap();
+            std::os::unix::fs::chown(&runs, owner, None).unwrap();
+            let refused = nobody_elses(&run).err();
+            refused.map(|failure| failure.messages[0].clone())
         };
-        assert!(mode(0o755).is_ok());
-        assert!(mode(0o1777).is_ok());
-        let refused = mode(0o777).unwrap_err();
-        assert!(refused.messages[0].contains("everybody can write to"));
+        assert_eq!(refused(0o755, None), None);
+        assert_eq!(refused(0o1777, None), None);
+        assert!(
+            refused(0o777, None)
+                .unwrap()
+                .contains("everybody can write")
+        );
+        if rustix::process::geteuid().is_root() {
+            let nobodys = refused(0o755, Some(65_534)).unwrap();
+            assert!(nobodys.contains("belongs to user 65534"), "{nobodys}");
+        }
     }
 }

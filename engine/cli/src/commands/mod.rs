@@ -136,6 +136,6 @@ pub(crate) fn run(
             ended.or_exit(Exit::Infrastructure)?;
             Ok(Exit::Fine)
         }
-        Verb::Worker { manifest } => worker::run(&manifest, registry, connect),
+        Verb::Worker => worker::run(registry, connect),
     }
 }

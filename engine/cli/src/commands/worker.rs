@@ -1,8 +1,7 @@
-//! `vexp worker`: runs a block from inside its network. Events are lines of JSON on standard
-//! output; the last words of a failure are on standard error.
+//! `vexp worker`: runs a block from inside its network. Its manifest is the first line of standard input.
+//! Events are lines of JSON on standard output; the last words of a failure are on standard error.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use vexp_api::event::{Event, EventSink};
@@ -10,7 +9,6 @@ use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_api::shell::Connect;
 use vexp_engine::run::clock::Clock;
-use vexp_engine::run::files;
 use vexp_engine::run::manifest::Manifest;
 use vexp_engine::run::worker::{self, Place, WorkError};
 
@@ -32,7 +30,7 @@ impl EventSink for Lines {
 /// a pipe that only that one holds open. The machines may be somebody else's by now.
 fn end_with_dispatcher() {
     std::thread::spawn(|| {
-        // Nothing is ever written to it. One that can't be read says as much as its end.
+        // Nothing more is written to it. One that can't be read says as much as its end.
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         // Cannot fail: the process exists.
         let _ =
@@ -40,13 +38,9 @@ fn end_with_dispatcher() {
     });
 }
 
-pub(super) fn run(
-    manifest: &Path,
-    registry: &Registry,
-    connect: Arc<dyn Connect>,
-) -> Result<Exit, Failure> {
+pub(super) fn run(registry: &Registry, connect: Arc<dyn Connect>) -> Result<Exit, Failure> {
+    let manifest = Manifest::read(&mut std::io::stdin().lock()).or_exit(Exit::Usage)?;
     end_with_dispatcher();
-    let manifest: Manifest = files::read_json(manifest).or_exit(Exit::Usage)?;
     let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
     let place = Place {
         connect,

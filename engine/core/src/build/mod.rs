@@ -9,6 +9,7 @@ mod assemble;
 mod command;
 mod definition;
 mod fetch;
+mod floor;
 mod lockfile;
 mod manifest;
 mod mirror;
@@ -16,6 +17,7 @@ mod resolve;
 mod stage;
 mod tools;
 mod verify;
+mod version;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -27,6 +29,7 @@ use vexp_api::ids::Name;
 use vexp_api::plugin::ImageFiles;
 
 use crate::store::{Bucket, Damage, Store, StoreError, StoreLock};
+use floor::Floor;
 use manifest::Inputs;
 
 pub use command::CommandError;
@@ -75,6 +78,34 @@ pub enum BuildError {
         package: PackageName,
         /// Suite.
         suite: Suite,
+    },
+    /// The archive is older than one that was seen.
+    #[error(
+        "suite {suite}: the archive's release is of {released}, and one of {seen} was seen: the mirror is behind, or \
+         keeps back what was mended since; use another one ({}), or remove {} to allow older ones",
+        mirror::VARIABLE, .path.display()
+    )]
+    OldRelease {
+        /// Suite.
+        suite: Suite,
+        /// When the archive says that it was released, RFC 3339.
+        released: String,
+        /// The newest that was seen.
+        seen: String,
+        /// Where that is remembered.
+        path: PathBuf,
+    },
+    /// The archive has older packages than the lock.
+    #[error(
+        "image {image}: the archive has only older packages than the locked ones: {older}; the mirror is behind, or \
+         keeps back what was mended since: use another one ({}), or remove the image's lock to allow older ones",
+        mirror::VARIABLE
+    )]
+    OldPackages {
+        /// Image.
+        image: Name,
+        /// `PACKAGE VERSION (locked: VERSION), …`
+        older: String,
     },
     /// The resolver wrote something else than a package.
     #[error("image {image}: resolving its packages gave `{}`", .line.escape_debug())]
@@ -458,7 +489,12 @@ fn refresh(
     });
     let mirrors = mirror::find(&store.logs())?;
     let mut fresh = wanted.inputs.lock.clone();
-    fresh.packages = resolve::resolve(&fresh.definition, images, &mirrors, scratch, &store.logs())?;
+    let floor = Floor {
+        store,
+        lock,
+        locked: &wanted.inputs.lock.packages,
+    };
+    fresh.packages = resolve::resolve(&fresh.definition, images, &mirrors, scratch, &floor)?;
     let staged = scratch.join("refreshed.lock");
     fresh.write(&staged)?;
     prepare(store, lock, [&fresh], events)?;
@@ -533,16 +569,21 @@ pub fn relock(
             step: "resolving packages".to_owned(),
         });
         let definition = evaluate(images, name)?;
-        let packages =
-            resolve::resolve(&definition, images, &mirrors, scratch.path(), &store.logs())?;
+        let path = lock_path(images, name);
+        let before = Lock::read(&path).ok();
+        let floor = Floor {
+            store,
+            lock: &lock,
+            locked: before.as_ref().map_or(&[], |lock| &lock.packages),
+        };
+        let packages = resolve::resolve(&definition, images, &mirrors, scratch.path(), &floor)?;
         let fresh = Lock {
             format: lockfile::FORMAT,
             source: definition::source_digest(images, name)?,
             definition,
             packages,
         };
-        let path = lock_path(images, name);
-        if Lock::read(&path).ok().as_ref() != Some(&fresh) {
+        if before.as_ref() != Some(&fresh) {
             fresh.write(&path)?;
             changed.push(name.clone());
         }

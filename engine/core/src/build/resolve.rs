@@ -6,6 +6,7 @@ use vexp_api::digest::Digest;
 
 use super::command::{capture, mortal};
 use super::definition::{ImageDef, PackageName};
+use super::floor::{self, Floor};
 use super::lockfile::{Architecture, LockedPackage, PoolPath, Use, Version};
 use super::mirror::{Mirror, VARIABLE};
 use super::{BuildError, stage};
@@ -15,18 +16,18 @@ use super::{BuildError, stage};
 /// images of one suite share it.
 ///
 /// # Errors
-/// The first mirror's, where none has them.
+/// The first mirror's, where none has them, or none that are not older than the floor.
 pub(super) fn resolve(
     definition: &ImageDef,
     images: &Path,
     mirrors: &[Mirror],
     scratch: &Path,
-    logs: &Path,
+    floor: &Floor<'_>,
 ) -> Result<Vec<LockedPackage>, BuildError> {
     let mut first = None;
     for (i, mirror) in mirrors.iter().enumerate() {
         let state = scratch.join(format!("apt-{}-{i}", definition.suite));
-        match resolve_from(definition, images, mirror, (scratch, &state), logs) {
+        match resolve_from(definition, images, mirror, (scratch, &state), floor) {
             Ok(packages) => return Ok(packages),
             Err(error) => first = first.or(Some(error)),
         }
@@ -39,7 +40,7 @@ fn resolve_from(
     images: &Path,
     mirror: &Mirror,
     (scratch, state): (&Path, &Path),
-    logs: &Path,
+    floor: &Floor<'_>,
 ) -> Result<Vec<LockedPackage>, BuildError> {
     let folder = scratch.join("definitions").join(definition.name.as_str());
     stage::definition(definition, images, &folder)?;
@@ -49,7 +50,10 @@ fn resolve_from(
         .arg(state)
         .env(VARIABLE, mirror.to_string());
     let step = format!("resolve the packages of image {}", definition.name);
-    let log = logs.join(format!("{}.resolve.log", definition.name));
+    let log = floor
+        .store
+        .logs()
+        .join(format!("{}.resolve.log", definition.name));
     let text = capture(&step, &mut command, &log)?;
     let mut packages = text
         .lines()
@@ -62,6 +66,8 @@ fn resolve_from(
         .collect::<Result<Vec<_>, _>>()?;
     packages.sort();
     check(definition, &packages)?;
+    let (image, suite) = (&definition.name, &definition.suite);
+    floor.check(image, suite, floor::released(state)?, &packages)?;
     Ok(packages)
 }
 

@@ -151,7 +151,7 @@ fn unstored(error: StoreError) -> BundleError {
             path: PathBuf::new(),
             source: std::io::ErrorKind::NotFound.into(),
         },
-        StoreError::Strange(path) | StoreError::Held { path, .. } => BundleError::Io {
+        StoreError::Strange { root: path, .. } | StoreError::Held { path, .. } => BundleError::Io {
             action: "use the store",
             path,
             source: std::io::ErrorKind::PermissionDenied.into(),

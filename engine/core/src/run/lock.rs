@@ -4,8 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use vexp_api::hold::{Hold, hold, look};
+
 use super::files;
-use crate::hold::{Hold, hold, look};
 
 /// How long something that a dead vexp had begun to start may hold a run's folder.
 const MOMENT: Duration = Duration::from_secs(5);

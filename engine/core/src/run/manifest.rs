@@ -1,8 +1,10 @@
-//! What a worker is handed: plain data in one file.
+//! What a worker is handed: one line of JSON on its standard input.
 
+use std::io::{BufRead, Error, Read as _, Result};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use vexp_api::digest::canonical_json;
 use vexp_api::plan::Block;
 use vexp_api::site::Site;
 
@@ -27,7 +29,31 @@ pub struct Manifest {
     pub boot_s: f64,
 }
 
+/// Bytes of a manifest: a block has one platform's trials of one repetition.
+const MOST: u64 = 256 << 20;
+
 impl Manifest {
+    /// Its line, with the newline.
+    ///
+    /// # Errors
+    /// It can't be written as JSON.
+    pub fn to_line(&self) -> serde_json::Result<String> {
+        Ok(canonical_json(self)? + "\n")
+    }
+
+    /// Reads the line, and nothing after it.
+    ///
+    /// # Errors
+    /// The input ends before, or is no manifest.
+    pub fn read(input: &mut impl BufRead) -> Result<Self> {
+        let mut line = Vec::new();
+        input.take(MOST).read_until(b'\n', &mut line)?;
+        if line.pop() != Some(b'\n') {
+            return Err(Error::other("standard input has no line with a manifest"));
+        }
+        Ok(serde_json::from_slice(&line)?)
+    }
+
     /// How many guests are to run.
     pub fn guests(&self) -> u32 {
         self.grow.unwrap_or(self.block.vms)

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use vexp_api::event::Event;
 use vexp_api::exit::Exit;
 use vexp_api::plugin::PluginError;
@@ -38,12 +38,11 @@ pub(super) async fn run(work: &Work<'_>, manifest: &Manifest) -> Result<(), Bloc
         events,
         ..
     } = work;
-    let path = folder.join("manifest.json");
-    files::write_json(&path, manifest).map_err(RunError::from)?;
+    // For people: the worker gets its manifest by a pipe, which nobody can put another one in.
+    files::write_json(&folder.join("manifest.json"), manifest).map_err(RunError::from)?;
     let argv = [
         request.executable.display().to_string(),
         "worker".to_owned(),
-        path.display().to_string(),
     ];
     let mut command = tokio::process::Command::from(lease.enter(&argv));
     command
@@ -59,7 +58,12 @@ pub(super) async fn run(work: &Work<'_>, manifest: &Manifest) -> Result<(), Bloc
         .spawn()
         .map_err(|e| failed(format!("cannot start it: {e}")))?;
     // While this is open, the worker lives: it ends when we do, however that comes.
-    let lifeline = child.stdin.take();
+    let mut lifeline = child.stdin.take();
+    let text = manifest.to_line().map_err(|e| failed(e.to_string()))?;
+    if let Some(input) = &mut lifeline {
+        // A worker that ends without reading it says why.
+        let _ = input.write_all(text.as_bytes()).await;
+    }
     let stderr = child.stderr.take();
     let complaints = tokio::spawn(async move {
         let mut bytes = Vec::new();

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use vexp_api::event::{Event, EventSink};
+use vexp_api::hold::{Hold, hold, look};
 
 use super::{Store, StoreError};
-use crate::hold::{Hold, hold, look};
 use crate::remove::remove;
 
 /// How long another vexp may build before waiting for it is given up: longer than all images take.

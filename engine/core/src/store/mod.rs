@@ -4,6 +4,7 @@
 //! ROOT/debs-v1/KEY.deb      Debian packages, named by their own SHA-256
 //! ROOT/images-v1/KEY/       built images, named by the digest of what went into them
 //! ROOT/refreshed-v1/KEY.json  locks resolved anew, named by the digest of the lock they stand for
+//! ROOT/releases-v1/SUITE    when the newest release of a Debian suite was, in seconds since 1970
 //! ROOT/runs-v1/RUN.json     runs that were made with the store's images, and where they are
 //! ROOT/snapshots-v1/KEY/    kept machines; testbed `emulated` looks after them
 //! ROOT/quarantine/          what was found damaged, kept for a look; never read
@@ -25,9 +26,11 @@ mod lock;
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use vexp_api::digest::{Digest, Hasher};
+use vexp_api::modes::{ModesError, Others, looks_ours, only_ours};
 
 pub use contents::{Contents, Damage, FileEntry};
 pub use lock::StoreLock;
@@ -61,11 +64,16 @@ pub enum StoreError {
     NoRoot,
     /// Somebody else could change what is in it.
     #[error(
-        "the store {} belongs to somebody else, or everybody can write to it, and what is in it runs as root on \
-         machines: `chown` it, or name another one with --store",
-        .0.display()
+        "the store {} can't be used, because what is in it runs as root on machines; --store or VEXP_STORE \
+         names another one, and root's own is {SYSTEM}",
+        .root.display()
     )]
-    Strange(PathBuf),
+    Strange {
+        /// The store.
+        root: PathBuf,
+        /// Who could.
+        source: ModesError,
+    },
     /// Another process did not give it back.
     #[error(
         "another vexp{holder} has held {} for {hours} h: end it, and try again",
@@ -135,6 +143,8 @@ pub struct Store {
     beneath: Option<PathBuf>,
 }
 
+/// Releases of suites that were seen.
+const RELEASES: &str = "releases-v1";
 /// Root's store, where none is named.
 const SYSTEM: &str = "/var/cache/vexp";
 
@@ -144,14 +154,18 @@ impl Store {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
         let mut writable = true;
-        let folders =
-            Bucket::ALL
-                .iter()
-                .map(|bucket| bucket.folder())
-                .chain(["quarantine", "tmp", "logs"]);
-        for folder in folders {
+        let buckets = Bucket::ALL.iter().map(|bucket| bucket.folder());
+        let folders = buckets.chain([RELEASES]).map(|folder| (folder, 0o755));
+        // apt reads packages below `tmp` as the unprivileged user _apt.
+        let others = [("tmp", 0o755), ("quarantine", 0o700), ("logs", 0o700)];
+        for (folder, mode) in folders.chain(others) {
             let path = root.join(folder);
-            match std::fs::create_dir_all(&path) {
+            // Whatever the umask is, nobody else can write there.
+            let made = std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(&path);
+            match made {
                 Err(error) if forbidden(&error) && root.is_dir() => writable = false,
                 made => made.map_err(StoreError::io("create", &path))?,
             }
@@ -171,15 +185,20 @@ impl Store {
 
     /// Refuses a store that somebody else could change: what is in it runs as root on machines.
     fn owned(self) -> Result<Self, StoreError> {
-        use std::os::unix::fs::MetadataExt as _;
         let about = self.root.metadata();
         let about = about.map_err(StoreError::io("look at", &self.root))?;
-        let user = rustix::process::geteuid().as_raw();
-        let strangers = about.uid() != user && about.uid() != 0;
-        if strangers || about.mode() & 0o002 != 0 {
-            return Err(StoreError::Strange(self.root));
+        // The caller of sudo may own the folder that it is in, and not the store: they could change what
+        // others get as well.
+        let ours = not_sticky(&self.root, &about)
+            .and_then(|()| looks_ours(&self.root, &about, Others::Nobody))
+            .and_then(|()| only_ours(self.root.parent().unwrap_or(&self.root), Others::Caller));
+        match ours {
+            Ok(()) => Ok(self),
+            Err(source) => Err(StoreError::Strange {
+                root: self.root,
+                source,
+            }),
         }
-        Ok(self)
     }
 
     /// Opens the store below `root` to look at it: nothing is created, and a store that is not there is
@@ -250,7 +269,6 @@ impl Store {
     /// A folder of one's own below `tmp/`, removed when it is dropped or, after a crash, by the
     /// next [`Store::lock`].
     pub fn scratch(&self, _lock: &StoreLock) -> Result<tempfile::TempDir, StoreError> {
-        use std::os::unix::fs::PermissionsExt as _;
         let parent = self.root.join("tmp");
         tempfile::Builder::new()
             .prefix("s-")
@@ -258,6 +276,25 @@ impl Store {
             .permissions(std::fs::Permissions::from_mode(0o755))
             .tempdir_in(&parent)
             .map_err(StoreError::io("create a folder in", &parent))
+    }
+
+    /// Where it is remembered of when the newest release of a suite was, in seconds since 1970.
+    pub(crate) fn release(&self, suite: &str) -> PathBuf {
+        self.root.join(RELEASES).join(suite)
+    }
+
+    /// Remembers that.
+    pub(crate) fn remember_release(
+        &self,
+        lock: &StoreLock,
+        path: &Path,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        let scratch = self.scratch(lock)?;
+        let staged = scratch.path().join("release");
+        std::fs::write(&staged, text).map_err(StoreError::io("write", &staged))?;
+        sync(&staged)?;
+        std::fs::rename(&staged, path).map_err(StoreError::io("move into place", path))
     }
 
     /// Makes `staged`, a file or folder below [`Store::scratch`], an entry: all of it or nothing.
@@ -297,6 +334,17 @@ impl Store {
         std::fs::rename(&from, &to).map_err(StoreError::io("quarantine", &from))?;
         Ok(to)
     }
+}
+
+/// In a sticky folder others can't change entries, but add those that are missing.
+fn not_sticky(path: &Path, about: &std::fs::Metadata) -> Result<(), ModesError> {
+    if about.permissions().mode() & 0o002 == 0 {
+        return Ok(());
+    }
+    Err(ModesError::Writable {
+        path: path.to_owned(),
+        who: "everybody".to_owned(),
+    })
 }
 
 /// Whether the operating system forbids to write.
@@ -388,6 +436,39 @@ mod tests {
         let root = default_root(vars(xdg), false).unwrap();
         assert_eq!(root, Path::new("/x/vexp"));
         assert!(default_root(vars(&[]), false).is_err());
+    }
+
+    #[test]
+    fn a_store_that_somebody_else_could_change_is_refused_and_named() {
+        let (root, store) = store();
+        let mode = |name: &str| {
+            let about = store.root().join(name).metadata().unwrap();
+            about.permissions().mode() & 0o777
+        };
+        assert_eq!((mode("logs"), mode("quarantine")), (0o700, 0o700));
+        let _held = store.lock(&NoEvents).unwrap();
+        assert_eq!(mode("lock"), 0o600);
+        let refused = |mode: u32, owner: Option<u32>| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(root.path(), mode).unwrap();
+            std::os::unix::fs::chown(root.path(), owner, None).unwrap();
+            let refused = [Store::open(root.path()), Store::look(root.path())];
+            let [open, look] = refused.map(|store| match store {
+                Err(StoreError::Strange { source, .. }) => Some(source.to_string()),
+                other => other.map(|_| None).unwrap(),
+            });
+            assert_eq!(open, look);
+            open
+        };
+        assert_eq!(refused(0o755, None), None);
+        for mode in [0o757, 0o1777] {
+            let why = refused(mode, None).unwrap();
+            assert!(why.starts_with("everybody can write to"), "{why}");
+        }
+        if rustix::process::geteuid().is_root() {
+            let why = refused(0o700, Some(65_534)).unwrap();
+            assert!(why.contains("belongs to user 65534"), "{why}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use vexp_api::plan::Machine;
 use vexp_api::plugin::{ImageFiles, MachineRequest};
 use vexp_api::site::{NodeInfo, Site};
 
+use super::super::console::Console;
 use super::address::{MOST, MOST_PEERS};
 use super::emulator::Emulator;
 use super::enclose::Enclosed;
@@ -152,6 +153,7 @@ struct Lab {
     keys: Keys,
     /// Whether its guests run in nested virtualization.
     nested: bool,
+    _console: Console,
 }
 
 impl Lab {
@@ -200,6 +202,7 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
     };
     let (_, seed) = nodes.host()?;
     start.seed = &seed;
+    let console = Console::begin(&start.console()).map_err(LabError::io("make the console"))?;
     let qemu = start.spawn(&emulator, kept.is_some())?;
     let process = qemu.id();
     // The machine comes up while its peers are made.
@@ -227,6 +230,7 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
         keeping,
         keys,
         nested,
+        _console: console,
     };
     Ok((site, lab))
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Stdio};
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{BootFiles, ImageFiles};
 
+use super::super::console;
 use super::address::Who;
 use super::emulator::Emulator;
 use super::network::{CONTROL_TAP, data_tap};
@@ -87,7 +88,8 @@ impl<'a> Start<'a> {
         self.lab.join(SOCKET)
     }
 
-    /// Starts QEMU: the machine boots, or waits for what it is to be restored from.
+    /// Starts QEMU: the machine boots, or waits for what it is to be restored from. Its console's file is
+    /// there already.
     pub(super) fn spawn(&self, emulator: &Emulator, restored: bool) -> Result<Child, LabError> {
         const STEP: &str = "start QEMU";
         self.seed_initramfs().map_err(LabError::io(STEP))?;
@@ -100,6 +102,7 @@ impl<'a> Start<'a> {
         emulator
             .command()
             .args(self.args())
+            .args(console::arguments(&self.console()))
             .args(wait)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -153,7 +156,6 @@ impl<'a> Start<'a> {
         add("-cpu", cpu(self.machine, self.accelerator));
         add("-smp", machine.cpus.to_string());
         add("-m", format!("{}M", machine.memory.mib()));
-        add("-serial", format!("file:{}", option(&self.console())));
         add("-monitor", "none".to_owned());
         let socket = option(&self.socket());
         add("-qmp", format!("unix:{socket},server=on,wait=off"));

@@ -12,13 +12,14 @@
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vexp_api::digest::Digest;
 use vexp_api::plan::Machine;
+use vexp_api::run_dir::read_named;
 use vexp_api::units::{BitRate, ByteSize};
 
 use super::run::LabError;
@@ -27,6 +28,11 @@ use super::run::LabError;
 const FORMAT: u32 = 1;
 /// Most that is kept; what was not used for longest goes first.
 const MOST: ByteSize = ByteSize::new(40_000_000_000);
+
+/// How long another vexp may be adding to the folder: writing a machine's memory takes minutes on a slow disk.
+const PATIENCE: Duration = Duration::from_secs(1800);
+/// Bytes of a `snapshot.json`.
+const DESCRIPTION_BYTES: u64 = 16 << 20;
 
 /// `snapshot.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,13 +263,7 @@ impl Shelf {
 
 /// Waits for the right to add and remove kept machines.
 fn lock(folder: &Path) -> std::io::Result<File> {
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(folder.join("lock"))?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
+    vexp_api::hold::within(&folder.join("lock"), PATIENCE)
 }
 
 /// Folders of all kept machines below `folder`, with the time of their last use.
@@ -336,8 +336,8 @@ fn open<T: DeserializeOwned>(folder: PathBuf, running: u32) -> Option<Kept<T>> {
     let file = File::open(&path).ok()?;
     flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
     // It may have been removed between the two.
-    let snapshot: Snapshot<T> = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-    if snapshot.format != FORMAT || !folder.join("ram").exists() {
+    let snapshot: Snapshot<T> = parse(&read_named(&path, DESCRIPTION_BYTES).ok()?)?;
+    if !folder.join("ram").exists() {
         return None;
     }
     // Only the order in which they go depends on it.
@@ -348,6 +348,12 @@ fn open<T: DeserializeOwned>(folder: PathBuf, running: u32) -> Option<Kept<T>> {
         folder,
         _lock: file,
     })
+}
+
+/// A kept machine's description, if this vexp can read it.
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Option<Snapshot<T>> {
+    let snapshot: Snapshot<T> = serde_json::from_slice(text).ok()?;
+    (snapshot.format == FORMAT).then_some(snapshot)
 }
 
 /// What was half-made when somebody died, unless a machine is being kept just now; with `remove` it goes.

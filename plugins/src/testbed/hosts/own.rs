@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use vexp_api::ids::{HostName, Name, RemotePath};
+use vexp_api::modes::{Others, looks_ours, only_ours};
 use vexp_api::plugin::PluginError;
 
 use super::inventory::LocalPath;
@@ -78,13 +79,13 @@ impl Own {
         if !about.is_file() || about.len() > MOST {
             return Err(wrong(format!("is not a file of at most {MOST} bytes")));
         }
-        let user = rustix::process::geteuid().as_raw();
-        if !(about.uid() == user || about.uid() == 0) || about.mode() & 0o022 != 0 {
-            return Err(wrong(
-                "belongs to somebody else, or others can write it: it must be yours alone (chmod go-w)"
-                    .to_owned(),
-            ));
+        if about.mode() & 0o022 != 0 {
+            let text = "others can write it: it must be yours alone (chmod go-w)";
+            return Err(wrong(text.to_owned()));
         }
+        looks_ours(path, &about, Others::Nobody)
+            .and_then(|()| only_ours(path, Others::Caller))
+            .map_err(|error| wrong(format!("it must be yours alone: {error}")))?;
         let mut text = String::new();
         std::io::Read::read_to_string(&mut std::io::Read::take(file, MOST), &mut text)
             .map_err(|error| wrong(error.to_string()))?;

@@ -5,9 +5,10 @@ use std::path::Path;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::BootFiles;
 
+use super::super::console;
 use super::super::emulated::address::Who;
 use super::super::emulated::nodes::data_networks;
-use super::super::emulated::qemu::{self, KERNEL_LINE, option};
+use super::super::emulated::qemu::{self, KERNEL_LINE};
 
 /// Names in a machine's folder. QEMU tells a multiboot kernel its own file's name and those of its modules: with names
 /// in the working folder, a machine is the same wherever that is.
@@ -126,14 +127,15 @@ fn linux() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Where the machine's console goes, and where QEMU takes commands: of no concern to the machine.
-pub(super) fn outside(console: &Path) -> [String; 4] {
-    [
-        "-serial".to_owned(),
-        format!("file:{}", option(console)),
-        "-qmp".to_owned(),
-        format!("unix:{QMP},server=on,wait=off"),
-    ]
+/// QEMU's own filter of system calls, for an emulator that runs as the user: none that gives more rights, changes
+/// other processes or starts a further program.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// Where the machine's console goes, where QEMU takes commands, and what it may not do: of no concern to the machine.
+pub(super) fn outside(console: &Path) -> Vec<String> {
+    let qmp = format!("unix:{QMP},server=on,wait=off");
+    let own = ["-qmp", &qmp, "-sandbox", SANDBOX].map(str::to_owned);
+    [console::arguments(console), own].concat()
 }
 
 #[cfg(test)]
@@ -149,6 +151,18 @@ mod tests {
             "guest": {"vcpus": 1, "memory": "256MiB"}, "max_vms": 2, "peers": 2, "options": {}
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn an_emulator_starts_no_program_and_its_console_is_no_part_of_the_machine() {
+        let outside = outside(Path::new("/run, 1/console.log")).join(" ");
+        for part in ["-sandbox on,", "spawn=deny", "elevateprivileges=deny"] {
+            assert!(outside.contains(part), "{outside}");
+        }
+        assert!(
+            outside.contains("append=on,path=/run,, 1/console.log"),
+            "{outside}"
+        );
     }
 
     #[test]

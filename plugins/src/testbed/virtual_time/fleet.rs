@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use vexp_api::shell::tail;
 use vexp_lockstep::topology::plugin_argument;
 
+use super::super::console::Console;
 use super::super::emulated::qmp::Qmp;
 use super::super::emulated::run::LabError;
 use super::command::{self, Shape};
@@ -48,6 +49,7 @@ struct Member {
     qmp: Option<Qmp>,
     log: PathBuf,
     console: PathBuf,
+    _kept: Console,
 }
 
 /// All emulators of a lockstep. They end with this.
@@ -75,6 +77,7 @@ impl Fleet {
         let (log, console) = (start.log("qemu"), start.log("console"));
         let plugin = plugin_argument(library, links, start.name);
         let plugin = plugin.map_err(|error| LabError::new(STEP, error.to_string()))?;
+        let kept = Console::begin(&console).map_err(LabError::io(STEP))?;
         let mut command = emulator.command();
         command
             .args(start.shape.args(shift))
@@ -99,6 +102,7 @@ impl Fleet {
             qmp: None,
             log,
             console,
+            _kept: kept,
         });
         Ok(())
     }

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{Read as _, Result, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::{Errno, retry_on_intr};
 
 /// What came of trying to hold a file.
-pub(crate) enum Hold {
+pub enum Hold {
     /// It is ours until it is dropped, and has our process's number in it.
     Ours(File),
     /// Somebody else has it.
@@ -17,7 +18,7 @@ pub(crate) enum Hold {
 }
 
 /// Who holds a file, if that is known.
-pub(crate) struct Holder(Option<u32>);
+pub struct Holder(Option<u32>);
 
 impl Holder {
     /// Who has written its number into a file.
@@ -30,7 +31,7 @@ impl Holder {
 
     /// Whether that process has ended. What it had begun to start may still hold the file, for a moment:
     /// until it is a program of its own.
-    pub(crate) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.0
             .is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists())
     }
@@ -59,7 +60,10 @@ fn regular(file: &File) -> Result<()> {
 
 /// Whether nobody holds a file, which is looked at and not changed: `None` if nobody does, or there is
 /// none.
-pub(crate) fn look(path: &Path) -> Result<Option<Holder>> {
+///
+/// # Errors
+/// It is no regular file with one name.
+pub fn look(path: &Path) -> Result<Option<Holder>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = File::options()
         .read(true)
@@ -83,7 +87,10 @@ pub(crate) fn look(path: &Path) -> Result<Option<Holder>> {
 }
 
 /// Tries to hold a file, which is created if it is missing.
-pub(crate) fn hold(path: &Path) -> Result<Hold> {
+///
+/// # Errors
+/// It is no regular file with one name, or can't be made.
+pub fn hold(path: &Path) -> Result<Hold> {
     // A FIFO must not keep us waiting, and what a link leads to must not be overwritten.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut file = File::options()
@@ -110,4 +117,49 @@ pub(crate) fn hold(path: &Path) -> Result<Hold> {
         .and_then(|()| file.rewind())
         .and_then(|()| write!(file, "{}", std::process::id()));
     Ok(Hold::Ours(file))
+}
+
+/// How often a file that somebody else has is tried.
+const OFTEN: Duration = Duration::from_millis(50);
+
+/// Holds a file, waiting for whoever has it until `patience` has passed.
+///
+/// # Errors
+/// As for [`hold`]; and somebody had it all the time: the error says who.
+pub fn within(path: &Path, patience: Duration) -> Result<File> {
+    let began = Instant::now();
+    loop {
+        match hold(path)? {
+            Hold::Ours(file) => return Ok(file),
+            Hold::Theirs(holder) if began.elapsed() >= patience => {
+                let (path, seconds) = (path.display(), patience.as_secs());
+                let text = format!(
+                    "another vexp{holder} has held {path} for {seconds} s: end it, and try again"
+                );
+                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
+            }
+            Hold::Theirs(_) => std::thread::sleep(OFTEN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_for_a_lock_ends_and_says_who_has_it() {
+        let path = std::env::temp_dir().join(format!("vexp-hold-{}", std::process::id()));
+        let patience = Duration::from_millis(20);
+        let held = within(&path, patience).unwrap();
+        assert_eq!(held.metadata().unwrap().mode() & 0o777, 0o600);
+        let refused = within(&path, patience).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::TimedOut);
+        let holder = format!("(process {})", std::process::id());
+        assert!(refused.to_string().contains(&holder), "{refused}");
+        drop(held);
+        // Another test may just be starting a program, which has our files until it is one.
+        within(&path, Duration::from_secs(5)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
 }
