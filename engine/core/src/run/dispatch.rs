@@ -663,6 +663,7 @@ pub(super) mod tests {
             executable: PathBuf::from("/none"),
             registry: Registry::new(),
             events: Arc::new(vexp_api::event::NoEvents),
+            jobs: 1,
             stages: Some(&stages),
             cancel,
         };
