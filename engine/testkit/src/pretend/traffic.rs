@@ -46,7 +46,10 @@ impl Measure for Steady {
     fn refuses(&self, _: &Intent<'_>) -> Vec<Refusal> {
         let refused = self.0.fault("refuses").into_iter();
         refused
-            .map(|option| Refusal::option(option, format!("{option} can't be")))
+            .map(|option| {
+                let message = format!("{option} can't be");
+                Refusal::option(option, message)
+            })
             .collect()
     }
 
