@@ -485,11 +485,11 @@ fn what_a_measure_would_refuse_is_found_by_check() {
     let ping = "{ tool = \"ping\", options = { interval = \"1ms\" } }";
     let all = [
         ("too", too.as_str(), "argv", "nothing stands for `{too}`"),
-        ("none", &none, "extract", "at least one value"),
-        ("regex", &regex, "extract", "unclosed group"),
-        ("udp", &udp, "", "UDP needs a `rate`"),
-        ("zero", &zero, "rate", "a `rate` of 0"),
-        ("long", &long, "length", "16 to 65507 bytes"),
+        ("none", none.as_str(), "extract", "at least one value"),
+        ("regex", regex.as_str(), "extract", "unclosed group"),
+        ("udp", udp.as_str(), "", "UDP needs a `rate`"),
+        ("zero", zero.as_str(), "rate", "a `rate` of 0"),
+        ("long", long.as_str(), "length", "16 to 65507 bytes"),
         ("tcp", ports, "rate", "`rate` is for UDP"),
         ("fast", ping, "interval", "at least 2ms"),
     ];

@@ -751,11 +751,11 @@ fn a_source_that_lags_stands_in_the_report() {
     let (html, markdown) = pages(dir.path(), &fixture::telling());
     for page in [&html, &markdown] {
         assert!(page.contains("Sources sent less than they were told to"));
-        assert!(page.contains("of 1000 asked"), "{markdown}");
+        assert!(page.contains("of 1000.0 asked"), "{markdown}");
         assert!(page.contains("the source lags"));
     }
     // Two flows are told twice as much.
-    assert!(html.contains("of 2000 asked"));
+    assert!(html.contains("of 2000.0 asked"));
     let (html, _) = pages(dir.path(), &fixture::registry());
     assert!(!html.contains("asked</small>") && !html.contains("Sources sent less"));
 }

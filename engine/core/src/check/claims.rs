@@ -261,9 +261,7 @@ fn planned(cx: &Cx<'_>, of: &MetricRef, path: &FieldPath, findings: &mut Finding
             of.experiment, of.platform, of.vms
         );
         let help = Some("a claim about it is never tested: add the point to an effort".to_owned());
-        let efforts = FieldPath::of(&["efforts"]);
-        let because = [(&efforts, "the efforts")];
-        findings.rule("untestable", path, message, help, &because);
+        findings.rule("untestable", path, message, help, &[]);
     }
 }
 

@@ -156,7 +156,8 @@ impl Measure for Fake {
             "iperf3" if options.get("protocol") == Some(&"udp".into()) => {
                 &["throughput", "loss", "packets_per_second"]
             }
-            "iperf3" => &["throughput", "retransmits"],
+            "iperf3" => &["throughput", "retransmits", "rtt"],
+            "xentop" | "sar" | "uptime" | "pidstat" => &["cpu"],
             _ => return None,
         };
         Some(given.iter().map(|name| (*name).to_owned()).collect())
