@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
-use vexp_api::plugin::{Captured, Finished, Flow, MeasureRequest, Node, PluginError, Running};
+use vexp_api::plugin::{
+    Blame, Captured, Finished, Flow, Intent, MeasureRequest, Node, PluginError, Refusal, Running,
+};
 use vexp_api::record::{Artefact, Part};
 use vexp_api::sample::NodeRole;
 use vexp_api::shell::{Cmd, Output, Process, ShellError};
@@ -318,39 +320,41 @@ pub(crate) fn subject_role(flow: &Flow, request: &MeasureRequest) -> BTreeMap<Na
     BTreeMap::from([(flow.subject.clone(), role)])
 }
 
-/// Warm-up and window in whole seconds, which most tools take nothing finer than; a window of 0 s would
-/// be a test without end.
-pub(crate) fn whole_times(
-    tool: &'static str,
-    request: &MeasureRequest,
-) -> Result<(u64, u64), PluginError> {
-    let warm_up = whole_seconds("warm-up", tool, request.warm_up, request)?;
-    let window = whole_seconds("window", tool, request.window, request)?;
-    if window == 0 {
-        let (step, node) = (format!("start {tool}"), request.host.name.as_str());
-        return Err(PluginError::new(step, node, "the window is 0 s"));
+/// What a tool refuses that takes times in whole seconds only; a window of 0 s would be a test without
+/// end.
+pub(crate) fn whole_seconds(tool: &str, intent: &Intent<'_>) -> Vec<Refusal> {
+    let times = [
+        (Blame::WarmUp, "warm-up", intent.warm_up),
+        (Blame::Window, "window", intent.window),
+    ];
+    let mut refused: Vec<Refusal> = times
+        .into_iter()
+        .filter(|(.., time)| time.subsec_nanos() != 0)
+        .map(|(of, what, time)| Refusal {
+            of,
+            message: format!(
+                "the {what} is {} s, and {tool} takes whole seconds only",
+                time.as_secs_f64()
+            ),
+        })
+        .collect();
+    if intent.window.is_zero() {
+        refused.push(Refusal {
+            of: Blame::Window,
+            message: "the window is 0 s".to_owned(),
+        });
     }
-    Ok((warm_up, window))
+    refused
 }
 
-/// Whole seconds, or an error that says what is allowed.
-fn whole_seconds(
-    what: &str,
-    tool: &'static str,
-    time: Duration,
-    request: &MeasureRequest,
-) -> Result<u64, PluginError> {
-    if time.subsec_nanos() == 0 {
-        return Ok(time.as_secs());
-    }
-    Err(PluginError::new(
-        format!("start {tool}"),
-        request.host.name.as_str(),
-        format!(
-            "the {what} is {} s, but {tool} takes whole seconds only: change it in the study's effort",
-            time.as_secs_f64()
-        ),
-    ))
+/// What a tool refuses that takes a port of its own for each flow, from `first`.
+pub(crate) fn ports(first: u16, intent: &Intent<'_>) -> Option<Refusal> {
+    let last = u32::from(first) + intent.flows.saturating_sub(1);
+    let message = format!(
+        "{} flows from port {first} would need port {last}, and the last is 65535",
+        intent.flows
+    );
+    (last > u32::from(u16::MAX)).then(|| Refusal::option("port", message))
 }
 
 /// Runs one future for each item at the same time; results are in the items' order.

@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use vexp_api::plugin::{MeasureRequest, PluginError};
+use vexp_api::plugin::{Intent, Measure, MeasureRequest, PluginError, Refusal};
 use vexp_api::spec::Options;
 
 /// Why options could not be read.
@@ -21,6 +21,31 @@ pub(crate) fn read<T: DeserializeOwned>(options: &Options) -> Result<T, BadOptio
         field: error.path().to_string(),
         source: error.into_inner(),
     })
+}
+
+/// Reads the options of a measure, or says why they can't be read.
+pub(crate) fn intended<T: DeserializeOwned>(intent: &Intent<'_>) -> Result<T, Refusal> {
+    read(intent.options).map_err(|error| {
+        let field = error.field.split(['.', '[']).next().unwrap_or_default();
+        let field = if field == "?" { "" } else { field };
+        Refusal::option(field, error.source.to_string())
+    })
+}
+
+/// What a measure refuses, as an error of its start.
+pub(crate) fn fit(
+    plugin: &(impl Measure + ?Sized),
+    request: &MeasureRequest,
+) -> Result<(), PluginError> {
+    let refused = plugin.refuses(&request.intent());
+    match refused.into_iter().next() {
+        None => Ok(()),
+        Some(refusal) => {
+            let step = format!("start {}", plugin.name());
+            let node = request.host.name.as_str();
+            Err(PluginError::new(step, node, refusal.message))
+        }
+    }
 }
 
 /// Reads the options of a measure that is about to start.

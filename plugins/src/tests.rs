@@ -62,6 +62,7 @@ fn contracts_take_right_options_and_refuse_wrong_ones() {
                 "{}",
                 "{ protocol = \"tcp\" }",
                 "{ protocol = 'udp, rate = \"1Gb/s\", length = 64 }",
+                "{ protocol = 'udp, rate = \"50% of link\" }",
                 "{ parallel = 4, port = 6000, rate = \"1.5 Mb/s\" }",
             ],
             &[

@@ -59,8 +59,18 @@ pub enum Event {
     },
     /// A trial begins.
     TrialStarted {
+        /// Block; logs of earlier versions don't say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        block: Option<Name>,
         /// Trial.
         trial: Name,
+    },
+    /// How far a block's machines have come in virtual time, once a second of the computer's time. Not kept.
+    ClockMoved {
+        /// Block.
+        block: Name,
+        /// Seconds of virtual time since the machines' power-on.
+        virtual_s: f64,
     },
     /// A trial's first measured packet has been sent or awaited.
     TrialMeasuring {
@@ -74,8 +84,11 @@ pub enum Event {
         /// `measured`, `invalid` or `failed`, and why.
         #[serde(flatten)]
         outcome: crate::record::Outcome,
-        /// Seconds that it took.
+        /// Seconds that it took, by the computer's clock.
         seconds: f64,
+        /// The same by the machines' clock, where that is another.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        virtual_s: Option<f64>,
         /// One line with the main numbers, for people; not data.
         summary: String,
     },

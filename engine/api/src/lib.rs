@@ -12,6 +12,7 @@ pub mod event;
 pub mod exit;
 pub mod hold;
 pub mod ids;
+pub mod looks;
 pub mod metric;
 pub mod modes;
 pub mod plan;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::ids::Name;
+use crate::looks::Look;
 use crate::spec::{GuestShape, MeasureUse, Options, Role};
 use crate::units::{BitRate, ByteSize, TimeSpan};
 
@@ -29,6 +30,10 @@ pub struct Plan {
     pub effort: Name,
     /// Seed of the order.
     pub seed: u64,
+    /// When the claims are looked at, if trials are run only until they are decided; then the
+    /// repetitions are those of the last look, and what no open claim needs is not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<Look>,
     /// How the link rate was found, if the study asks to find it.
     pub calibration: Option<Calibration>,
     /// Names of the images that are needed, sorted, each once.
@@ -165,6 +170,9 @@ pub struct Trial {
     pub traffic: MeasureUse,
     /// Traffic on the other guests.
     pub load: Option<MeasureUse>,
+    /// How many guests have a measured flow, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<u32>,
     /// Monitors that the platform offers.
     pub monitors: Vec<MeasureUse>,
     /// Time that traffic runs before measuring.
@@ -175,11 +183,11 @@ pub struct Trial {
 
 impl Trial {
     /// Measured flows: one for each guest, or one where there are none. Where the other guests are
-    /// loaded, it is the first one's alone.
+    /// loaded, it is the first one's alone, and where others are idle, so many as are not.
     pub fn flows(&self) -> u32 {
         match self.load {
             Some(_) => 1,
-            None => self.vms.max(1),
+            None => self.measured.unwrap_or(u32::MAX).min(self.vms.max(1)),
         }
     }
 }
@@ -246,5 +254,11 @@ mod tests {
         assert_eq!(trial(0, None).flows(), 1);
         assert_eq!(trial(8, None).flows(), 8);
         assert_eq!(trial(8, Some("iperf3")).flows(), 1);
+        let idle = |vms| {
+            let mut trial = trial(vms, None);
+            trial.measured = Some(2);
+            trial.flows()
+        };
+        assert_eq!([0, 1, 2, 8].map(idle), [1, 1, 2, 2]);
     }
 }

@@ -124,9 +124,26 @@ pub trait Testbed: Plugin {
         false
     }
 
+    /// How many machines like this one it can run at the same time on this computer, and none of them changes what
+    /// is measured on another. 1 wherever they would share what they are measured by.
+    fn side_by_side(&self, _machine: &Machine) -> usize {
+        1
+    }
+
+    /// Whether it makes its machines in an emulator, whose processors are as fast as the computer that
+    /// runs it: what a study says of processors is then a deviation, unless a rule says so already.
+    fn emulates(&self) -> bool {
+        false
+    }
+
     /// Why it can't provide a machine that a study asks for; said before anything is started.
     fn refuses(&self, _machine: &Machine) -> Option<String> {
         None
+    }
+
+    /// What is known to go wrong on such a machine, though it can be had: findings of `check`.
+    fn limits(&self, _machine: &Machine) -> Vec<String> {
+        Vec::new()
     }
 
     /// How many guests run in the snapshot that [`Testbed::acquire`] would start from, as far as can
@@ -388,6 +405,12 @@ pub trait Hypervisor: Plugin {
     /// What it offers.
     fn traits(&self) -> HypervisorTraits;
 
+    /// What that version itself takes for fields of a platform (`scheduler`, `toolstack`, `nic`) that a
+    /// study leaves out. Where vexp takes something else, that is a deviation.
+    fn own_defaults(&self, _version: &str) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
     /// Makes a booted host ready: bridges, scheduler, weights. Reads everything back and fails if
     /// version, scheduler or weight differ from what the plan says. Returns what it saw.
     async fn prepare(
@@ -518,6 +541,73 @@ pub struct MeasureRequest {
     pub epoch: Instant,
 }
 
+impl MeasureRequest {
+    /// What is known of it before there are machines.
+    pub fn intent(&self) -> Intent<'_> {
+        Intent {
+            part: self.part,
+            options: &self.options,
+            flows: u32::try_from(self.flows.len()).unwrap_or(u32::MAX),
+            warm_up: self.warm_up,
+            window: self.window,
+        }
+    }
+}
+
+/// What a measure is going to be started with, as far as a study says it.
+#[derive(Clone, Copy, Debug)]
+pub struct Intent<'a> {
+    /// What it is part of.
+    pub part: Part,
+    /// Options.
+    pub options: &'a Options,
+    /// Flows that it has at once.
+    pub flows: u32,
+    /// Time before measuring that traffic is to run.
+    pub warm_up: Duration,
+    /// Time that is measured.
+    pub window: Duration,
+}
+
+/// Why a measure can't be started as intended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is to be changed.
+    pub of: Blame,
+    /// What is wrong with it, and what would do.
+    pub message: String,
+}
+
+impl Refusal {
+    /// Of an option.
+    pub fn option(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            of: Blame::Option(name.into()),
+            message: message.into(),
+        }
+    }
+}
+
+/// The part of a study that a [`Refusal`] is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Blame {
+    /// An option; empty for all of them.
+    Option(String),
+    /// The effort's warm-up.
+    WarmUp,
+    /// The effort's window.
+    Window,
+}
+
+/// What the source of a flow is told to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Bits of payload per second.
+    pub bits_per_second: u64,
+    /// Whether the options say it as a share of the link, so that it is scaled with it.
+    pub of_link: bool,
+}
+
 /// A traffic generator or a monitor. Monitors start first and stop last.
 #[async_trait]
 pub trait Measure: Plugin {
@@ -531,6 +621,30 @@ pub trait Measure: Plugin {
 
     /// Metrics of its samples.
     fn metrics(&self) -> &'static [MetricInfo];
+
+    /// Why it can't be started so: all that [`Measure::start`] would refuse before it has looked at a
+    /// machine. `check` asks for every experiment and effort, and a worker before each trial, which is
+    /// then invalid and never retried.
+    fn refuses(&self, _intent: &Intent<'_>) -> Vec<Refusal> {
+        Vec::new()
+    }
+
+    /// Names of the samples that it gives with these options; `None` where that can't be said.
+    fn gives(&self, _options: &Options) -> Option<Vec<String>> {
+        let all = self.metrics().iter().map(|metric| metric.name.to_owned());
+        Some(all.collect()).filter(|all: &Vec<String>| !all.is_empty())
+    }
+
+    /// Whether its samples tell the guests of a host apart.
+    fn sees_guests(&self) -> bool {
+        true
+    }
+
+    /// What each flow's source is told to send where the slowest link has this rate; `None` where it
+    /// sends as fast as it can.
+    fn offers(&self, _options: &Options, _link: BitRate) -> Option<Offer> {
+        None
+    }
 
     /// Programs that it runs: a monitor on the host, traffic at each end of its flows. Machines that
     /// nobody installs anew are looked at for them before a run.

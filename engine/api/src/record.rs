@@ -13,7 +13,8 @@
 //! RUN/trials/TRIAL/trial.json      TrialRecord; its presence means that the trial has ended
 //! RUN/trials/TRIAL/raw/*           raw artefacts as they came, and FILE.times beside FILE: see
 //!                                  write_line_times
-//! RUN/failed/ATTEMPT/TRIAL/        trials that failed and were tried again, as they were recorded
+//! RUN/failed/ATTEMPT/TRIAL/        trials that failed, or that instruments spoiled, and that were tried
+//!                                  again, as they were recorded
 //! RUN/failed/ATTEMPT/blocks/BLOCK/ console and record of the machine that they were tried on
 //! RUN/frames/*.parquet RUN/frames/*.json  derived; may be deleted and made again
 //! RUN/report/                      derived as well
@@ -107,6 +108,9 @@ pub enum Outcome {
     Invalid {
         /// Why.
         reason: String,
+        /// Whether instruments spoiled it, and not what was measured: such a trial is measured again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        instruments: bool,
     },
     /// It could not be measured.
     Failed {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::Name;
+use crate::looks::Look;
 use crate::sample::Unit;
 use crate::units::{BitRate, ByteSize, Frequency, TimeSpan};
 
@@ -52,6 +53,10 @@ pub struct Study {
     /// Tables of the publication, in the order in which a report shows them.
     #[serde(default)]
     pub tables: Vec<Table>,
+    /// When a run until all is decided looks at the claims; empty: after 6, 12 and 20 units, with 0.3,
+    /// 0.3 and 0.4 of the level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<Look>,
 }
 
 /// A publication.
@@ -64,6 +69,9 @@ pub struct Paper {
     pub authors: Vec<String>,
     /// Year.
     pub year: u32,
+    /// Where it defines metrics, such as `Table I` or `equation 2`, by the metric's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<Name, String>,
 }
 
 /// A machine as the study describes it.
@@ -192,6 +200,9 @@ pub struct Experiment {
     pub traffic: MeasureUse,
     /// Traffic that loads the *other* guests meanwhile, if any (stressed latency).
     pub load: Option<MeasureUse>,
+    /// How many guests have a measured flow, from the first on, while the others are idle; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<u32>,
     /// Monitors; those that a platform's hypervisor does not offer are left out there.
     pub monitors: Vec<MeasureUse>,
     /// Platforms by name.
@@ -357,6 +368,10 @@ pub struct Figure {
     pub parts: Option<Name>,
     /// What the vertical axis says.
     pub axis: String,
+    /// Metric of the horizontal axis: then the figure is of lines over it, such as the load that was
+    /// offered, and series of the same title are one line. `None` for bars by VM count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x: Option<Name>,
     /// A bar in each group.
     pub series: Vec<Series>,
     /// VM counts, in order.

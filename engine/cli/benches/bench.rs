@@ -11,6 +11,7 @@
 )]
 
 mod newest;
+mod parsers;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,7 @@ fn main() -> Result<(), Failed> {
             aim,
         );
     }
+    parsers::compare(&root, scratch.path())?;
     match run_folder(&root, scratch.path()) {
         Ok(run) => costs(&run)?,
         Err(why) => row("a run", &format!("not measured: {why}"), ""),

@@ -5,11 +5,13 @@ mod history;
 mod parse;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use vexp_api::digest::Digest;
 use vexp_api::ids::{BadName, Name};
 use vexp_api::registry::Registry;
+use vexp_api::spec::Study;
 
 pub(crate) use bundle::{ExportArgs, GcArgs, VerifyArgs};
 pub(crate) use history::{CompareArgs, CompareFormat, Compat, NightlyArgs, Pick, TrendArgs};
@@ -107,10 +109,11 @@ pub(crate) enum Verb {
         images: ImageArgs,
         #[command(flatten)]
         runs: RunsArgs,
-        /// Fail unless the results are these to the last bit: a digest as this verb prints it, or the
-        /// folder of another run, with which the first sample that differs is shown. Only testbed
-        /// `virtual` gives the same results twice
-        #[arg(long, value_name = "DIGEST|RUN")]
+        /// Fail unless the results are these to the last bit: a digest as this verb prints it, a file
+        /// with a digest a trial (`vexp report --write-expected`), or the folder of another run, with which
+        /// the first sample that differs is shown. Only testbed `virtual` gives the same results twice.
+        /// Without it, STUDY/expected/EFFORT.json is compared if it is there, and decides nothing
+        #[arg(long, value_name = "DIGEST|FILE|RUN")]
         expect: Option<Expected>,
     },
     /// Put a run with all that it stands on into one file: the same run gives the same digest
@@ -266,6 +269,9 @@ pub(crate) struct ReportArgs {
     /// Folder with templates to use instead of the built-in ones
     #[arg(long)]
     pub(crate) templates: Option<PathBuf>,
+    /// Write into FILE what this run, in virtual time, gives on every computer: a digest a trial
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_expected: Option<PathBuf>,
     /// How to print the verdicts
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -278,10 +284,14 @@ impl ReportArgs {
             run: run.to_owned(),
             out: None,
             templates: None,
+            write_expected: None,
             format: Format::Text,
         }
     }
 }
+
+/// What is chosen where the command line names no testbed, best first.
+const USUAL_TESTBEDS: [&str; 2] = ["virtual", "emulated"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct StudyArgs {
@@ -290,37 +300,69 @@ pub(crate) struct StudyArgs {
     /// How much of it: quick, standard, full, as the study defines them [default: quick]
     #[arg(long)]
     pub(crate) effort: Option<Name>,
-    /// Where to run it [default: emulated]
+    /// Where to run it [default: `virtual` if the study has it, else `emulated`, else its only one]
     #[arg(long)]
     pub(crate) testbed: Option<Name>,
     /// Only trials whose id matches, e.g. 'send-tcp.xen-*'
     #[arg(long, value_name = "GLOB")]
     pub(crate) only: Option<String>,
+    /// Repeat trials only until their claims are decided: vexp looks at the claims after as many boots (in
+    /// virtual time, seeds) as the study's `looks` say, and goes on with those that are open. The
+    /// effort's number of repetitions is not used
+    #[arg(long, value_enum)]
+    pub(crate) until: Option<Until>,
+}
+
+/// Until when trials are repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// All claims are decided, given up or out of regime, or the last look was taken
+    Decided,
 }
 
 impl StudyArgs {
-    /// What it says, and of what it leaves open, what is usual.
+    /// What it says, with the effort that is usual.
     pub(crate) fn chosen(&self) -> Result<Chosen, BadName> {
-        let or = |given: &Option<Name>, usual: &str| match given {
-            Some(name) => Ok(name.clone()),
-            None => Name::new(usual),
-        };
         Ok(Chosen {
             file: self.file.clone(),
-            effort: or(&self.effort, "quick")?,
-            testbed: or(&self.testbed, "emulated")?,
+            effort: match &self.effort {
+                Some(effort) => effort.clone(),
+                None => Name::new("quick")?,
+            },
+            testbed: self.testbed.clone(),
             only: self.only.clone(),
+            until: self.until,
         })
     }
 }
 
-/// The part of a study that is meant: [`StudyArgs`] with nothing left open.
+/// The part of a study that is meant.
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
     pub(crate) file: PathBuf,
     pub(crate) effort: Name,
-    pub(crate) testbed: Name,
+    /// None: the study's usual one, see [`Chosen::testbed`].
+    pub(crate) testbed: Option<Name>,
     pub(crate) only: Option<String>,
+    pub(crate) until: Option<Until>,
+}
+
+impl Chosen {
+    /// The testbed that is meant: what most people want, where everybody gets the same results, or else where nothing
+    /// is needed but this computer.
+    pub(crate) fn testbed(&self, study: &Study) -> Result<Name, BadName> {
+        let has = |name: &&str| study.testbeds.keys().any(|other| other.as_str() == *name);
+        let mut all = study.testbeds.keys();
+        match (&self.testbed, USUAL_TESTBEDS.iter().find(|name| has(name))) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Some(usual)) => Name::new(*usual),
+            // If it has none, or several, the plan says which.
+            (None, None) => match (all.next(), all.next()) {
+                (Some(only), None) => Ok(only.clone()),
+                _ => Name::new(USUAL_TESTBEDS[0]),
+            },
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -345,14 +387,33 @@ pub(crate) struct RunsArgs {
     /// testbed and --only
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
+    /// With --until decided: take no look that would be reached later than after this time: 4h, 90min
+    #[arg(long, value_name = "TIME", value_parser = budget)]
+    pub(crate) budget: Option<Duration>,
     /// Measure this machine's link rate anew instead of using the one that is kept
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recalibrate: bool,
+    /// How many blocks of trials run at the same time; by default as many as the testbed can without changing a
+    /// result: in virtual time as many as processors and memory carry, else 1
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<std::num::NonZeroUsize>,
     #[command(flatten)]
     pub(crate) machines: MachinesArgs,
     /// Trust this study: on testbed `hosts` it runs programs of its own as root on your machines
     #[arg(long)]
     pub(crate) trust: bool,
+}
+
+/// A number of hours or minutes.
+fn budget(text: &str) -> Result<Duration, String> {
+    let bad = || format!("`{text}` is not a number of hours or minutes: 4h, 90min");
+    let (number, seconds) = [("h", 3600), ("min", 60)]
+        .into_iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))
+        .ok_or_else(bad)?;
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let seconds = number.checked_mul(seconds).filter(|n| *n > 0);
+    seconds.map(Duration::from_secs).ok_or_else(bad)
 }
 
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -378,6 +439,8 @@ impl MachinesArgs {
 pub(crate) enum Expected {
     /// Their digest, as `vexp reproduce` prints it.
     Digest(Digest),
+    /// Those of a file with a digest a trial.
+    File(PathBuf),
     /// Another run's, with which the first difference can be shown.
     Run(PathBuf),
 }
@@ -386,8 +449,11 @@ impl std::str::FromStr for Expected {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digest = Digest::try_from(text.to_owned());
-        Ok(digest.map_or_else(|_| Self::Run(text.into()), Self::Digest))
+        Ok(match Digest::try_from(text.to_owned()) {
+            Ok(digest) => Self::Digest(digest),
+            Err(_) if std::path::Path::new(text).is_file() => Self::File(text.into()),
+            Err(_) => Self::Run(text.into()),
+        })
     }
 }
 
@@ -398,4 +464,27 @@ pub(crate) enum Format {
     Text,
     /// For programs
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_has_a_unit_and_is_something() {
+        assert_eq!(budget("4h"), Ok(Duration::from_secs(4 * 3600)));
+        assert_eq!(budget("90min"), Ok(Duration::from_secs(90 * 60)));
+        for bad in [
+            "",
+            "4",
+            "h",
+            "0h",
+            "-1h",
+            "1.5h",
+            "4 h",
+            "99999999999999999999h",
+        ] {
+            assert!(budget(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -51,7 +51,7 @@ fn usage_errors_end_with_2_and_say_what_there_is() {
         (&["chek", PAPER], "'check'"),
         (
             &["plan", PAPER, "--effort", "fast"],
-            "full, long, quick, standard",
+            "full, long, look, quick, standard",
         ),
         (&["plan", PAPER, "--testbed", "hosts"], "it has: emulated"),
         (
@@ -344,7 +344,8 @@ fn only_selects_trials_and_leaves_their_ids_alone() {
         .filter(|id| id.contains(".kvm-") && id.contains(".v1."))
         .cloned()
         .collect();
-    assert_eq!(some.len(), 6);
+    // Three experiments of two platforms, three times.
+    assert_eq!(some.len(), 18);
     assert_eq!(some, expected);
 }
 
@@ -443,4 +444,96 @@ fn a_run_is_listed_with_its_report() {
     );
     assert_eq!(listed[0]["report"], html.to_str().unwrap());
     assert_eq!(listed[0]["trials"], 23);
+}
+
+/// A study of experiments with such traffic, a name each.
+fn with_traffic(all: &[(&str, &str)], effort: &str) -> String {
+    let experiments: Vec<String> = (all.iter())
+        .map(|(name, traffic)| {
+            format!(
+                "{name} = {{ title = \"t\", role = \"sender\", traffic = {traffic}, \
+                 monitors = [{{ tool = \"sar\", options.interval = \"5s\" }}], \
+                 platforms = [\"linux\"], vms = [1] }}"
+            )
+        })
+        .collect();
+    format!(
+        "let vexp = import \"vexp.ncl\" in\n{{ name = \"s\", title = \"s\", hardware.laptop = vexp.laptop, \
+         platforms = vexp.platform \"laptop\", efforts.quick = {{ repetitions = 1, {effort} }}, \
+         testbeds.emulated = vexp.stock, experiments = {{ {} }} }}",
+        experiments.join(", ")
+    )
+}
+
+#[test]
+fn what_a_measure_would_refuse_is_found_by_check() {
+    let command = |argv: &str, extract: &str| {
+        format!("{{ tool = \"command\", options = {{ argv = [{argv}], extract = [{extract}] }} }}")
+    };
+    let value = "{ csv = \"a\", metric = \"m\", unit = \"1\" }";
+    let too = command("\"ping\", \"{too}\"", value);
+    let none = command("\"ping\"", "");
+    let regex = "{ regex = \"(\", metric = \"m\", unit = \"1\" }";
+    let regex = command("\"ping\"", regex);
+    let iperf3 = |options: &str| format!("{{ tool = \"iperf3\", options = {{ {options} }} }}");
+    let (udp, zero, long, ports) = (
+        iperf3("protocol = \"udp\""),
+        iperf3("rate = \"0Mb/s\""),
+        iperf3("protocol = \"udp\", rate = \"link\", length = 100000"),
+        "{ tool = \"iperf\", options = { rate = \"1Mb/s\" } }",
+    );
+    let ping = "{ tool = \"ping\", options = { interval = \"1ms\" } }";
+    let all = [
+        ("too", too.as_str(), "argv", "nothing stands for `{too}`"),
+        ("none", none.as_str(), "extract", "at least one value"),
+        ("regex", regex.as_str(), "extract", "unclosed group"),
+        ("udp", udp.as_str(), "", "UDP needs a `rate`"),
+        ("zero", zero.as_str(), "rate", "a `rate` of 0"),
+        ("long", long.as_str(), "length", "16 to 65507 bytes"),
+        ("tcp", ports, "rate", "`rate` is for UDP"),
+        ("fast", ping, "interval", "at least 2ms"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.ncl");
+    let traffic: Vec<(&str, &str)> = all
+        .iter()
+        .map(|(name, traffic, ..)| (*name, *traffic))
+        .collect();
+    let check = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let told = vexp(&["check", path.to_str().unwrap(), "--format", "json"]);
+        assert_eq!(told.code, 2, "{}", told.err);
+        let found = json(&told.out).as_array().unwrap().clone();
+        let text = |one: &Value, key: &str| one[key].as_str().unwrap().to_owned();
+        let found = found
+            .iter()
+            .map(|one| (text(one, "field"), text(one, "message")));
+        found.collect::<Vec<_>>()
+    };
+    let found = check(&with_traffic(&traffic, "warm_up = \"1s\", window = \"5s\""));
+    for (name, _, option, says) in all {
+        let field = match option {
+            "" => format!("experiments.{name}.traffic.options"),
+            option => format!("experiments.{name}.traffic.options.{option}"),
+        };
+        let of = |one: &&(String, String)| one.0.starts_with(&field) && one.1.contains(says);
+        assert_eq!(found.iter().filter(of).count(), 1, "{name}: {found:#?}");
+    }
+    assert_eq!(found.len(), all.len(), "{found:#?}");
+
+    let tcp = iperf3("");
+    let times = "warm_up = \"1500ms\", window = \"1ms\"";
+    let found = check(&with_traffic(&[("a", &tcp), ("b", &tcp)], times));
+    for (field, says) in [
+        ("efforts.quick.warm_up", "iperf3 takes whole seconds only"),
+        ("efforts.quick.window", "iperf3 takes whole seconds only"),
+        (
+            "efforts.quick.window",
+            "shorter than the 5 s from one sample to the next",
+        ),
+    ] {
+        let of = |one: &&(String, String)| one.0 == field && one.1.contains(says);
+        assert_eq!(found.iter().filter(of).count(), 1, "{field}: {found:#?}");
+    }
+    assert_eq!(found.len(), 3, "{found:#?}");
 }

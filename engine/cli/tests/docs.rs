@@ -284,7 +284,10 @@ fn every_fault_has_tests_that_are_there() {
 fn what_is_installed_from_pypi_is_pinned_by_digest() {
     for name in ["check-crate", "load-tools"] {
         let read = |path: String| std::fs::read_to_string(root().join(path)).unwrap();
-        assert!(read(format!("scripts/{name}")).contains("--require-hashes"), "{name}");
+        assert!(
+            read(format!("scripts/{name}")).contains("--require-hashes"),
+            "{name}"
+        );
         let pins = read(format!("scripts/{name}.d/requirements.txt"));
         let mut of = Vec::new();
         for line in pins.lines().filter(|line| !line.starts_with('#')) {

@@ -40,7 +40,8 @@ fn linux_xen_and_kvm_are_measured_and_reported() {
     let runs = tempfile::tempdir().unwrap();
     let traces = Traces::before();
     let folder = runs.path().to_str().unwrap();
-    let said = vexp(&["reproduce", STUDY, "--runs", folder]);
+    let emulated = ["--testbed", "emulated"];
+    let said = vexp(&[&["reproduce", STUDY, "--runs", folder], &emulated[..]].concat());
     // Whatever the verdict on the claim: it was a run.
     assert!([0, 1, 5].contains(&said.code), "{}\n{}", said.out, said.err);
     assert!(said.out.contains("8 of 8 trials measured"), "{}", said.out);
@@ -130,7 +131,8 @@ fn a_router_is_kept_and_measured_again_when_it_was_restored() {
     let runs = tempfile::tempdir().unwrap();
     let traces = Traces::before();
     let folder = runs.path().to_str().unwrap();
-    let said = vexp(&["run", STUDY, "--runs", folder, "--effort", "kept"]);
+    let emulated = ["--testbed", "emulated", "--effort", "kept"];
+    let said = vexp(&[&["run", STUDY, "--runs", folder], &emulated[..]].concat());
     assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
     traces.none_left(Duration::from_secs(5));
 
@@ -174,6 +176,9 @@ fn images_are_the_same_in_every_build() {
 fn start(runs: &Path, more: &[&str]) -> Child {
     let folder = runs.to_str().unwrap();
     let mut args = vec!["run", STUDY, "--runs", folder, "--only", "*.linux.*"];
+    if !more.contains(&"--testbed") {
+        args.extend(["--testbed", "emulated"]);
+    }
     args.extend(more);
     command(&args)
         .stdin(Stdio::null())

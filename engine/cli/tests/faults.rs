@@ -92,10 +92,10 @@ fn worker(run: &Child) -> u32 {
 }
 
 #[test]
-fn a_trial_in_which_the_worker_was_stopped_is_invalid() {
+fn a_trial_in_which_the_worker_was_stopped_is_measured_again() {
     let world = World::new();
     let mut run = world.run(&["--only", "slow.linux.*"]);
-    run.env("FAKE_FAULTS", "slow:8000").stdout(Stdio::null());
+    run.env("FAKE_FAULTS", "slow:5000").stdout(Stdio::null());
     let mut run = run.stderr(Stdio::null()).spawn().unwrap();
     world.wait_for("measuring", &mut run);
     let worker = worker(&run);
@@ -107,12 +107,18 @@ fn a_trial_in_which_the_worker_was_stopped_is_invalid() {
     std::thread::sleep(Duration::from_millis(2500));
     signal(worker, Signal::CONT);
     let code = run.wait().unwrap().code();
-    let why = why(&world.only_run(), "slow.linux.v0.r1");
+    let run = world.only_run();
+    let spoiled = json(&run.join("failed/1/slow.linux.v0.r1/trial.json"));
+    let why = spoiled["reason"].as_str().unwrap();
     assert!(
         why.contains("was stopped for") && why.contains("SIGSTOP"),
         "{why}"
     );
-    assert_eq!(code, Some(4), "nothing was measured");
+    assert_eq!(code, Some(0), "it was measured again");
+    let [(_, outcome)] = &outcomes(&run)[..] else {
+        panic!("one trial was chosen");
+    };
+    assert_eq!(outcome, "measured");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn is_as_the_schema_says(name: &str, value: &Value) {
     for field in object.keys() {
         let mut wrong = element.clone();
         wrong[field] = json!({ "no such": ["thing"] });
-        let free = ["controller", "options"].contains(&field.as_str());
+        let free = ["controller", "options", "testbed_options"].contains(&field.as_str());
         assert!(
             free || !errors(&schema, &wrap(wrong)).is_empty(),
             "{name}: anything is a {field}"

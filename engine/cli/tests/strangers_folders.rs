@@ -60,7 +60,10 @@ fn a_manifest_that_is_swapped_changes_nothing() {
     assert!(swapped > 0);
     for (trial, record) in records(&world.only_run()) {
         let record = String::from_utf8(record).unwrap();
-        assert!(record.contains("\"outcome\":\"measured\""), "{trial}: {record}");
+        assert!(
+            record.contains("\"outcome\":\"measured\""),
+            "{trial}: {record}"
+        );
     }
     // There is no name by which a worker could be given one.
     let named = said(&mut world.vexp(&["worker", "manifest.json"]));

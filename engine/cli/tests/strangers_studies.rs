@@ -269,7 +269,12 @@ fn no_bundle_that_is_no_file_is_opened() {
         let mut command = std::process::Command::new("timeout");
         command.args(["60", env!("CARGO_BIN_EXE_vexp"), "verify", "bundle"]);
         let said = said(command.current_dir(at));
-        assert!([1, 2, 4].contains(&said.code), "{what}: {}: {}", said.code, said.err);
+        assert!(
+            [1, 2, 4].contains(&said.code),
+            "{what}: {}: {}",
+            said.code,
+            said.err
+        );
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "{what}");
         assert_eq!(std::fs::read(outside.join("canary")).unwrap(), b"CANARY");
     }

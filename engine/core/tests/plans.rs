@@ -373,8 +373,99 @@ fn the_paper_in_virtual_time() {
     assert_eq!(plan.calibration, None);
     let rates = plan.blocks.iter().flat_map(|block| &block.machine.nics);
     let rates: std::collections::BTreeSet<_> = rates.map(|nic| nic.rate.to_string()).collect();
-    assert_eq!(rates.into_iter().collect::<Vec<_>>(), ["425Mb/s"]);
+    assert_eq!(rates.into_iter().collect::<Vec<_>>(), ["212500kb/s"]);
     for trial in of_paper("full", None).trials() {
         assert!(trial.monitors.iter().all(|used| used.tool != *"uptime"));
     }
+}
+
+/// A large machine on an emulator, with links a tenth as fast.
+fn scaled() -> CheckedStudy {
+    checked(&folder("tests/good/scaled.ncl"))
+}
+
+fn deviations_of_scaled() -> Vec<[String; 4]> {
+    let plan = plan(&scaled(), &name("emulated"), &name("quick"), None, None).unwrap();
+    let all = plan.deviations.into_iter();
+    all.map(|d| [d.subject, d.property, d.asked, d.used])
+        .collect()
+}
+
+fn has(found: &[[String; 4]], wanted: [&str; 4]) {
+    assert!(
+        found.iter().any(|one| *one == wanted),
+        "{wanted:?} in {found:#?}"
+    );
+}
+
+#[test]
+fn defaults_that_are_not_the_software_s_own_are_deviations() {
+    let found = deviations_of_scaled();
+    let asked = "credit2, the default of xen 4.20";
+    has(&found, ["platform xen", "scheduler", asked, "credit"]);
+    // What is named is no default, and xl is what that version takes.
+    assert!(
+        !found.iter().any(|one| one[0] == "platform xen-named"),
+        "{found:#?}"
+    );
+    assert!(!found.iter().any(|one| one[1] == "toolstack"), "{found:#?}");
+    // The paper names all that it has another default of.
+    assert!(
+        !of_paper("quick", None)
+            .deviations
+            .iter()
+            .any(|d| d.property == "scheduler")
+    );
+}
+
+#[test]
+fn every_field_of_a_profile_is_met_or_a_deviation() {
+    let found = deviations_of_scaled();
+    let speed = "as fast as the computer that emulates it";
+    let asked = "AMD EPYC 9374F at 3.7GHz";
+    has(&found, ["hardware big", "processor", asked, speed]);
+    let used = "64, emulated on those of the computer";
+    has(&found, ["hardware big", "processors", "64", used]);
+    has(&found, ["hardware big", "link rate", "1Gb/s", "100Mb/s"]);
+    // Rules of a study say what stands for a processor: nothing is added to them.
+    let paper = of_paper("quick", None);
+    assert!(!paper.deviations.iter().any(|d| d.used == speed));
+}
+
+#[test]
+fn rates_that_are_not_scaled_are_said() {
+    let found = deviations_of_scaled();
+    let (asked, used) = ("50 % of the link", "500 % of the link");
+    has(&found, ["experiment fixed", "offered load", asked, used]);
+    assert!(
+        !found.iter().any(|one| one[0] == "experiment share"),
+        "{found:#?}"
+    );
+    let warnings = scaled().warnings().to_vec();
+    let over: Vec<_> = warnings
+        .iter()
+        .filter(|w| w.code == "rate-over-link")
+        .collect();
+    assert_eq!(over.len(), 1, "{warnings:#?}");
+    assert_eq!(
+        over[0].message,
+        "500Mb/s is more than a link has on testbed `emulated`: 100Mb/s (1Gb/s × link.factor 0.1)"
+    );
+    assert_eq!(over[0].field, "experiments.fixed.traffic.options.rate");
+}
+
+#[test]
+fn known_limits_are_findings() {
+    let warnings = scaled().warnings().to_vec();
+    let limits: Vec<_> = warnings
+        .iter()
+        .filter(|w| w.code == "known-limit")
+        .collect();
+    assert_eq!(limits.len(), 1, "{warnings:#?}");
+    assert!(
+        limits[0]
+            .message
+            .contains("KVM on 64 emulated processors hangs")
+    );
+    assert!(!limits[0].labels.is_empty());
 }

@@ -209,3 +209,14 @@ async fn a_trial_around_which_a_node_did_not_say_what_it_was_is_invalid_and_says
         assert!(said, "{:?}", worked.notes);
     }
 }
+
+#[tokio::test]
+async fn what_can_not_be_started_is_never_retried() {
+    let worked = work("refuses:rate").await;
+    worked.result.unwrap();
+    // Only what has failed is tried again.
+    assert_eq!(worked.outcome.unwrap(), "invalid");
+    let says = "`steady` refuses what the plan asks of it: rate can't be";
+    assert_eq!(worked.why, says);
+    assert!(!worked.journal.contains("measuring"), "{}", worked.journal);
+}

@@ -55,6 +55,7 @@ extern int use_icount;
 extern int64_t icount_to_ns(int64_t);
 // Looked into and changed by pin.c and idle.c.
 extern void icount_start_warp_timer(void), rr_kick_vcpu_thread(void *), qemu_notify_event(void);
+extern void qemu_flush_queued_packets(NetClientState *);
 extern char timers_state[];
 extern void *helper_info_vmrun[];
 extern void helper_vmrun(void *env, int aflag, int next_eip);

@@ -236,6 +236,7 @@ fn run(id: &str, values: BTreeMap<&'static str, f64>) -> Option<Summary> {
         started: id.to_owned(),
         ended: true,
         vexp: String::new(),
+        virtual_time: false,
         points: BTreeMap::from([(point, summary)]),
         unusable: Vec::new(),
     })

@@ -64,6 +64,8 @@ pub struct TrialFrame {
     pub trial: Trial,
     /// Samples in a fixed order.
     pub rows: Vec<Row>,
+    /// Mb/s of payload that each flow's source was told to send; `None` where it went as fast as it could.
+    pub asked: Option<f64>,
 }
 
 /// A sample with its origin.
@@ -88,6 +90,9 @@ pub struct Unusable {
     pub platform: Name,
     /// VM count.
     pub vms: u32,
+    /// Repetition.
+    #[serde(skip)]
+    pub repetition: u32,
     /// `not run`, `failed`, `invalid` or `unreadable`.
     pub kind: &'static str,
     /// Why, naming the file and place where it is about one.
@@ -160,12 +165,17 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
                 experiment: trial.experiment.clone(),
                 platform: trial.platform.clone(),
                 vms: trial.vms,
+                repetition: trial.repetition,
                 kind,
                 reason,
             });
         };
         let Some(record) = run.trials.get(&trial.id) else {
-            reject(&trial, "not run", "the run ended before it".to_owned());
+            let why = match run.plan.looks.is_empty() {
+                true => "the run ended before it",
+                false => "no look has asked for it, or the run ended before it",
+            };
+            reject(&trial, "not run", why.to_owned());
             continue;
         };
         // Also those of failed trials: a changed file is a changed run.
@@ -181,11 +191,15 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
             })?;
         match &record.outcome {
             Outcome::Failed { error } => reject(&trial, "failed", error.clone()),
-            Outcome::Invalid { reason } => reject(&trial, "invalid", reason.clone()),
+            Outcome::Invalid { reason, .. } => reject(&trial, "invalid", reason.clone()),
             Outcome::Measured => match samples(&trial, record, &dir, &bytes, registry) {
                 Ok(rows) => {
                     left = left.checked_sub(rows.len()).ok_or(FrameError::Samples)?;
-                    trials.push(TrialFrame { trial, rows });
+                    trials.push(TrialFrame {
+                        asked: asked(&run, &trial, registry),
+                        trial,
+                        rows,
+                    });
                 }
                 Err(error) => reject(&trial, "unreadable", chain(&error)),
             },
@@ -196,6 +210,16 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
         trials,
         unusable,
     })
+}
+
+/// What each source of a trial was told to send, Mb/s.
+fn asked(run: &Run, trial: &Trial, registry: &Registry) -> Option<f64> {
+    let mut blocks = run.plan.blocks.iter();
+    let block = blocks.find(|block| block.trials.iter().any(|one| one.id == trial.id))?;
+    let link = block.machine.nics.iter().map(|nic| nic.rate).min()?;
+    let plugin = registry.measures().get(trial.traffic.tool.as_str())?;
+    let offer = plugin.offers(&trial.traffic.options, link)?;
+    Some(offer.bits_per_second as f64 / 1e6)
 }
 
 /// An error with its causes in one line.

@@ -1,5 +1,7 @@
 //! Whether two runs have the same results, to the last bit.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
@@ -28,6 +30,20 @@ enum Hashed<'a> {
 /// # Errors
 /// A sample that JSON can't hold; parsers give none.
 pub fn digest(frames: &Frames) -> Result<Digest, serde_json::Error> {
+    Digest::of_value(&(FORMAT, hashed(frames).collect::<Vec<_>>()))
+}
+
+/// The same for each trial.
+///
+/// # Errors
+/// As [`digest`].
+pub fn each(frames: &Frames) -> Result<BTreeMap<Name, Digest>, serde_json::Error> {
+    let all = hashed(frames);
+    all.map(|(name, hashed)| Ok((name.clone(), Digest::of_value(&(FORMAT, hashed))?)))
+        .collect()
+}
+
+fn hashed(frames: &Frames) -> impl Iterator<Item = (&Name, Hashed<'_>)> {
     let samples = frames.trials.iter().map(|trial| {
         let rows = trial.rows.iter();
         let rows = rows.map(|row| (row.part, &row.tool, &row.sample)).collect();
@@ -35,8 +51,7 @@ pub fn digest(frames: &Frames) -> Result<Digest, serde_json::Error> {
     });
     let unusable = frames.unusable.iter();
     let unusable = unusable.map(|one| (&one.trial, Hashed::Unusable(one.kind, &one.reason)));
-    let all: Vec<_> = samples.chain(unusable).collect();
-    Digest::of_value(&(FORMAT, all))
+    samples.chain(unusable)
 }
 
 /// The first thing in which two runs differ, in the order of trials' names; `None` if they are the same.

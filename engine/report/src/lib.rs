@@ -18,6 +18,7 @@
 //! | [`judge`] | metrics → verdicts on claims |
 //! | [`summary`] | run → each metric in each repetition, and the environment |
 //! | [`compare`] | two series of runs → what became better or worse |
+//! | [`expected`] | a run's results → whether they are those that stand beside the study |
 //! | [`identity`] | two runs → whether they are the same to the last bit |
 //! | [`trend`] | a history of runs → where metrics changed, and a site |
 //! | [`report`] | all of it → HTML, Markdown, SVG, CSV |
@@ -28,6 +29,7 @@ pub mod bundle;
 pub mod calibration;
 pub mod compare;
 pub mod derived;
+pub mod expected;
 mod files;
 pub mod frame;
 pub mod identity;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use vexp_api::ids::Name;
+use vexp_api::looks::{BadDesign, Design};
 use vexp_api::plan::{self, Plan};
 use vexp_api::record::{self, BlockRecord, RunRecord, TrialRecord};
 use vexp_api::run_dir::{RECORD_BYTES, RunDir, RunDirError};
@@ -45,6 +46,14 @@ pub enum RunError {
         /// The format that is known.
         known: u32,
     },
+    /// The plan's looks can't be.
+    #[error("the looks in {} can't be taken", .path.display())]
+    Looks {
+        /// `plan.json`.
+        path: PathBuf,
+        /// Why not.
+        source: BadDesign,
+    },
     /// A record stands in a folder of another name.
     #[error("{} says that it is `{says}`", .path.display())]
     Misplaced {
@@ -79,7 +88,12 @@ pub struct Run {
     pub blocks: BTreeMap<Name, BlockRecord>,
     /// `trial.json` of the trials that have ended.
     pub trials: BTreeMap<Name, TrialRecord>,
+    /// Records of trials that were tried again, in the plan's order, and the first try first.
+    pub set_aside: Vec<TrialRecord>,
 }
+
+/// Below `failed/`: as often as a trial is tried again at most.
+const ATTEMPTS: [&str; 2] = ["1", "2"];
 
 impl Run {
     /// Reads all records of a run directory, but no artefact.
@@ -88,6 +102,13 @@ impl Run {
         let record = read(&run, "run.json".as_ref(), record::FORMAT)?;
         let study: Study = read(&run, "study.json".as_ref(), spec::FORMAT)?;
         let plan: Plan = read(&run, "plan.json".as_ref(), plan::FORMAT)?;
+        if !plan.looks.is_empty() {
+            let looks = Design::try_from(plan.looks.clone());
+            looks.map_err(|source| RunError::Looks {
+                path: dir.join("plan.json"),
+                source,
+            })?;
+        }
         let mut blocks = BTreeMap::new();
         let mut trials = BTreeMap::new();
         for block in &plan.blocks {
@@ -108,6 +129,17 @@ impl Run {
                 trials.insert(trial.id.clone(), found);
             }
         }
+        let mut set_aside = Vec::new();
+        for trial in plan.trials() {
+            for attempt in ATTEMPTS {
+                let folder = Path::new("failed").join(attempt).join(trial.id.as_str());
+                let path = folder.join("trial.json");
+                if let Some(found) = read_if_there::<TrialRecord>(&run, &path, record::FORMAT)? {
+                    expect(&dir.join(&path), &found.trial, &trial.id)?;
+                    set_aside.push(found);
+                }
+            }
+        }
         Ok(Self {
             dir: dir.to_owned(),
             record,
@@ -115,6 +147,7 @@ impl Run {
             plan,
             blocks,
             trials,
+            set_aside,
         })
     }
 

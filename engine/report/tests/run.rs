@@ -742,3 +742,96 @@ fn no_interval_reaches_beyond_the_machine() {
     );
     assert!(intervals.iter().any(|i| i.high == 200.0));
 }
+
+/// Changes a JSON file of a run.
+fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = dir.join(file);
+    let mut value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(&path, serde_json::to_vec(&value).unwrap()).unwrap();
+}
+
+/// The pages of a run's report.
+fn pages(dir: &Path, registry: &vexp_api::registry::Registry) -> (String, String) {
+    let summary = vexp_report::report(dir, registry, None).unwrap();
+    let page = |path: &Path| std::fs::read_to_string(path).unwrap();
+    (page(&summary.html), page(&summary.markdown))
+}
+
+#[test]
+fn a_source_that_lags_stands_in_the_report() {
+    let dir = fresh(1);
+    let (html, markdown) = pages(dir.path(), &fixture::telling());
+    for page in [&html, &markdown] {
+        assert!(page.contains("Sources sent less than they were told to"));
+        assert!(page.contains("of 1000.0 asked"), "{markdown}");
+        assert!(page.contains("the source lags"));
+    }
+    // Two flows are told twice as much.
+    assert!(html.contains("of 2000.0 asked"));
+    let (html, _) = pages(dir.path(), &fixture::registry());
+    assert!(!html.contains("asked</small>") && !html.contains("Sources sent less"));
+}
+
+#[test]
+fn a_sweep_is_lines_over_what_was_offered() {
+    let dir = fresh(1);
+    edit(dir.path(), "study.json", |study| {
+        let figure = &mut study["figures"][0];
+        figure["x"] = "offered_load".into();
+        for series in figure["series"].as_array_mut().unwrap() {
+            series["title"] = "Xen".into();
+        }
+    });
+    vexp_report::report(dir.path(), &fixture::telling(), None).unwrap();
+    let svg = std::fs::read_to_string(dir.path().join("report/figures/figure-1.svg")).unwrap();
+    well_formed(&svg);
+    // One line in the legend and one in the plot, through the points of both series.
+    assert_eq!(svg.matches("<polyline").count(), 2);
+    assert_eq!(svg.matches("offered load, Mb/s").count(), 1, "{svg}");
+    assert!(svg.matches("<title>Xen, ").count() >= 4, "{svg}");
+}
+
+#[test]
+fn round_trips_have_their_distribution() {
+    let dir = fresh(1);
+    let (html, markdown) = pages(dir.path(), &fixture::registry());
+    assert!(html.contains("Distribution of round-trip times"));
+    assert!(markdown.contains(" Median, ms |") && markdown.contains(" 99 of 100, ms |"));
+    let folder = dir.path().join("report/figures");
+    let svg = std::fs::read_to_string(folder.join("spread-latency.svg")).unwrap();
+    well_formed(&svg);
+    let csv = std::fs::read_to_string(folder.join("spread-latency.csv")).unwrap();
+    let shares: Vec<&str> = csv
+        .lines()
+        .filter(|line| line.contains("99 % at most"))
+        .collect();
+    assert_eq!(shares.len(), svg.matches("<polyline").count() / 2);
+}
+
+#[test]
+fn a_study_without_a_paper_is_not_said_to_have_one() {
+    let dir = fresh(1);
+    edit(dir.path(), "study.json", |study| {
+        study["paper"]["metrics"] = serde_json::json!({"efficiency": "equation 7"});
+    });
+    let (html, _) = pages(dir.path(), &fixture::registry());
+    // The study says where its paper defines what.
+    assert!(html.contains("The paper’s figures") && html.contains("equation 7"));
+    edit(dir.path(), "study.json", |study| {
+        study["paper"] = serde_json::Value::Null;
+        study["published"] = serde_json::json!([]);
+        study["tables"] = serde_json::json!([]);
+    });
+    let (html, markdown) = pages(dir.path(), &fixture::registry());
+    for page in [&html, &markdown] {
+        for word in ["paper", "Paper", "Table I", "equation"] {
+            // Names of CSS variables are nobody's words.
+            let words = page.replace("var(--paper)", "").replace("--paper:", "");
+            let words = words.replace(".papervalue", "").replace(".paper ", "");
+            let at = words.find(word);
+            let around = at.map(|at| &words[at.saturating_sub(60)..(at + 60).min(words.len())]);
+            assert_eq!(around, None, "{word}");
+        }
+    }
+}

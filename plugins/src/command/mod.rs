@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Flow, Measure, MeasureKind, MeasureRequest, MetricInfo, Node, ParseError, Plugin,
-    PluginError, Raw, Running,
+    Context, Flow, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, Node, ParseError,
+    Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::Sample;
+use vexp_api::spec::Options;
 
 use crate::capture::{Batch, Job, Jobs, MARGIN, Phases, subject_role};
 use options::{CommandOptions, Place, Values};
@@ -63,12 +64,21 @@ impl Measure for Command {
         &[]
     }
 
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        refusals(self.kind(), intent)
+    }
+
+    fn gives(&self, options: &Options) -> Option<Vec<String>> {
+        given(options)
+    }
+
     async fn start(
         &self,
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
-        let options = read(self.name(), self.kind(), request)?;
+        crate::options::fit(self, request)?;
+        let options: CommandOptions = crate::options::of_request(self.name(), request)?;
         let batch = Batch::new(self.name(), request);
         let whole = request.warm_up + request.window;
         let at_sink = options.place(self.kind()) == Place::Sink;
@@ -144,12 +154,21 @@ impl Measure for CommandMonitor {
         &[]
     }
 
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        refusals(self.kind(), intent)
+    }
+
+    fn gives(&self, options: &Options) -> Option<Vec<String>> {
+        given(options)
+    }
+
     async fn start(
         &self,
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
-        let options = read(self.name(), self.kind(), request)?;
+        crate::options::fit(self, request)?;
+        let options: CommandOptions = crate::options::of_request(self.name(), request)?;
         let values = Values {
             flow: None,
             duration: request.window,
@@ -179,16 +198,18 @@ fn read_stdout(raw: &Raw<'_>, kind: MeasureKind) -> Result<Vec<Sample>, ParseErr
     }
 }
 
-fn read(
-    tool: &'static str,
-    kind: MeasureKind,
-    request: &MeasureRequest,
-) -> Result<CommandOptions, PluginError> {
-    let options: CommandOptions = crate::options::of_request(tool, request)?;
-    options.check(kind).map_err(|message| {
-        PluginError::new(format!("start {tool}"), request.host.name.as_str(), message)
-    })?;
-    Ok(options)
+fn refusals(kind: MeasureKind, intent: &Intent<'_>) -> Vec<Refusal> {
+    match crate::options::intended::<CommandOptions>(intent) {
+        Ok(options) => options.refusals(kind),
+        Err(refusal) => vec![refusal],
+    }
+}
+
+/// Names of the values that the study extracts.
+fn given(options: &Options) -> Option<Vec<String>> {
+    let options: CommandOptions = crate::options::read(options).ok()?;
+    let all = options.extract.iter();
+    Some(all.map(|extract| extract.metric.to_string()).collect())
 }
 
 /// A job of nothing yet.

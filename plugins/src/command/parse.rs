@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use vexp_api::plugin::{MeasureKind, ParseError, Raw};
+use vexp_api::plugin::{Blame, MeasureKind, ParseError, Raw, Refusal};
 use vexp_api::sample::Sample;
 
 use super::options::{CommandOptions, Covers, Extract, Pattern};
@@ -21,7 +21,12 @@ struct Found {
 pub(super) fn parse(raw: &Raw<'_>, kind: MeasureKind) -> Result<Vec<Sample>, ParseError> {
     let options: CommandOptions = crate::options::read(&raw.artefact.options)
         .map_err(|error| whole(raw, format!("its options can't be read: {error}")))?;
-    options.check(kind).map_err(|message| whole(raw, message))?;
+    // What it was started with is no matter of its output.
+    let about_output =
+        |refusal: &Refusal| !matches!(&refusal.of, Blame::Option(option) if option == "argv");
+    if let Some(refusal) = options.refusals(kind).into_iter().find(about_output) {
+        return Err(whole(raw, refusal.message));
+    }
     if raw.artefact.status != Some(0) {
         let message = format!("the program failed: {}", raw.artefact.stderr.trim());
         return Err(whole(raw, message));

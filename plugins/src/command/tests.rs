@@ -152,7 +152,11 @@ fn refuses_bad_options() {
     let extract = json!([{"csv": "a", "metric": "m", "unit": "1"}]);
     let check = |kind, options: Value| {
         let options = crate::options::read::<CommandOptions>(options.as_object().unwrap());
-        options.map_err(|error| error.to_string())?.check(kind)
+        let options = options.map_err(|error| error.to_string())?;
+        match options.refusals(kind).into_iter().next() {
+            Some(refusal) => Err(refusal.message),
+            None => Ok(()),
+        }
     };
     let (traffic, monitor) = (MeasureKind::Traffic, MeasureKind::Monitor);
     check(traffic, json!({"argv": ["a"], "extract": extract})).unwrap();
@@ -208,6 +212,21 @@ fn refuses_bad_options() {
         (
             monitor,
             json!({"argv": ["a"], "covers": "run", "extract": extract}),
+        ),
+        (traffic, json!({"argv": ["a", "{too}"], "extract": extract})),
+        (traffic, json!({"argv": ["a", "b\0"], "extract": extract})),
+        (
+            traffic,
+            json!({"argv": ["a"], "server": ["b", "x{port}y"], "extract": extract}),
+        ),
+        (monitor, json!({"argv": ["a", "{to}"], "extract": extract})),
+        (
+            traffic,
+            json!({"argv": ["a"], "extract": [{"json": "end/sum", "metric": "m", "unit": "1"}]}),
+        ),
+        (
+            traffic,
+            json!({"argv": ["a"], "extract": [{"csv": "a", "metric": "rtt", "unit": "Mb/s"}]}),
         ),
     ] {
         assert!(check(kind, bad.clone()).is_err(), "{bad}");
@@ -287,4 +306,42 @@ mod start {
         assert_eq!(seen, ["raw/peer1.command-monitor.stdout.txt"]);
         peer.finish().unwrap();
     }
+}
+
+#[test]
+fn words_in_braces_are_placeholders_unless_they_are_doubled() {
+    let argv = |args: &[&str]| -> CommandOptions {
+        let options = json!({"argv": args, "extract": [{"csv": "a", "metric": "m", "unit": "1"}]});
+        crate::options::read(options.as_object().unwrap()).unwrap()
+    };
+    let values = Values {
+        flow: None,
+        duration: Duration::from_millis(1500),
+        warm_up: Duration::from_secs(2),
+    };
+    let options = argv(&[
+        "awk",
+        "{{print}} {",
+        "{{duration}}",
+        "a{duration}b{warm_up}",
+        "{$1}",
+    ]);
+    assert_eq!(options.refusals(MeasureKind::Traffic), []);
+    let filled = values.fill(&options.argv);
+    assert_eq!(
+        filled.args,
+        ["{print} {", "{duration}", "a1.5b2", "{$1}"],
+        "{filled}"
+    );
+    assert!(options.knows_warm_up());
+    assert!(!argv(&["a", "{{warm_up}}"]).knows_warm_up());
+    let refused = argv(&["ping", "{too}"]).refusals(MeasureKind::Traffic);
+    let message = &refused[0].message;
+    assert!(message.contains("`{too}`: there are `{to}`"), "{message}");
+}
+
+#[test]
+fn samples_are_those_that_the_study_extracts() {
+    let options = json!({"argv": ["a"], "extract": [{"csv": "a", "metric": "rtt", "unit": "ms"}]});
+    assert_eq!(Command.gives(&object(options)).unwrap(), ["rtt"]);
 }

@@ -9,13 +9,34 @@ pub(crate) fn is(asked: &str, seen: &str) -> bool {
         })
 }
 
+/// The first two numbers of a version.
+pub(crate) fn numbers(version: &str) -> Option<[u32; 2]> {
+    let mut numbers = version.split('.').map(|part| {
+        let end = part
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(part.len());
+        part[..end].parse::<u32>().ok()
+    });
+    let first = numbers.next()??;
+    Some([first, numbers.next().flatten().unwrap_or(0)])
+}
+
 fn ends_in_digit(text: &str) -> bool {
     text.ends_with(|c: char| c.is_ascii_digit())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is;
+    use super::{is, numbers};
+
+    #[test]
+    fn versions_are_compared_by_numbers() {
+        assert_eq!(numbers("4.20"), Some([4, 20]));
+        assert_eq!(numbers("3.2.1-rc1"), Some([3, 2]));
+        assert_eq!(numbers("84"), Some([84, 0]));
+        assert_eq!(numbers("x"), None);
+        assert!(numbers("4.9") < numbers("4.12"));
+    }
 
     #[test]
     fn a_prefix_of_whole_components() {

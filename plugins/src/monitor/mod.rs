@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use vexp_api::ids::Name;
-use vexp_api::plugin::{MeasureRequest, ParseError, PluginError, Raw, Running};
+use vexp_api::plugin::{
+    Blame, Intent, Measure, MeasureRequest, ParseError, PluginError, Raw, Refusal, Running,
+};
 use vexp_api::sample::NodeRole;
 use vexp_api::shell::Cmd;
 use vexp_api::units::TimeSpan;
@@ -51,6 +53,28 @@ impl MonitorOptions {
             return Err("`interval` must be whole seconds, at least 1s");
         }
         Ok(nanos / 1_000_000_000)
+    }
+}
+
+/// What is refused of a monitor that prints a sample each interval.
+fn refusals(intent: &Intent<'_>) -> Vec<Refusal> {
+    let options: MonitorOptions = match crate::options::intended(intent) {
+        Ok(options) => options,
+        Err(refusal) => return vec![refusal],
+    };
+    let wrong = |message: &str| Refusal::option("interval", message);
+    match options.seconds() {
+        Err(message) => vec![wrong(message)],
+        // No sample would lie in the window, or one now and then.
+        Ok(seconds) if Duration::from_secs(seconds) > intent.window => {
+            let message = format!(
+                "a window of {} s is shorter than the {seconds} s from one sample to the next",
+                intent.window.as_secs_f64()
+            );
+            let of = Blame::Window;
+            vec![Refusal { of, message }]
+        }
+        Ok(_) => Vec::new(),
     }
 }
 
@@ -137,10 +161,12 @@ fn unbuffered(raw: &Raw<'_>, arrivals: &[Option<f64>], delay: f64) -> Result<(),
 /// Starts a monitor on the host and waits until it has printed something, so that traffic never
 /// starts before it watches; `command` gets the interval in seconds and the number of samples.
 async fn start(
-    tool: &'static str,
+    plugin: &(impl Measure + ?Sized),
     request: &MeasureRequest,
     command: impl FnOnce(u64, u64) -> Cmd,
 ) -> Result<Box<dyn Running>, PluginError> {
+    crate::options::fit(plugin, request)?;
+    let tool = plugin.name();
     let options: MonitorOptions = crate::options::of_request(tool, request)?;
     let seconds = options.seconds().map_err(|message| {
         PluginError::new(format!("start {tool}"), request.host.name.as_str(), message)

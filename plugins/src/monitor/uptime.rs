@@ -6,8 +6,8 @@
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Counting, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
-    PluginError, Raw, Running,
+    Context, Counting, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError,
+    Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::Sample;
 
@@ -52,6 +52,14 @@ impl Measure for Uptime {
         const { &[CPU] }
     }
 
+    fn sees_guests(&self) -> bool {
+        false
+    }
+
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        super::refusals(intent)
+    }
+
     fn programs(&self) -> &'static [&'static str] {
         &["chrt"]
     }
@@ -62,7 +70,7 @@ impl Measure for Uptime {
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
-        super::start("uptime", request, |seconds, samples| {
+        super::start(self, request, |seconds, samples| {
             let numbers = [seconds, samples].map(|number| number.to_string());
             super::first("sh")
                 .args(["-c", SCRIPT, "uptime"])

@@ -3,4 +3,5 @@
 mod console;
 pub mod emulated;
 pub mod hosts;
+mod limits;
 pub mod virtual_time;

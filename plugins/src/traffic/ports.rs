@@ -21,6 +21,15 @@ pub(super) enum Protocol {
     Udp,
 }
 
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
 impl Protocol {
     /// Where the kernel lists its sockets: proc_pid_net(5).
     fn sockets(self) -> [&'static str; 2] {

@@ -97,7 +97,7 @@ impl Costs {
                 Event::BlockStarted { block } => {
                     booting.insert(block, *at);
                 }
-                Event::TrialStarted { trial } => {
+                Event::TrialStarted { trial, .. } => {
                     running.insert(trial, *at);
                 }
                 Event::TrialMeasuring { trial } => {

@@ -29,7 +29,7 @@ use vexp_engine::store::Store;
 use vexp_report::calibration::{calibrated, observations};
 
 use super::build;
-use super::folder::{Run, controller};
+use super::folder::{Measuring, Run, controller};
 use crate::args::ImageArgs;
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -235,7 +235,11 @@ impl Bench<'_> {
             built,
             Arc::clone(self.testbed),
             self.registry,
-            self.progress,
+            &Measuring {
+                jobs: None,
+                budget: None,
+                progress: self.progress,
+            },
         );
         self.progress.finish();
         ended.map_err(|failure| match failure.exit {

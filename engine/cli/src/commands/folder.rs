@@ -1,8 +1,10 @@
 //! A run's folder: made for a plan, or taken up again, and filled with trials.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -18,13 +20,23 @@ use vexp_api::run_dir::RunDir;
 use vexp_api::spec::Study;
 use vexp_engine::build::BuiltImage;
 use vexp_engine::load::Loaded;
-use vexp_engine::plan::estimate::BlockCost;
-use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, now_rfc3339};
+use vexp_engine::plan::estimate::{self, BlockCost};
+use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, Stages, now_rfc3339};
 use vexp_engine::run::lock::RunLock;
 use vexp_engine::run::{files, leftovers};
 
+use super::looks::Looks;
 use crate::error::{Failure, OrExit as _};
 use crate::render::progress::Progress;
+
+/// How trials are run.
+pub(super) struct Measuring<'a> {
+    /// How many blocks at the same time, if the user says so.
+    pub(super) jobs: Option<NonZeroUsize>,
+    /// For how long at most, with looks.
+    pub(super) budget: Option<Duration>,
+    pub(super) progress: &'a Arc<Progress>,
+}
 
 /// A run's folder.
 pub(super) struct Run {
@@ -160,14 +172,31 @@ impl Run {
         built: Vec<BuiltImage>,
         testbed: Arc<dyn Testbed>,
         registry: &Registry,
-        progress: &Arc<Progress>,
+        how: &Measuring<'_>,
     ) -> Result<RunSummary, Failure> {
+        let progress = how.progress;
+        let jobs = side_by_side(plan, &*testbed, how.jobs)?;
         let images: BTreeMap<Name, ImageFiles> = built
             .into_iter()
             .map(|image| (image.name, image.files))
             .collect();
         let costs = self.missing(dispatch::expected(plan, &images, &*testbed, self.id()));
-        let estimate_s: f64 = costs.iter().map(BlockCost::seconds).sum();
+        let looks = match plan.looks.is_empty() {
+            true => None,
+            false => Some(Looks::new(
+                &self.path,
+                registry,
+                progress,
+                (costs.clone(), jobs),
+                how.budget,
+            )),
+        };
+        let costs = match &looks {
+            None => costs,
+            Some(looks) => looks.first()?,
+        };
+        let each = costs.iter().map(|cost| (&cost.machine, cost.seconds()));
+        let estimate_s = estimate::together(each, jobs);
         if self.record.estimate_s.is_some() {
             self.record.estimate_s = Some(estimate_s);
             self.write("run.json", &self.record)?;
@@ -177,7 +206,7 @@ impl Run {
             trials: costs.iter().map(|cost| cost.trials.len()).sum(),
             estimate_s,
         });
-        progress.expect(costs);
+        progress.expect(costs, jobs);
         let (stop, cancel) = watch::channel(false);
         let request = RunRequest {
             plan,
@@ -186,8 +215,10 @@ impl Run {
             id: self.id(),
             testbed,
             executable: crate::executable(),
+            jobs,
             registry: registry.clone(),
             events: Arc::clone(progress) as _,
+            stages: looks.as_ref().map(|looks| looks as &dyn Stages),
             cancel,
         };
         let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
@@ -214,6 +245,30 @@ impl Run {
             Err(error) => Err(Failure::of(Exit::Infrastructure, &error)),
         }
     }
+}
+
+/// How many blocks run at the same time: what the user asks for, or as many as change no result.
+fn side_by_side(
+    plan: &Plan,
+    testbed: &dyn Testbed,
+    asked: Option<NonZeroUsize>,
+) -> Result<usize, Failure> {
+    let can = plan
+        .blocks
+        .iter()
+        .map(|block| testbed.side_by_side(&block.machine));
+    let can = can.min().unwrap_or(1);
+    let Some(asked) = asked.map(NonZeroUsize::get) else {
+        return Ok(can);
+    };
+    if asked > 1 && !testbed.virtual_time() {
+        let text = format!(
+            "on testbed `{}` blocks run one after the other: side by side they would change what is measured",
+            plan.testbed
+        );
+        return Err(Failure::new(Exit::Usage, text).hint("leave --jobs out"));
+    }
+    Ok(asked)
 }
 
 /// The folder of a run that can be taken up again.

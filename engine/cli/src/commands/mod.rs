@@ -15,6 +15,7 @@ mod history;
 mod identity;
 mod images;
 mod init;
+mod looks;
 mod nightly;
 mod parse;
 mod plan;
@@ -100,8 +101,9 @@ pub(crate) fn run(
             let study = Chosen {
                 file,
                 effort,
-                testbed,
+                testbed: Some(testbed),
                 only: None,
+                until: None,
             };
             preflight::run(&study, format, registry)
         }

@@ -81,11 +81,14 @@ impl Nights {
             effort: args.effort.clone(),
             testbed: args.testbed.clone(),
             only: args.only.clone(),
+            until: None,
         };
         let runs = RunsArgs {
             runs: self.runs(),
             resume: None,
+            budget: None,
             recalibrate: args.recalibrate,
+            jobs: None,
             machines: args.machines.clone(),
             trust: args.trust,
         };

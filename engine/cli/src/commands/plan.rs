@@ -20,9 +20,10 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let args = &args.chosen().or_exit(Exit::Usage)?;
     let (checked, _) = study::checked(&args.file, registry)?;
+    let testbed = args.testbed(checked.study()).or_exit(Exit::Usage)?;
     // A testbed or an effort that is unknown is the plan's finding.
-    let found = match calibrate(&checked, &args.testbed) {
-        Ok(Some(_)) => known(&checked, &args.testbed, store)?,
+    let found = match calibrate(&checked, &testbed) {
+        Ok(Some(_)) => known(&checked, &testbed, store)?,
         _ => None,
     };
     let plan = study::planned(
@@ -32,8 +33,8 @@ pub(super) fn run(
     )?;
     match format {
         Format::Text => {
-            let testbed = checked.study().testbeds.get(&args.testbed);
-            let link = testbed.and_then(|overlay| overlay.link.as_ref());
+            let overlay = checked.study().testbeds.get(&testbed);
+            let link = overlay.and_then(|overlay| overlay.link.as_ref());
             let measured = found.as_ref().and_then(|found| found.measured.as_deref());
             let to_build = build::to_build(&plan.images, store);
             render::out(&render::plan::text(&plan, link, measured, to_build));

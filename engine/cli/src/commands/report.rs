@@ -14,6 +14,9 @@ use crate::render;
 
 pub(super) fn run(args: &ReportArgs, registry: &Registry) -> Result<Exit, Failure> {
     let made = Made::new(args, registry)?;
+    if let Some(path) = &args.write_expected {
+        super::identity::write(&args.run, path, registry)?;
+    }
     match args.format {
         Format::Text => made.claims(),
         Format::Json => {
@@ -76,6 +79,9 @@ impl Made {
             "\n{} of {trials} trials measured\n",
             summary.trials_measured
         ));
+        if let Some(looks) = &summary.looks {
+            render::out(&format!("{looks}\n"));
+        }
         render::out(&render::verdicts::counts(&summary.claims));
         self.written?;
         render::out(&format!("report: {}\n", summary.html.display()));
@@ -152,6 +158,7 @@ mod tests {
                     tested: 1,
                     p: None,
                     adjusted_p: None,
+                    look: None,
                     tests: Vec::new(),
                 })
                 .collect();

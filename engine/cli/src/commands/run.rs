@@ -13,9 +13,9 @@ use vexp_engine::run::dispatch::RunSummary;
 use vexp_engine::run::files;
 
 use super::calibrate::{self, Found};
-use super::folder::{Run, resumable};
-use super::{build, identity, preflight, report, study, trust};
-use crate::args::{Chosen, Expected, ImageArgs, RunsArgs, StudyArgs};
+use super::folder::{Measuring, Run, resumable};
+use super::{build, identity, looks, preflight, report, study, trust};
+use crate::args::{Chosen, Expected, ImageArgs, RunsArgs, StudyArgs, Until};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 use crate::render::progress::Progress;
@@ -56,7 +56,7 @@ pub(super) fn run(
         Then::Report(expected) => {
             let verdicts = report::claims(run, registry)?;
             if measured.virtual_time {
-                identity::say(run, expected.as_ref(), registry, verdicts)?
+                identity::say(run, (&chosen, expected.as_ref()), registry, verdicts)?
             } else {
                 verdicts
             }
@@ -107,6 +107,7 @@ pub(super) fn measure(
         return Err(Failure::new(Exit::Usage, text)
             .hint("--expect goes with --testbed virtual; `vexp compare` compares other runs"));
     }
+    looks::can_be_taken(&plan, checked.study(), runs.budget)?;
     let progress = Arc::new(Progress::new());
     let bench = calibrate::Bench {
         checked: &checked,
@@ -118,7 +119,7 @@ pub(super) fn measure(
     };
     let found = match &runs.resume {
         Some(path) => resumed(path)?,
-        None => bench.found(&chosen.testbed, runs.recalibrate)?,
+        None => bench.found(&plan.testbed, runs.recalibrate)?,
     };
     if let Some(found) = &found {
         plan = study::planned(&checked, chosen, Some(&found.calibration))?;
@@ -152,7 +153,12 @@ pub(super) fn measure(
         ));
     }
     built.iter().for_each(|image| store.used(&image.key));
-    let ended = run.trials(&plan, built, testbed, registry, &progress);
+    let measuring = Measuring {
+        jobs: runs.jobs,
+        budget: runs.budget,
+        progress: &progress,
+    };
+    let ended = run.trials(&plan, built, testbed, registry, &measuring);
     progress.finish();
     let summary = ended?;
     run.end()?;
@@ -184,9 +190,11 @@ fn as_begun(given: &StudyArgs, run: &Path) -> Result<Chosen, Failure> {
     let begun = Chosen {
         file: given.file.clone(),
         effort: plan.effort,
-        testbed: plan.testbed,
+        testbed: Some(plan.testbed),
         only: record.only,
+        until: (!plan.looks.is_empty()).then_some(Until::Decided),
     };
+    let until = |until: Option<Until>| until.map(|Until::Decided| "decided".to_owned());
     let text = |name: &Name| Some(name.to_string());
     for (option, given, begun) in [
         (
@@ -197,9 +205,10 @@ fn as_begun(given: &StudyArgs, run: &Path) -> Result<Chosen, Failure> {
         (
             "--testbed",
             given.testbed.as_ref().and_then(text),
-            text(&begun.testbed),
+            begun.testbed.as_ref().and_then(text),
         ),
         ("--only", given.only.clone(), begun.only.clone()),
+        ("--until", until(given.until), until(begun.until)),
     ] {
         if given.is_some() && given != begun {
             let so = begun.map_or_else(

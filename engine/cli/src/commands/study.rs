@@ -9,10 +9,10 @@ use vexp_api::plan::{Calibration, Plan};
 use vexp_api::registry::Registry;
 use vexp_engine::check::{CheckedStudy, check};
 use vexp_engine::load::{LoadError, Loaded, Loader};
-use vexp_engine::plan::{PlanError, plan};
+use vexp_engine::plan::{PlanError, plan, plan_until_decided};
 
-use crate::args::Chosen;
-use crate::error::Failure;
+use crate::args::{Chosen, Until};
+use crate::error::{Failure, OrExit as _};
 use crate::render;
 
 /// Evaluates studies, and keeps what came of it beside the images.
@@ -58,7 +58,14 @@ pub(super) fn planned(
     calibration: Option<&Calibration>,
 ) -> Result<Plan, Failure> {
     let only = args.only.as_deref();
-    plan(study, &args.testbed, &args.effort, only, calibration).map_err(|error| {
+    let testbed = args.testbed(study.study()).or_exit(Exit::Usage)?;
+    let planned = match args.until {
+        None => plan(study, &testbed, &args.effort, only, calibration),
+        Some(Until::Decided) => {
+            plan_until_decided(study, &testbed, &args.effort, only, calibration)
+        }
+    };
+    planned.map_err(|error| {
         let failure = Failure::of(Exit::Usage, &error);
         match &error {
             PlanError::BadGlob { .. } => {
@@ -73,6 +80,7 @@ pub(super) fn planned(
             | PlanError::NoTestbed(..)
             | PlanError::Nothing(_)
             | PlanError::Large
+            | PlanError::Looks(_)
             | PlanError::Id(_) => failure,
         }
     })

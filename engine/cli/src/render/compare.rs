@@ -41,12 +41,13 @@ pub(crate) fn text(comparison: &Comparison, all: bool) -> String {
         );
         text.push_str(&words);
     }
-    let samples = |row: &&Row| row.level == Level::Samples && row.verdict != Verdict::Equal;
-    let samples = comparison.rows.iter().filter(samples).count();
-    if samples > 0 {
+    let untold =
+        |row: &&Row| row.level != Level::Runs && row.p.is_none() && row.verdict != Verdict::Equal;
+    let untold = comparison.rows.iter().filter(untold).count();
+    if untold > 0 {
         let words = format!(
-            "{samples} stand on samples of fewer than three repetitions or runs, which say nothing \
-             about how runs differ: give more runs, or run an effort with three boots"
+            "{untold} stand on fewer than three runs, which say nothing about how runs differ: give three or more \
+             of either side (--base, --new, or a folder of runs)"
         );
         text.push_str(&wrapped(&words, "", "  "));
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vexp_api::ids::Name;
-use vexp_engine::plan::estimate::{BlockCost, Start};
+use vexp_engine::plan::estimate::{BlockCost, Start, together};
 
 /// Expected time of what has ended, and what it took. Seconds.
 #[derive(Clone, Copy, Default)]
@@ -38,19 +38,27 @@ pub(super) struct Eta {
     over: BTreeSet<Name>,
     /// What trials took.
     trials: BTreeMap<Name, f64>,
-    /// The block that runs, and since when.
-    now: Option<(Name, f64)>,
+    /// How many blocks run at the same time.
+    jobs: usize,
+    /// Blocks that run, and since when.
+    now: BTreeMap<Name, f64>,
     booted: Seen,
     restored: Seen,
     trial: Seen,
 }
 
 impl Eta {
-    pub(super) fn new(blocks: Vec<BlockCost>) -> Self {
+    pub(super) fn new(blocks: Vec<BlockCost>, jobs: usize) -> Self {
         Self {
             blocks,
+            jobs,
             ..Self::default()
         }
+    }
+
+    /// Other blocks, of which as many run at the same time.
+    pub(super) fn expect(&mut self, blocks: Vec<BlockCost>) {
+        *self = Self::new(blocks, self.jobs);
     }
 
     fn block(&self, name: &Name) -> Option<&BlockCost> {
@@ -60,7 +68,7 @@ impl Eta {
     pub(super) fn block_started(&mut self, block: &Name, now: f64) {
         // It may be its second try.
         self.over.remove(block);
-        self.now = Some((block.clone(), now));
+        self.now.insert(block.clone(), now);
     }
 
     pub(super) fn trial_ended(&mut self, trial: &Name, seconds: f64) {
@@ -89,32 +97,37 @@ impl Eta {
     /// A block that failed says nothing about others.
     pub(super) fn block_failed(&mut self, block: &Name) {
         self.over.insert(block.clone());
-        self.now = None;
+        self.now.remove(block);
     }
 
     /// Seconds from `now` to the end.
     pub(super) fn left(&self, now: f64) -> f64 {
         let ahead = self.blocks.iter().filter(|b| !self.over.contains(&b.block));
-        let running = self.now.as_ref();
-        ahead
-            .map(|block| {
-                let start = block.start_s * self.start_ratio(block);
-                let left: f64 = block
-                    .trials
-                    .iter()
-                    .filter(|(name, _)| !self.trials.contains_key(name))
-                    .map(|(_, seconds)| seconds * self.trial.ratio(*seconds))
-                    .sum();
-                let ended = block.trials.iter();
-                let ended: f64 = ended.filter_map(|(name, _)| self.trials.get(name)).sum();
-                match running.filter(|(name, _)| *name == block.block) {
-                    None => start + left,
-                    // Once it has trials, it has started: only those that follow are left.
-                    Some((_, since)) if ended == 0.0 => (start + left - (now - since)).max(left),
-                    Some(_) => left,
-                }
-            })
-            .sum()
+        together(
+            ahead.map(|block| (&block.machine, self.left_of(block, now))),
+            self.jobs,
+        )
+    }
+
+    fn left_of(&self, block: &BlockCost, now: f64) -> f64 {
+        let start = block.start_s * self.start_ratio(block);
+        let missing = block
+            .trials
+            .iter()
+            .filter(|(name, _)| !self.trials.contains_key(name));
+        let left: f64 = missing
+            .map(|(_, seconds)| seconds * self.trial.ratio(*seconds))
+            .sum();
+        let ended = block
+            .trials
+            .iter()
+            .any(|(name, _)| self.trials.contains_key(name));
+        match self.now.get(&block.block) {
+            None => start + left,
+            // Once it has trials, it has started: only those that follow are left.
+            Some(since) if !ended => (start + left - (now - since)).max(left),
+            Some(_) => left,
+        }
     }
 
     fn start_ratio(&self, block: &BlockCost) -> f64 {
@@ -138,6 +151,7 @@ mod tests {
     fn eta() -> Eta {
         let block = |i: usize| BlockCost {
             block: name(&format!("b{i}")),
+            machine: (name(&format!("p{i}")), name("h")),
             start: if i < 2 {
                 Start::Booted
             } else {
@@ -146,7 +160,7 @@ mod tests {
             start_s: if i < 2 { 50.0 } else { 5.0 },
             trials: (0..2).map(|t| (name(&format!("b{i}t{t}")), 10.0)).collect(),
         };
-        Eta::new((0..4).map(block).collect())
+        Eta::new((0..4).map(block).collect(), 1)
     }
 
     /// Runs the first `blocks` blocks in which everything takes `slow` times what is expected.
@@ -188,6 +202,21 @@ mod tests {
         let now = run(&mut eta, 3, 2.0);
         // (10 + 120) / (10 + 60) and (5 + 10) / (5 + 5).
         assert!((eta.left(now) - (7.5 + 2.0 * 130.0 / 7.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn blocks_side_by_side_are_over_earlier() {
+        let mut eta = eta();
+        eta.jobs = 2;
+        assert_eq!(eta.left(0.0), (2.0 * 50.0 + 2.0 * 5.0 + 8.0 * 10.0) / 2.0);
+        eta.block_started(&name("b0"), 0.0);
+        eta.block_started(&name("b1"), 0.0);
+        assert_eq!(eta.left(20.0), (190.0 - 2.0 * 20.0) / 2.0);
+        // Those of one machine take each other's turn.
+        eta.blocks
+            .iter_mut()
+            .for_each(|block| block.machine = (name("p"), name("h")));
+        assert_eq!(eta.left(20.0), 150.0);
     }
 
     #[test]

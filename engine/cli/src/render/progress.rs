@@ -1,6 +1,6 @@
 //! Progress of builds and runs: a bar on a terminal, a line a trial elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ struct Run {
     /// Trials that have ended, each once however often it was tried.
     done: BTreeSet<Name>,
     eta: Eta,
+    /// What goes on in each block, and how far its machines' clock is where that is another, seconds.
+    now: BTreeMap<Name, (String, Option<f64>)>,
 }
 
 impl Run {
@@ -59,8 +61,21 @@ impl Progress {
     }
 
     /// What the blocks of the run are expected to take: the time that is left is reckoned from it.
-    pub(crate) fn expect(&self, blocks: Vec<BlockCost>) {
-        self.run().eta = Eta::new(blocks);
+    pub(crate) fn expect(&self, blocks: Vec<BlockCost>, jobs: usize) {
+        self.run().eta = Eta::new(blocks, jobs);
+    }
+
+    /// So many more trials come, in these blocks: the next stage of the run.
+    pub(crate) fn go_on(&self, trials: usize, blocks: Vec<BlockCost>) {
+        let all = {
+            let mut run = self.run();
+            run.trials = run.done.len() + trials;
+            run.eta.expect(blocks);
+            run.trials
+        };
+        if let Some(bar) = &self.bar {
+            bar.set_length(all as u64);
+        }
     }
 
     fn run(&self) -> MutexGuard<'_, Run> {
@@ -82,6 +97,28 @@ impl Progress {
         }
     }
 
+    /// What goes on in a block just now.
+    fn block_now(&self, block: &Name, text: String) {
+        {
+            let mut run = self.run();
+            let virtual_s = run.now.get(block).and_then(|(_, virtual_s)| *virtual_s);
+            run.now.insert(block.clone(), (text, virtual_s));
+        }
+        self.blocks_now();
+    }
+
+    /// All that goes on, on a terminal.
+    fn blocks_now(&self) {
+        let text = all_blocks(&self.run().now);
+        self.now(text);
+    }
+
+    /// A block does nothing more.
+    fn block_over(&self, block: &Name) {
+        self.run().now.remove(block);
+        self.blocks_now();
+    }
+
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
@@ -97,7 +134,14 @@ impl Progress {
         }
     }
 
-    fn trial_ended(&self, trial: &Name, outcome: &Outcome, seconds: f64, summary: &str) {
+    fn trial_ended(
+        &self,
+        trial: &Name,
+        outcome: &Outcome,
+        took: (f64, Option<f64>),
+        summary: &str,
+    ) {
+        let (seconds, virtual_s) = took;
         let (done, trials, left) = {
             let mut run = self.run();
             run.done.insert(trial.clone());
@@ -109,11 +153,15 @@ impl Progress {
         }
         let (word, rest) = match outcome {
             Outcome::Measured => (self.paint("32", "measured"), summary),
-            Outcome::Invalid { reason } => (self.paint("33", "invalid"), reason.as_str()),
+            Outcome::Invalid { reason, .. } => (self.paint("33", "invalid"), reason.as_str()),
             Outcome::Failed { error } => (self.paint("31", "failed"), error.as_str()),
         };
         let width = trials.to_string().len();
-        let mut line = format!("[{done:width$}/{trials}] {trial} {word} {rest} ({seconds:.1} s)");
+        let took = match virtual_s {
+            Some(virtual_s) => format!("{seconds:.1} s, {virtual_s:.1} s of virtual time"),
+            None => format!("{seconds:.1} s"),
+        };
+        let mut line = format!("[{done:width$}/{trials}] {trial} {word} {rest} ({took})");
         if let Some(left) = left.filter(|_| self.bar.is_none() && done < trials) {
             // Writing to a String cannot fail.
             let _ = write!(line, ", {}", until(left));
@@ -142,6 +190,15 @@ fn clock(after: Duration) -> Option<String> {
     Some(then.strftime(format).to_string())
 }
 
+/// What goes on in blocks, with the clocks of machines whose time is virtual.
+fn all_blocks(now: &BTreeMap<Name, (String, Option<f64>)>) -> String {
+    let each = now.values().map(|(text, virtual_s)| match virtual_s {
+        Some(seconds) => format!("{text} (virtual {seconds:.1} s)"),
+        None => text.clone(),
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
 fn style(run: &Arc<Mutex<Run>>) -> ProgressStyle {
     let run = Arc::clone(run);
     let left = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
@@ -160,7 +217,10 @@ impl EventSink for Progress {
     fn event(&self, event: &Event) {
         match event {
             Event::ImageReady { .. } | Event::TrialMeasuring { .. } => {}
-            Event::BlockEnded { block, seconds } => self.run().eta.block_ended(block, *seconds),
+            Event::BlockEnded { block, seconds } => {
+                self.run().eta.block_ended(block, *seconds);
+                self.block_over(block);
+            }
             Event::ImageBuilding { image, step } => {
                 if self.bar.is_some() {
                     self.now(format!("image {image}: {step}"));
@@ -200,23 +260,37 @@ impl EventSink for Progress {
                     let now = run.elapsed();
                     run.eta.block_started(block, now);
                 }
-                self.now(format!("{block}: booting"));
+                self.block_now(block, format!("{block}: booting"));
             }
             Event::HostReady { block, seconds } => {
-                self.now(format!("{block}: up after {seconds:.0} s"))
+                self.block_now(block, format!("{block}: up after {seconds:.0} s"))
             }
-            Event::GuestReady { block, guest, .. } => self.now(format!("{block}: {guest} is up")),
-            Event::TrialStarted { trial } => self.now(trial.to_string()),
+            Event::GuestReady { block, guest, .. } => {
+                self.block_now(block, format!("{block}: {guest} is up"))
+            }
+            Event::TrialStarted { block, trial } => {
+                if let Some(block) = block {
+                    self.block_now(block, trial.to_string());
+                }
+            }
+            Event::ClockMoved { block, virtual_s } => {
+                if let Some((_, clock)) = self.run().now.get_mut(block) {
+                    *clock = Some(*virtual_s);
+                }
+                self.blocks_now();
+            }
             Event::TrialEnded {
                 trial,
                 outcome,
                 seconds,
+                virtual_s,
                 summary,
             } => {
-                self.trial_ended(trial, outcome, *seconds, summary);
+                self.trial_ended(trial, outcome, (*seconds, *virtual_s), summary);
             }
             Event::BlockFailed { block, error } => {
                 self.run().eta.block_failed(block);
+                self.block_over(block);
                 self.line(&format!(
                     "{} {block}: {error}",
                     self.paint("31", "block failed")
@@ -231,6 +305,16 @@ impl EventSink for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_block_is_shown_with_its_clock() {
+        let name = |text: &str| Name::new(text).unwrap();
+        let now = BTreeMap::from([
+            (name("a"), ("a: booting".to_owned(), None)),
+            (name("b"), ("t.r1".to_owned(), Some(41.25))),
+        ]);
+        assert_eq!(all_blocks(&now), "a: booting, t.r1 (virtual 41.2 s)");
+    }
 
     #[test]
     fn the_end_is_a_time_of_day() {

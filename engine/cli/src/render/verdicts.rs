@@ -80,6 +80,7 @@ mod tests {
             tested: 1,
             p: None,
             adjusted_p: None,
+            look: None,
             tests: Vec::new(),
         };
         let claims = [

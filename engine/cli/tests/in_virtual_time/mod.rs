@@ -94,6 +94,36 @@ fn results_in_virtual_time_are_the_same_beside_busy_programs() {
     traces.none_left(Duration::from_secs(5));
 }
 
+/// What Linux, Xen and KVM gave when this file was written, on another day and maybe another computer.
+const WITNESS: &str = "engine/cli/tests/data/witness.json";
+
+#[test]
+#[ignore = "boots machines: needs root, and minutes"]
+fn linux_xen_and_kvm_give_what_they_gave_elsewhere_side_by_side_or_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, more: &[&str]| {
+        let runs = folder.path().join(name);
+        let args = ["reproduce", STUDY, "--effort", "witness", "--runs"];
+        let said = vexp(&[&args[..], &[runs.to_str().unwrap()], more].concat());
+        let all = said.out.contains("3 of 3 trials measured");
+        assert!(all, "{}\n{}", said.out, said.err);
+        let found = std::fs::read_dir(&runs).unwrap().next().unwrap();
+        (said, found.unwrap().path())
+    };
+    let (first, alone) = run("two at a time", &["--jobs", "2", "--expect", WITNESS]);
+    // Results follow from the images' bytes, and Debian's archive moves on; the images say so.
+    let same_images = !first.out.contains("images differ");
+    let as_expected = first.out.contains("as expected, to the last bit: 3 trials");
+    assert!(as_expected || !same_images, "{}", first.out);
+
+    let busy = Busy::begin();
+    let alone = alone.to_str().unwrap();
+    let (second, _) = run("one by one", &["--jobs", "1", "--expect", alone]);
+    drop(busy);
+    let as_expected = second.out.contains("\nas expected, to the last bit");
+    assert!(as_expected, "{}", second.out);
+}
+
 /// Processes that a process has started.
 fn children(pid: u32) -> Vec<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();

@@ -1,7 +1,7 @@
 //! A claim that no run of the study could ever test is a finding, not an untested claim hours later.
 
 use vexp_api::ids::Name;
-use vexp_api::spec::{Experiment, MetricRef, Operand};
+use vexp_api::spec::{Effort, Experiment, MeasureUse, MetricRef, Operand};
 
 use super::Cx;
 use super::findings::Findings;
@@ -32,11 +32,16 @@ const RELATIVE: [&str; 3] = ["efficiency", "cpu_relative", "latency_relative"];
 /// What a metric is made of: a sample of the traffic's, or a monitor's.
 enum Source {
     Traffic(&'static str),
+    /// The processor time of a point.
     Processor,
+    /// That of its guests.
+    Guests,
+    /// A sample of some monitor.
+    Monitor(&'static str),
 }
 
 fn sources(metric: &str) -> &'static [Source] {
-    use Source::{Processor, Traffic};
+    use Source::{Guests, Monitor, Processor, Traffic};
     match metric {
         "throughput" | "throughput_aggregate" | "fair_share" | "jain_throughput" | "efficiency" => {
             &[Traffic("throughput")]
@@ -46,7 +51,11 @@ fn sources(metric: &str) -> &'static [Source] {
         "loss" => &[Traffic("loss")],
         "latency" | "latency_p50" | "latency_p95" | "latency_p99" | "jitter"
         | "latency_relative" => &[Traffic("rtt")],
-        "cpu_host" | "cpu_guest" | "cpu_total" | "cpu_relative" | "jain_cpu" => &[Processor],
+        "cpu_host" | "cpu_total" | "cpu_relative" => &[Processor],
+        "cpu_guest" | "jain_cpu" => &[Processor, Guests],
+        "cpu_peers" => &[Monitor("cpu_peers")],
+        // Of the counters of every hop.
+        "loss_counters" | "dropped" => &[Monitor("softnet_dropped")],
         "cpu_per_mbps" => &[Processor, Traffic("throughput")],
         _ => &[],
     }
@@ -65,8 +74,12 @@ fn measurable(cx: &Cx<'_>, of: &MetricRef, path: &FieldPath, findings: &mut Find
         match source {
             Source::Traffic(sample) => traffic(cx, of, experiment, sample, (&at, &own), findings),
             Source::Processor => processor(cx, of, experiment, (&at, &own), findings),
+            Source::Guests => guests(cx, of, experiment, (&at, &own), findings),
+            Source::Monitor(sample) => monitor(cx, of, experiment, sample, (&at, &own), findings),
         }
     }
+    loaded(of, experiment, (&path.key("vms"), &own), findings);
+    planned(cx, of, path, findings);
     if RELATIVE.contains(&of.metric.as_str()) {
         reference(cx, of, experiment, (&at, &own), findings);
     }
@@ -86,11 +99,13 @@ fn traffic(
     let Some(plugin) = cx.registry.measures().get(tool.as_str()) else {
         return;
     };
-    // A plugin that lists nothing may give anything.
-    let gives: Vec<&str> = plugin.metrics().iter().map(|metric| metric.name).collect();
-    if !gives.is_empty() && !gives.contains(&sample) {
+    // A plugin that can't say what it gives may give anything.
+    let Some(gives) = plugin.gives(&experiment.traffic.options) else {
+        return;
+    };
+    if !gives.iter().any(|given| given == sample) {
         let message = format!(
-            "`{tool}`, the traffic of `{}`, gives no `{}`",
+            "`{tool}`, the traffic of `{}`, gives no `{}` with these options",
             of.experiment, of.metric
         );
         let help = Some(format!("its samples: {}", gives.join(", ")));
@@ -135,6 +150,118 @@ fn processor(
             help,
             &[(&monitors, "its monitors")],
         );
+    }
+}
+
+/// Whether any monitor tells the guests' processor time apart, and there are guests.
+fn guests(
+    cx: &Cx<'_>,
+    of: &MetricRef,
+    experiment: &Experiment,
+    (at, own): Places<'_>,
+    findings: &mut Findings<'_>,
+) {
+    let mut untestable = |message: String, help: &str| {
+        let monitors = own.key("monitors");
+        let because = [(&monitors, "its monitors")];
+        let help = Some(help.to_owned());
+        findings.rule("untestable", at, message, help, &because);
+    };
+    if of.vms == 0 {
+        let message = format!(
+            "`{}` is of guests, and `{}` has none",
+            of.metric, of.platform
+        );
+        return untestable(message, "choose a platform with guests, or cpu_total");
+    }
+    let platform = cx.study.platforms.get(&of.platform);
+    let Some(plugin) =
+        platform.and_then(|platform| cx.registry.hypervisors().get(platform.hypervisor.as_str()))
+    else {
+        return;
+    };
+    let traits = plugin.traits();
+    let sees = |tool: &Name| {
+        let measure = cx.registry.measures().get(tool.as_str());
+        measure.is_none_or(|measure| measure.sees_guests())
+            && super::calibration::accounts(cx, tool, &traits)
+    };
+    if !experiment.monitors.iter().any(|used| sees(&used.tool)) {
+        let message = format!(
+            "no monitor of `{}` tells the guests of `{}` apart",
+            of.experiment, of.platform
+        );
+        untestable(message, "add one that does: xentop on Xen, pidstat on KVM");
+    }
+}
+
+/// Whether any monitor gives a sample.
+fn monitor(
+    cx: &Cx<'_>,
+    of: &MetricRef,
+    experiment: &Experiment,
+    sample: &str,
+    (at, own): Places<'_>,
+    findings: &mut Findings<'_>,
+) {
+    let may = |used: &MeasureUse| {
+        let measure = cx.registry.measures().get(used.tool.as_str());
+        let given = measure.and_then(|measure| measure.gives(&used.options));
+        given.is_none_or(|given| given.iter().any(|name| name == sample))
+    };
+    if experiment.monitors.iter().any(may) {
+        return;
+    }
+    let message = format!("no monitor of `{}` gives `{}`", of.experiment, of.metric);
+    let measures = cx.registry.measures().iter();
+    let some: Vec<&str> = measures
+        .filter(|(_, measure)| measure.metrics().iter().any(|metric| metric.name == sample))
+        .map(|(name, _)| *name)
+        .collect();
+    let help = match some[..] {
+        [] => "no monitor of this vexp does".to_owned(),
+        _ => format!("monitors that do: {}", some.join(", ")),
+    };
+    let monitors = own.key("monitors");
+    let because = [(&monitors, "its monitors")];
+    findings.rule("untestable", at, message, Some(help), &because);
+}
+
+/// With load there must be another guest to load.
+fn loaded(
+    of: &MetricRef,
+    experiment: &Experiment,
+    (at, own): Places<'_>,
+    findings: &mut Findings<'_>,
+) {
+    if experiment.load.is_some() && of.vms < 2 {
+        let message = format!(
+            "`{}` loads the other guests, and with {} VMs there is none",
+            of.experiment, of.vms
+        );
+        let help = Some("choose a point with 2 VMs or more".to_owned());
+        let load = own.key("load");
+        findings.rule("untestable", at, message, help, &[(&load, "the load")]);
+    }
+}
+
+/// Whether some effort has the point.
+fn planned(cx: &Cx<'_>, of: &MetricRef, path: &FieldPath, findings: &mut Findings<'_>) {
+    let has = |effort: &Effort| {
+        let chosen =
+            |list: &Option<Vec<Name>>, name| list.as_ref().is_none_or(|list| list.contains(name));
+        let vms = effort.vms.as_ref();
+        chosen(&effort.experiments, &of.experiment)
+            && chosen(&effort.platforms, &of.platform)
+            && (of.vms == 0 || vms.is_none_or(|vms| vms.contains(&of.vms)))
+    };
+    if !cx.study.efforts.values().any(has) {
+        let message = format!(
+            "no effort has the point of `{}` on `{}` with {} VMs",
+            of.experiment, of.platform, of.vms
+        );
+        let help = Some("a claim about it is never tested: add the point to an effort".to_owned());
+        findings.rule("untestable", path, message, help, &[]);
     }
 }
 

@@ -10,6 +10,11 @@ use super::references::{keys, metric_ref, resolve, resolve_per_vm, unique};
 use crate::load::FieldPath;
 
 pub(super) fn check(cx: &Cx<'_>, findings: &mut Findings<'_>) {
+    let metrics: Vec<_> = metric::METRICS.iter().map(|metric| metric.name).collect();
+    for name in cx.study.paper.iter().flat_map(|paper| paper.metrics.keys()) {
+        let at = FieldPath::of(&["paper", "metrics", name.as_str()]);
+        resolve("metric", name, &metrics, &at, findings);
+    }
     let path = FieldPath::of(&["figures"]);
     for (i, figure) in cx.study.figures.iter().enumerate() {
         self::figure(cx, figure, &path.index(i), findings);
@@ -30,6 +35,9 @@ fn figure(cx: &Cx<'_>, figure: &Figure, path: &FieldPath, findings: &mut Finding
         resolve("metric", parts, &metrics, &at, findings);
         resolve_per_vm(parts, &at, findings);
         same_unit(&figure.metric, parts, &at, &because, findings);
+    }
+    if let Some(x) = &figure.x {
+        resolve("metric", x, &metrics, &path.key("x"), findings);
     }
     let at_series = path.key("series");
     for (i, series) in figure.series.iter().enumerate() {

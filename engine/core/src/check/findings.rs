@@ -90,6 +90,12 @@ impl<'a> Findings<'a> {
         }
     }
 
+    /// Reports what is known of a testbed's machines, wherever their fields are written down.
+    pub(super) fn hint(&mut self, code: &str, path: &FieldPath, message: String, help: &str) {
+        let help = Some(help.to_owned());
+        self.push(Severity::Warning, code, path, At::Value, message, help, &[]);
+    }
+
     #[expect(clippy::too_many_arguments, reason = "each is a part of a finding")]
     fn push(
         &mut self,
@@ -158,7 +164,7 @@ fn once(all: Vec<Diagnostic>) -> Vec<Diagnostic> {
             None => found.push((one, Vec::new())),
         }
     }
-    found
+    gathered(found, NAMED)
         .into_iter()
         .map(|(mut one, more)| {
             if !more.is_empty() {
@@ -177,6 +183,29 @@ fn once(all: Vec<Diagnostic>) -> Vec<Diagnostic> {
             one
         })
         .collect()
+}
+
+/// Messages of one place that differ in what they name, more than `few` of them, as the first one.
+fn gathered(found: Vec<(Diagnostic, Vec<String>)>, few: usize) -> Vec<(Diagnostic, Vec<String>)> {
+    let alike = |a: &Diagnostic, b: &Diagnostic| {
+        !a.labels.is_empty() && (&a.code, &a.labels) == (&b.code, &b.labels)
+    };
+    let many = |one: &Diagnostic| found.iter().filter(|(other, _)| alike(one, other)).count() > few;
+    let many: Vec<bool> = found.iter().map(|(one, _)| many(one)).collect();
+    let mut kept: Vec<(Diagnostic, Vec<String>)> = Vec::new();
+    for ((one, more), many) in found.into_iter().zip(many) {
+        let first = kept
+            .iter_mut()
+            .find(|(other, _)| many && alike(&one, other));
+        match first {
+            Some((_, fields)) => {
+                fields.push(one.field);
+                fields.extend(more);
+            }
+            None => kept.push((one, more)),
+        }
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -212,6 +241,13 @@ mod tests {
             "{help}"
         );
         assert!(help.ends_with(" and 41 more"), "{help}");
+        // Also where each message names its own field, if they are many.
+        let named = |count: usize| {
+            let all =
+                (0..count).map(|i| at(&format!("e{i}"), &format!("`e{i}` is wrong"), label()));
+            once(all.collect()).len()
+        };
+        assert_eq!((named(3), named(12)), (3, 1));
         // Without a place nothing says that they are one.
         let placeless = vec![at("a", "wrong", Vec::new()), at("b", "wrong", Vec::new())];
         assert_eq!(once(placeless).len(), 2);

@@ -8,6 +8,8 @@ mod claims;
 mod figures;
 mod findings;
 mod json_schema;
+mod machines;
+mod measures;
 mod nearest;
 mod references;
 mod rules;
@@ -28,6 +30,7 @@ pub use json_schema::json_schema;
 use crate::load::{FieldPath, Loaded};
 use findings::Findings;
 
+pub(crate) use machines::slowest;
 pub(crate) use rules::scaled;
 
 /// A study that keeps all rules. Only [`check`] makes one.
@@ -41,6 +44,12 @@ pub struct CheckedStudy {
     counting: BTreeMap<Name, Counting>,
     /// Testbeds whose machines run what is installed on them.
     installed: BTreeSet<Name>,
+    /// Testbeds whose machines are emulated.
+    emulating: BTreeSet<Name>,
+    /// What hypervisors themselves take where a study says nothing, by platform.
+    own_defaults: BTreeMap<Name, Vec<(&'static str, &'static str)>>,
+    /// Bits per second of payload that each flow of an experiment offers, whatever the link.
+    offers: BTreeMap<Name, u64>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -82,6 +91,22 @@ impl CheckedStudy {
     /// Whether a testbed's machines are booted from host images.
     pub fn boots_images(&self, testbed: &Name) -> bool {
         !self.installed.contains(testbed)
+    }
+
+    /// Whether a testbed's machines are emulated ([`vexp_api::plugin::Testbed::emulates`]).
+    pub(crate) fn emulates(&self, testbed: &Name) -> bool {
+        self.emulating.contains(testbed)
+    }
+
+    /// What a platform's hypervisor takes for fields that are left out
+    /// ([`vexp_api::plugin::Hypervisor::own_defaults`]).
+    pub(crate) fn own_defaults(&self, platform: &Name) -> &[(&'static str, &'static str)] {
+        self.own_defaults.get(platform).map_or(&[], Vec::as_slice)
+    }
+
+    /// Rates that experiments give in bits per second, which no link's factor scales.
+    pub(crate) fn offers(&self) -> &BTreeMap<Name, u64> {
+        &self.offers
     }
 
     /// What is allowed but probably not meant.
@@ -131,18 +156,27 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
     rules::check(&cx, &mut findings);
     calibration::check(&cx, &mut findings);
     claims::check(&cx, &mut findings);
+    let contract: Vec<&str> = loaded.options.iter().map(|d| d.field.as_str()).collect();
+    measures::check(&cx, &contract, &mut findings);
     let errors = |all: &[Diagnostic]| all.iter().any(|d| d.severity == Severity::Error);
     if !errors(&findings.all) {
         findings.all.extend(loaded.contract.clone());
     }
-    let all = findings.sorted();
-    if errors(&all) {
-        return Err(all);
+    if errors(&findings.all) {
+        return Err(findings.sorted());
     }
     let digest = match Digest::of_value(&study) {
         Ok(digest) => digest,
         Err(error) => return Err(vec![internal(error.to_string())]),
     };
+    let mut checked = known(study, digest, registry);
+    machines::check(&checked, registry, &mut findings);
+    checked.warnings = findings.sorted();
+    Ok(checked)
+}
+
+/// The study with what its plugins say of themselves.
+fn known(study: Study, digest: Digest, registry: &Registry) -> CheckedStudy {
     // All of them: whether a monitor runs everywhere depends on those that the study does not use.
     let traits = registry
         .hypervisors()
@@ -161,14 +195,27 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
             ))
         })
         .collect();
+    let own_defaults = study.platforms.iter().filter_map(|(name, platform)| {
+        let plugin = registry.hypervisors().get(platform.hypervisor.as_str())?;
+        Some((name.clone(), plugin.own_defaults(&platform.version)))
+    });
+    // What is a share of the link says so of any link.
+    let link = vexp_api::units::BitRate::new(1_000_000_000);
+    let offers = study.experiments.iter().filter_map(|(name, experiment)| {
+        let used = &experiment.traffic;
+        let plugin = registry.measures().get(used.tool.as_str())?;
+        let offer = plugin.offers(&used.options, link)?;
+        (!offer.of_link).then(|| (name.clone(), offer.bits_per_second))
+    });
     let those = |what: fn(&dyn Testbed) -> bool| -> BTreeSet<Name> {
         let those = (registry.testbeds().iter()).filter(|(_, plugin)| what(&***plugin));
         those
             .filter_map(|(name, _)| Name::new(*name).ok())
             .collect()
     };
-    Ok(CheckedStudy {
-        study,
+    CheckedStudy {
+        own_defaults: own_defaults.collect(),
+        offers: offers.collect(),
         digest,
         traits,
         tools,
@@ -177,8 +224,10 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
             .filter_map(|(name, plugin)| Some((Name::new(*name).ok()?, plugin.counting())))
             .collect(),
         installed: those(|testbed| !testbed.boots_images()),
-        warnings: all,
-    })
+        emulating: those(|testbed| testbed.emulates()),
+        warnings: Vec::new(),
+        study,
+    }
 }
 
 fn internal(message: String) -> Diagnostic {

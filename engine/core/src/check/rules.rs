@@ -1,6 +1,7 @@
 //! Rules between fields: what a platform may have, and whether machines are large enough.
 
 use vexp_api::ids::Name;
+use vexp_api::looks::Design;
 use vexp_api::plugin::HypervisorTraits;
 use vexp_api::spec::{Effort, Experiment, GuestShape, Hardware, Overlay, Platform, Role};
 use vexp_api::units::{BitRate, ByteSize};
@@ -31,6 +32,16 @@ pub(super) fn check(cx: &Cx<'_>, findings: &mut Findings<'_>) {
     for (name, overlay) in &cx.study.testbeds {
         let path = FieldPath::of(&["testbeds", name.as_str()]);
         link(cx, overlay, &path, findings);
+    }
+    if let Err(error) = Design::of(&cx.study.looks) {
+        let help = "looks = [{ units = 6, share = 0.3 }, { units = 12, share = 0.3 }, { units = 20, share = 0.4 }]";
+        findings.rule(
+            "looks",
+            &FieldPath::of(&["looks"]),
+            error.to_string(),
+            Some(help.to_owned()),
+            &[],
+        );
     }
     for (name, effort) in &cx.study.efforts {
         let path = FieldPath::of(&["efforts", name.as_str()]);

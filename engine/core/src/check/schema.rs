@@ -150,6 +150,15 @@ pub(super) const STUDY: Kind = Kind::Record(
         empty("claims", Kind::Map(&CLAIM)),
         empty("figures", Kind::List(&FIGURE)),
         empty("tables", Kind::List(&TABLE)),
+        empty("looks", Kind::List(&LOOK)),
+    ],
+);
+
+const LOOK: Kind = Kind::Record(
+    "Look",
+    &[
+        must("units", Kind::Whole(3, 10_000)),
+        must("share", Kind::Fraction),
     ],
 );
 
@@ -159,6 +168,7 @@ const PAPER: Kind = Kind::Record(
         must("title", Kind::Text),
         must("authors", Kind::Some(&Kind::Text)),
         must("year", Kind::Whole(1900, 2200)),
+        empty("metrics", Kind::Map(&Kind::Text)),
     ],
 );
 
@@ -218,6 +228,7 @@ const EXPERIMENT: Kind = Kind::Record(
         must("role", Kind::OneOf(ROLES)),
         must("traffic", MEASURE),
         may("load", MEASURE),
+        may("flows", Kind::Whole(1, 1024)),
         empty("monitors", Kind::List(&MEASURE)),
         must("platforms", Kind::Some(&Kind::Name)),
         must("vms", VMS),
@@ -373,6 +384,7 @@ const FIGURE: Kind = Kind::Record(
         must("metric", Kind::Name),
         may("parts", Kind::Name),
         must("axis", Kind::Text),
+        may("x", Kind::Name),
         must("series", Kind::Some(&SERIES)),
         must("vms", Kind::Some(&Kind::Whole(0, 1024))),
         may(

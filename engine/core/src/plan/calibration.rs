@@ -60,6 +60,7 @@ pub fn calibration_plan(checked: &CheckedStudy, testbed: &Name) -> Result<Option
             overlay: Cow::Owned(with_factor(overlay, factor)),
             testbed,
             effort: &effort,
+            looks: None,
         };
         let groups = cx.expand(&mut excluded)?;
         blocks.extend(one_block(cx.blocks(groups)?, boot, factor)?);
@@ -80,6 +81,7 @@ pub fn calibration_plan(checked: &CheckedStudy, testbed: &Name) -> Result<Option
         overlay: Cow::Owned(overlay),
         testbed,
         effort: &effort,
+        looks: None,
     };
     let name = Name::new("calibration")?;
     Ok(Some(cx.finished(&name, None, blocks, excluded)))

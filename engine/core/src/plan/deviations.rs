@@ -3,18 +3,16 @@
 use std::collections::BTreeSet;
 
 use vexp_api::ids::Name;
-use vexp_api::plan::{Block, Deviation};
+use vexp_api::plan::{Block, Deviation, Machine};
 use vexp_api::spec::{Overlay, Study};
+use vexp_api::units::BitRate;
 
-use super::machine;
+use super::{Cx, machine};
 
 /// Each once, sorted.
-pub(super) fn of(
-    study: &Study,
-    overlay: &Overlay,
-    blocks: &[Block],
-    virtual_time: bool,
-) -> Vec<Deviation> {
+pub(super) fn of(cx: &Cx<'_>, blocks: &[Block]) -> Vec<Deviation> {
+    let (study, overlay) = (cx.checked.study(), &*cx.overlay);
+    let virtual_time = cx.checked.virtual_time(cx.testbed);
     let mut found = BTreeSet::new();
     let platforms: BTreeSet<_> = blocks.iter().map(|block| &block.machine.platform).collect();
     let profiles: BTreeSet<_> = blocks.iter().map(|block| &block.machine.hardware).collect();
@@ -33,8 +31,13 @@ pub(super) fn of(
         }
         platform(study, overlay, name, &mut found);
     }
+    for block in blocks {
+        defaults(cx, &block.machine, &mut found);
+        offers(cx, block, &mut found);
+    }
     for name in profiles {
         hardware(study, overlay, name, &mut found);
+        processors(cx, name, &mut found);
     }
     found.into_iter().collect()
 }
@@ -120,6 +123,97 @@ fn platform(study: &Study, overlay: &Overlay, name: &Name, found: &mut BTreeSet<
             used.vcpus,
             reason,
         );
+    }
+}
+
+/// What vexp takes where the study says nothing, and the software that it asks for would take another.
+fn defaults(cx: &Cx<'_>, machine: &Machine, found: &mut BTreeSet<Deviation>) {
+    let Some(platform) = cx.checked.study().platforms.get(&machine.platform) else {
+        return;
+    };
+    for (field, own) in cx.checked.own_defaults(&machine.platform) {
+        let (asked, used) = match *field {
+            "scheduler" => (&platform.scheduler, &machine.scheduler),
+            "toolstack" => (&platform.toolstack, &machine.toolstack),
+            "nic" => (&platform.nic, &machine.nic),
+            _ => continue,
+        };
+        if let (None, Some(used)) = (asked, used)
+            && *used != **own
+        {
+            let version = format!("{} {}", platform.hypervisor, platform.version);
+            add(
+                found,
+                &format!("platform {}", machine.platform),
+                field,
+                format!("{own}, the default of {version}"),
+                used,
+                &format!(
+                    "the study names none, and vexp takes {used}: {field} = \"{own}\" asks for the other"
+                ),
+            );
+        }
+    }
+}
+
+/// Rates in bits per second stay what they are where links are slower.
+fn offers(cx: &Cx<'_>, block: &Block, found: &mut BTreeSet<Deviation>) {
+    let study = cx.checked.study();
+    for trial in &block.trials {
+        let (Some(offer), Some(experiment)) = (
+            cx.checked.offers().get(&trial.experiment),
+            study.experiments.get(&trial.experiment),
+        ) else {
+            continue;
+        };
+        let asked = crate::check::slowest(cx.checked, experiment);
+        let used = block.machine.nics.iter().map(|nic| nic.rate).min();
+        let share = |link: BitRate| {
+            let percent = 100.0 * *offer as f64 / link.bits_per_second() as f64;
+            format!("{} % of the link", (percent * 10.0).round() / 10.0)
+        };
+        if let (Some(asked), Some(used)) = (asked, used) {
+            add(
+                found,
+                &format!("experiment {}", trial.experiment),
+                "offered load",
+                share(asked),
+                share(used),
+                "links are scaled here, and a rate in bits per second is not; a share is: \"50% of link\"",
+            );
+        }
+    }
+}
+
+/// Processors that are not known to be those that the study asks for, where no rule says what stands for them.
+fn processors(cx: &Cx<'_>, name: &Name, found: &mut BTreeSet<Deviation>) {
+    let Some(hardware) = cx.checked.study().hardware.get(name) else {
+        return;
+    };
+    let subject = format!("hardware {name}");
+    let rule = cx.overlay.hardware.get(name);
+    let emulated = cx.checked.emulates(cx.testbed);
+    let speed = match (emulated, cx.checked.virtual_time(cx.testbed)) {
+        (true, true) => "an instruction each nanosecond",
+        (true, false) => "as fast as the computer that emulates it",
+        (false, _) => "that of the machine, as its environment.json has it",
+    };
+    let reason = match emulated {
+        true => format!("testbed {} emulates its machines", cx.testbed),
+        false => format!("testbed {} does not compare processors by name", cx.testbed),
+    };
+    if rule.is_none_or(|rule| rule.cpu.is_none()) {
+        // `any` asks for nothing in particular, but for its clock.
+        let asked = match hardware.cpu.as_str() {
+            "any" => hardware.clock.to_string(),
+            cpu => format!("{cpu} at {}", hardware.clock),
+        };
+        add(found, &subject, "processor", asked, speed, &reason);
+    }
+    let cpus = rule.and_then(|rule| rule.cpus).unwrap_or(hardware.cpus);
+    if emulated && cpus > 1 && rule.is_none_or(|rule| rule.cpus.is_none()) {
+        let used = format!("{cpus}, emulated on those of the computer");
+        add(found, &subject, "processors", cpus, used, &reason);
     }
 }
 

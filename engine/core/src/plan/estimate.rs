@@ -53,6 +53,8 @@ pub enum Start {
 pub struct BlockCost {
     /// Block.
     pub block: Name,
+    /// Its machine: blocks of one machine never run at the same time.
+    pub machine: (Name, Name),
     /// How it comes to its machine.
     pub start: Start,
     /// Seconds until the machine and its guests are there.
@@ -66,6 +68,17 @@ impl BlockCost {
     pub fn seconds(&self) -> f64 {
         self.start_s + self.trials.iter().map(|(_, seconds)| seconds).sum::<f64>()
     }
+}
+
+/// Seconds until blocks with these machines and times are over, of which `jobs` run at the same time.
+pub fn together<'a>(blocks: impl IntoIterator<Item = (&'a (Name, Name), f64)>, jobs: usize) -> f64 {
+    let mut machines: BTreeMap<&(Name, Name), f64> = BTreeMap::new();
+    for (machine, seconds) in blocks {
+        *machines.entry(machine).or_default() += seconds;
+    }
+    let sum: f64 = machines.values().sum();
+    let longest = machines.values().copied().fold(0.0, f64::max);
+    longest.max(sum / jobs.max(1) as f64)
 }
 
 /// What each block of a plan is expected to take, in the plan's order.
@@ -106,6 +119,7 @@ fn costs(
         };
         costs.push(BlockCost {
             block: block.id.clone(),
+            machine: (machine.platform.clone(), machine.hardware.clone()),
             start: match restored == Some(block.vms) {
                 true => Start::Restored,
                 false => Start::Booted,

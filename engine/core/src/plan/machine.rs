@@ -28,7 +28,7 @@ pub(super) fn guest(overlay: &Overlay, platform: &Platform) -> Option<GuestShape
 /// The machine for a platform on a hardware profile. Where machines are not booted from images
 /// (`boots`), one without a rule has the version that the study asks for. `None` only where a checked
 /// study has names that lead nowhere, which it has not.
-pub(super) fn of(
+pub(crate) fn of(
     checked: &CheckedStudy,
     overlay: &Overlay,
     boots: bool,

@@ -9,13 +9,14 @@
 mod calibration;
 mod deviations;
 pub mod estimate;
-mod machine;
+pub(crate) mod machine;
 mod order;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use vexp_api::ids::{BadName, Name};
+use vexp_api::looks::{BadDesign, Design};
 use vexp_api::plan::{Block, Calibration, Excluded, FORMAT, Plan, Trial};
 use vexp_api::spec::{Effort, Experiment, Overlay, Platform, Study};
 
@@ -50,6 +51,9 @@ pub enum PlanError {
          (efforts.*.experiments, platforms, vms)"
     )]
     Large,
+    /// The study's looks can't be.
+    #[error("the study's looks can't be taken")]
+    Looks(#[from] BadDesign),
     /// Names are too long to be put together.
     #[error("a trial or block has no usable name")]
     Id(#[from] BadName),
@@ -86,6 +90,8 @@ struct Cx<'a> {
     overlay: Cow<'a, Overlay>,
     testbed: &'a Name,
     effort: &'a Effort,
+    /// Where trials are run until claims are decided.
+    looks: Option<&'a Design>,
 }
 
 /// What the study says about a testbed.
@@ -108,6 +114,42 @@ pub fn plan(
     only: Option<&str>,
     calibration: Option<&Calibration>,
 ) -> Result<Plan, PlanError> {
+    planned(checked, testbed, effort, only, calibration, None)
+}
+
+/// Plans a study whose trials are run until its claims are decided: everything that the last of its looks
+/// could need. A unit is a seed where time is virtual, else a boot: then no machine is kept.
+///
+/// # Errors
+/// As [`plan`], or if the study's looks can't be.
+pub fn plan_until_decided(
+    checked: &CheckedStudy,
+    testbed: &Name,
+    effort: &Name,
+    only: Option<&str>,
+    calibration: Option<&Calibration>,
+) -> Result<Plan, PlanError> {
+    let looks = Design::of(&checked.study().looks)?;
+    planned(checked, testbed, effort, only, calibration, Some(&looks))
+}
+
+/// The effort with as many repetitions as the last look has units.
+fn units(effort: &Effort, looks: &Design, virtual_time: bool) -> Effort {
+    Effort {
+        repetitions: looks.most_units(),
+        boots: effort.boots.filter(|_| virtual_time),
+        ..effort.clone()
+    }
+}
+
+fn planned(
+    checked: &CheckedStudy,
+    testbed: &Name,
+    effort: &Name,
+    only: Option<&str>,
+    calibration: Option<&Calibration>,
+    looks: Option<&Design>,
+) -> Result<Plan, PlanError> {
     let study = checked.study();
     let only = only
         .map(|text| {
@@ -119,6 +161,11 @@ pub fn plan(
         .transpose()?;
     let asked = calibrate(checked, testbed)?.is_some();
     let calibration = calibration.filter(|_| asked);
+    let declared = study
+        .efforts
+        .get(effort)
+        .ok_or_else(|| PlanError::NoEffort(effort.clone(), names(study.efforts.keys())))?;
+    let used = looks.map(|looks| units(declared, looks, checked.virtual_time(testbed)));
     let cx = Cx {
         checked,
         overlay: match calibration {
@@ -126,10 +173,8 @@ pub fn plan(
             None => Cow::Borrowed(overlay(checked, testbed)?),
         },
         testbed,
-        effort: study
-            .efforts
-            .get(effort)
-            .ok_or_else(|| PlanError::NoEffort(effort.clone(), names(study.efforts.keys())))?,
+        effort: used.as_ref().unwrap_or(declared),
+        looks,
     };
     if most_trials(study, cx.effort) > MOST_TRIALS {
         return Err(PlanError::Large);
@@ -199,10 +244,11 @@ impl Cx<'_> {
             testbed_options: self.overlay.options.clone(),
             effort: effort.clone(),
             seed: study.seed,
+            looks: self.looks.map_or_else(Vec::new, |d| d.looks().to_vec()),
             calibration,
             estimate: estimate::of(&blocks, virtual_time, images.len()),
             images: images.into_iter().collect(),
-            deviations: deviations::of(study, &self.overlay, &blocks, virtual_time),
+            deviations: deviations::of(self, &blocks),
             blocks,
             excluded,
         }
@@ -324,6 +370,7 @@ impl Cx<'_> {
             boot: self.boot(repetition).unwrap_or(repetition),
             traffic: experiment.traffic.clone(),
             load: experiment.load.clone(),
+            measured: experiment.flows,
             monitors,
             warm_up: self.effort.warm_up,
             window: self.effort.window,

@@ -1,4 +1,5 @@
-//! What failed is tried once more: how often a trial was tried, and what is kept of each failure.
+//! Trials that are tried again: those that failed, once, and those that instruments spoiled, twice. How
+//! often a trial was tried, and what is kept of each.
 
 use std::path::{Path, PathBuf};
 
@@ -10,38 +11,60 @@ use super::files::{self, FileError};
 
 /// How often a trial is tried before it counts as failed.
 const ATTEMPTS: u32 = 2;
+/// How often a trial is measured before it counts as invalid, if instruments spoil it each time. Leaving
+/// it out at once would favour what is easy to measure.
+const MEASUREMENTS: u32 = 3;
 
-/// Moves the records of trials that failed, and may be tried again, to `failed/ATTEMPT/`, where they are
-/// kept with what is known of their machine. How often a trial was tried is seen there, so that a run
-/// that is resumed goes on in the middle. Says whether there were any.
-pub(super) fn set_failed_aside(run: &Path, block: &Block) -> Result<bool, FileError> {
-    let mut any = false;
+/// Trials of a block that will be tried again, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Again {
+    /// How many have failed.
+    pub(super) failed: usize,
+    /// How many instruments have spoiled.
+    pub(super) spoiled: usize,
+}
+
+impl Again {
+    /// Whether there are none.
+    pub(super) fn is_none(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// Moves the records of trials that may be tried again to `failed/ATTEMPT/`, where they are kept with what
+/// is known of their machine. How often a trial was tried is seen there, so that a run that is resumed
+/// goes on in the middle.
+pub(super) fn set_aside(run: &Path, block: &Block) -> Result<Again, FileError> {
+    let mut again = Again::default();
     for trial in &block.trials {
         let path = files::trial_record(run, &trial.id);
-        let Some(attempt) = next_attempt(run, &trial.id) else {
-            continue;
-        };
         if !path.exists() {
             continue;
         }
         let record: TrialRecord = files::read_json(&path)?;
-        if matches!(record.outcome, Outcome::Failed { .. }) {
-            if !any {
-                keep_machine(run, block, attempt)?;
-            }
-            let folder = failed(run, attempt);
-            files::create_dir(&folder)?;
-            let from = files::trial_dir(run, &trial.id);
-            files::rename(&from, &folder.join(trial.id.as_str()))?;
-            any = true;
-        }
+        let (count, most) = match record.outcome {
+            Outcome::Failed { .. } => (&mut again.failed, ATTEMPTS),
+            Outcome::Invalid {
+                instruments: true, ..
+            } => (&mut again.spoiled, MEASUREMENTS),
+            Outcome::Invalid { .. } | Outcome::Measured => continue,
+        };
+        let Some(attempt) = next_attempt(run, &trial.id, most) else {
+            continue;
+        };
+        *count += 1;
+        keep_machine(run, block, attempt)?;
+        let folder = failed(run, attempt);
+        files::create_dir(&folder)?;
+        let from = files::trial_dir(run, &trial.id);
+        files::rename(&from, &folder.join(trial.id.as_str()))?;
     }
-    Ok(any)
+    Ok(again)
 }
 
-/// Which attempt it is whose failure would be set aside now; `None` after the last but one.
-fn next_attempt(run: &Path, trial: &Name) -> Option<u32> {
-    (1..ATTEMPTS).find(|attempt| !failed(run, *attempt).join(trial.as_str()).exists())
+/// Which attempt it is that would be set aside now; `None` after the last but one.
+fn next_attempt(run: &Path, trial: &Name, most: u32) -> Option<u32> {
+    (1..most).find(|attempt| !failed(run, *attempt).join(trial.as_str()).exists())
 }
 
 fn failed(run: &Path, attempt: u32) -> PathBuf {
@@ -54,8 +77,8 @@ fn keep_machine(run: &Path, block: &Block, attempt: u32) -> Result<(), FileError
     let to = failed(run, attempt).join("blocks").join(block.id.as_str());
     files::create_dir(&to)?;
     for name in ["block.json", "console.log", "qemu.log"] {
-        // It may have died before it left anything.
-        if from.join(name).exists() {
+        // It may have died before it left anything, or be kept already.
+        if from.join(name).exists() && !to.join(name).exists() {
             files::copy(&from.join(name), &to.join(name))?;
         }
     }

@@ -69,6 +69,11 @@ impl Clock {
         }
     }
 
+    /// Whether it is that of machines in virtual time.
+    pub(super) fn is_virtual(&self) -> bool {
+        matches!(self, Self::Machines { .. })
+    }
+
     /// How long a trial waits before it starts, below 100 ms, so that repetitions differ in how their flows
     /// meet the machine's timers. Nothing where chance sees to that.
     pub(super) fn offset(&self, trial: &Name) -> Duration {

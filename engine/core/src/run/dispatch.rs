@@ -17,12 +17,12 @@ use vexp_api::spec::Options;
 
 use crate::plan::estimate::{self, BlockCost};
 
-use super::attempts::set_failed_aside;
+use super::attempts::{Again, set_aside};
 use super::files::{self, FileError};
 use super::inline::{self, Inline};
 use super::log::{Log, LogError};
 use super::ssh::chain;
-use super::{spawn, worker};
+use super::{side_by_side, spawn, worker};
 
 /// Why a run could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +44,24 @@ pub enum RunError {
     /// An image that the plan needs was not built.
     #[error("image `{0}` was not built")]
     NoImage(Name),
+    /// What was measured can't be looked at.
+    #[error("the claims can't be looked at")]
+    Look(#[source] BlockError),
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Decides which trials of a plan are run: looks at what was measured so far.
+pub trait Stages {
+    /// The trials of the next stage; none after the last.
+    ///
+    /// # Errors
+    /// What was measured can't be read.
+    fn next(&self, events: &dyn EventSink) -> Result<BTreeSet<Name>, BlockError>;
+
+    /// Whether no further block is to be begun.
+    fn is_over(&self, events: &dyn EventSink) -> bool;
 }
 
 /// What a run needs.
@@ -63,10 +78,14 @@ pub struct RunRequest<'a> {
     pub testbed: Arc<dyn Testbed>,
     /// The executable that has the verb `worker`, as it is seen where workers stand.
     pub executable: PathBuf,
+    /// How many blocks run at the same time; of one machine, one.
+    pub jobs: usize,
     /// Plugins for workers in this process.
     pub registry: Registry,
     /// Where events go.
     pub events: Arc<dyn EventSink>,
+    /// Which trials are run, one stage after the other; without it, all at once.
+    pub stages: Option<&'a dyn Stages>,
     /// Becomes true when the user asks to stop.
     pub cancel: watch::Receiver<bool>,
 }
@@ -95,20 +114,65 @@ pub struct RunSummary {
 /// that fails is recorded and the next one is run.
 pub async fn run(request: &RunRequest<'_>) -> Result<RunSummary, RunError> {
     let events: Arc<dyn EventSink> = Arc::new(Log::open(request.run, Arc::clone(&request.events))?);
-    let mut cancel = request.cancel.clone();
-    for block in &request.plan.blocks {
-        tokio::select! {
-            done = run_to_the_end(request, block, &events) => done?,
-            _ = cancel.wait_for(|stop| *stop) => return Err(RunError::Interrupted),
+    let unwanted = match request.stages {
+        None => {
+            run_blocks(request, &request.plan.blocks, &events).await?;
+            BTreeSet::new()
         }
-    }
-    let summary = count(request.run, request.plan)?;
+        Some(stages) => run_stages(request, stages, &events).await?,
+    };
+    let summary = count(request.run, request.plan, &unwanted)?;
     events.event(&Event::RunEnded {
         run: request.id.clone(),
         measured: summary.measured,
         not_measured: summary.not_measured,
     });
     Ok(summary)
+}
+
+/// Runs stage after stage. Gives the trials that no stage has asked for.
+async fn run_stages(
+    request: &RunRequest<'_>,
+    stages: &dyn Stages,
+    events: &Arc<dyn EventSink>,
+) -> Result<BTreeSet<Name>, RunError> {
+    let all = request.plan.trials().map(|trial| trial.id.clone());
+    let mut unwanted: BTreeSet<Name> = all.collect();
+    loop {
+        let wanted = stages.next(&**events).map_err(RunError::Look)?;
+        if wanted.is_empty() {
+            return Ok(unwanted);
+        }
+        unwanted.retain(|trial| !wanted.contains(trial));
+        let of_stage = |block: &Block| {
+            let mut block = block.clone();
+            block.trials.retain(|trial| wanted.contains(&trial.id));
+            block
+        };
+        let blocks: Vec<Block> = request.plan.blocks.iter().map(of_stage).collect();
+        run_blocks(request, &blocks, events).await?;
+        if stages.is_over(&**events) {
+            return Ok(unwanted);
+        }
+    }
+}
+
+async fn run_blocks(
+    request: &RunRequest<'_>,
+    blocks: &[Block],
+    events: &Arc<dyn EventSink>,
+) -> Result<(), RunError> {
+    let mut cancel = request.cancel.clone();
+    let one = async |block| {
+        if (request.stages).is_some_and(|stages| stages.is_over(&**events)) {
+            return Ok(());
+        }
+        run_to_the_end(request, block, events).await
+    };
+    tokio::select! {
+        done = side_by_side::run(blocks, request.jobs, one) => done,
+        _ = cancel.wait_for(|stop| *stop) => Err(RunError::Interrupted),
+    }
 }
 
 /// The block with the trials that have no record yet. Where results are to be the same each time, it is
@@ -125,26 +189,24 @@ fn missing(run: &Path, block: &Block, whole: bool) -> Block {
 
 /// Runs a block until all of its trials have a record. If its machine could not be had, or was lost,
 /// what failed is tried once more on a new machine: an emulated machine that dies is the testbed's
-/// failure and no result. Trials that were measured, whatever they gave, are never run again.
+/// failure and no result. Trials that instruments spoiled are measured again, twice at most. Trials that were
+/// measured, whatever they gave, are never run again.
 async fn run_to_the_end(
     request: &RunRequest<'_>,
     block: &Block,
     events: &Arc<dyn EventSink>,
 ) -> Result<(), RunError> {
     loop {
-        let again = set_failed_aside(request.run, block)?;
+        let again = set_aside(request.run, block)?;
         let missing = missing(request.run, block, request.testbed.virtual_time());
         if missing.trials.is_empty() {
             return Ok(());
         }
-        if again {
+        if again.failed > 0 {
             forget_machine(request, block);
-            let text = format!(
-                "{}: what failed is tried once more on a new machine ({} of {} trials)",
-                block.id,
-                missing.trials.len(),
-                block.trials.len()
-            );
+        }
+        if !again.is_none() {
+            let text = in_words(again, block, missing.trials.len());
             events.event(&Event::Note { text });
         }
         let done = run_block(request, &missing, events).await;
@@ -166,6 +228,26 @@ async fn run_to_the_end(
     }
 }
 
+/// What is tried again.
+fn in_words(again: Again, block: &Block, missing: usize) -> String {
+    let Again { failed, spoiled } = again;
+    let mut parts = Vec::new();
+    if failed > 0 {
+        let of = block.trials.len();
+        let tried = missing.saturating_sub(spoiled);
+        parts.push(format!(
+            "what failed is tried once more on a new machine ({tried} of {of} trials)"
+        ));
+    }
+    if spoiled > 0 {
+        parts.push(format!(
+            "{spoiled} of {} trials are measured again: their instruments have spoiled them",
+            block.trials.len()
+        ));
+    }
+    format!("{}: {}", block.id, parts.join("; "))
+}
+
 /// Sees to it that the next try boots its machine: a snapshot may have the fault in it.
 fn forget_machine(request: &RunRequest<'_>, block: &Block) {
     // If it can't be named, the next try says so.
@@ -175,7 +257,7 @@ fn forget_machine(request: &RunRequest<'_>, block: &Block) {
 }
 
 /// Why a block could not be run to its end: its own failure, or a [`RunError`] that ends the run.
-pub(super) type BlockError = Box<dyn std::error::Error + Send + Sync>;
+pub type BlockError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn run_block(
     request: &RunRequest<'_>,
@@ -353,14 +435,17 @@ fn steps(plan: &Plan, block: &Block, have: Option<u32>) -> BTreeSet<u32> {
         .collect()
 }
 
-/// Counts trials by their records.
-fn count(run: &Path, plan: &Plan) -> Result<RunSummary, FileError> {
+/// Counts trials by their records. Those that nobody wanted count as little as those that are not planned.
+fn count(run: &Path, plan: &Plan, unwanted: &BTreeSet<Name>) -> Result<RunSummary, FileError> {
     let mut summary = RunSummary {
         measured: 0,
         not_measured: 0,
     };
     for trial in plan.trials() {
         let path = files::trial_record(run, &trial.id);
+        if unwanted.contains(&trial.id) && !path.exists() {
+            continue;
+        }
         let measured =
             path.exists() && files::read_json::<TrialRecord>(&path)?.outcome == Outcome::Measured;
         if measured {
@@ -378,7 +463,7 @@ pub fn now_rfc3339() -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use vexp_api::digest::Digest;
     use vexp_api::plugin::{Plugin, PluginError};
@@ -399,7 +484,7 @@ mod tests {
         files::write_trial(run, &record, Vec::new()).unwrap();
     }
 
-    fn block(ids: &[&Name]) -> Block {
+    pub(in super::super) fn block(ids: &[&Name]) -> Block {
         let trials: Vec<_> = ids.iter().map(|id| trial(id)).collect();
         serde_json::from_value(serde_json::json!({
             "id": "b", "repetition": 1, "vms": 0, "boot": null, "trials": trials,
@@ -411,6 +496,16 @@ mod tests {
             },
         }))
         .unwrap()
+    }
+
+    fn images() -> BTreeMap<Name, ImageFiles> {
+        let files = ImageFiles {
+            root: PathBuf::from("/root"),
+            digest: Digest::of(b""),
+            boot: None,
+        };
+        let named = |name| (Name::new(name).unwrap(), files.clone());
+        ["linux", "guest"].map(named).into()
     }
 
     fn plan(blocks: &[Block]) -> Plan {
@@ -457,23 +552,19 @@ mod tests {
     async fn what_a_machine_was_restored_from_is_forgotten_before_the_next_try() {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(&[block(&[&Name::new("lost").unwrap()])]);
-        let files = ImageFiles {
-            root: PathBuf::from("/root"),
-            digest: Digest::of(b""),
-            boot: None,
-        };
-        let images = ["linux", "guest"].map(|name| (Name::new(name).unwrap(), files.clone()));
         let testbed = Arc::new(Empty::default());
         let (_stop, cancel) = watch::channel(false);
         let request = RunRequest {
             plan: &plan,
-            images: &images.into(),
+            images: &images(),
             run: folder.path(),
             id: &Name::new("r").unwrap(),
             testbed: Arc::clone(&testbed) as Arc<dyn Testbed>,
             executable: PathBuf::from("/none"),
+            jobs: 1,
             registry: Registry::new(),
             events: Arc::new(vexp_api::event::NoEvents),
+            stages: None,
             cancel,
         };
         let summary = run(&request).await.unwrap();
@@ -496,14 +587,19 @@ mod tests {
         let [good, odd, lost] = ["good", "odd", "lost"].map(|id| Name::new(id).unwrap());
         put(run.path(), &good, Outcome::Measured);
         let reason = "unreadable".to_owned();
-        put(run.path(), &odd, Outcome::Invalid { reason });
+        let instruments = false;
+        let outcome = Outcome::Invalid {
+            reason,
+            instruments,
+        };
+        put(run.path(), &odd, outcome);
         let block = block(&[&good, &odd, &lost]);
-        assert!(!set_failed_aside(run.path(), &block).unwrap());
+        assert!(set_aside(run.path(), &block).unwrap().is_none());
         let failed = worker::fail_rest(run.path(), &block, "the machine died").unwrap();
         assert_eq!(failed, 1);
         assert!(missing(run.path(), &block, false).trials.is_empty());
 
-        assert!(set_failed_aside(run.path(), &block).unwrap());
+        assert_eq!(set_aside(run.path(), &block).unwrap().failed, 1);
         let again = missing(run.path(), &block, false);
         assert_eq!(again.trials.len(), 1);
         assert_eq!(again.trials[0].id, lost);
@@ -512,8 +608,69 @@ mod tests {
 
         // Its second failure stays, also when the run is resumed.
         worker::fail_rest(run.path(), &block, "again").unwrap();
-        assert!(!set_failed_aside(run.path(), &block).unwrap());
+        assert!(set_aside(run.path(), &block).unwrap().is_none());
         assert!(missing(run.path(), &block, false).trials.is_empty());
+    }
+
+    #[test]
+    fn what_instruments_spoiled_is_measured_again_twice_and_all_is_kept() {
+        let run = tempfile::tempdir().unwrap();
+        let late = Name::new("late").unwrap();
+        let block = block(&[&late]);
+        let spoiled = || Outcome::Invalid {
+            reason: "a line of xentop's came late".to_owned(),
+            instruments: true,
+        };
+        for round in 1..=2 {
+            put(run.path(), &late, spoiled());
+            let again = set_aside(run.path(), &block).unwrap();
+            assert_eq!((again.failed, again.spoiled), (0, 1), "{round}");
+            assert_eq!(missing(run.path(), &block, false).trials.len(), 1);
+            let kept = format!("failed/{round}/late/trial.json");
+            assert!(run.path().join(kept).exists());
+        }
+        put(run.path(), &late, spoiled());
+        assert!(set_aside(run.path(), &block).unwrap().is_none());
+        assert!(missing(run.path(), &block, false).trials.is_empty());
+    }
+
+    /// One trial after the other, of which the last is never wanted.
+    struct OneByOne(std::sync::Mutex<Vec<Name>>);
+
+    impl Stages for OneByOne {
+        fn next(&self, _: &dyn EventSink) -> Result<BTreeSet<Name>, BlockError> {
+            Ok(self.0.lock().unwrap().pop().into_iter().collect())
+        }
+
+        fn is_over(&self, _: &dyn EventSink) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn what_no_stage_wants_is_not_run_and_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second, never] = ["first", "second", "never"].map(|id| Name::new(id).unwrap());
+        let plan = plan(&[block(&[&first, &second, &never])]);
+        let stages = OneByOne(vec![second.clone(), first.clone()].into());
+        let (_stop, cancel) = watch::channel(false);
+        let request = RunRequest {
+            plan: &plan,
+            images: &images(),
+            run: folder.path(),
+            id: &Name::new("r").unwrap(),
+            testbed: Arc::new(Empty::default()),
+            executable: PathBuf::from("/none"),
+            registry: Registry::new(),
+            events: Arc::new(vexp_api::event::NoEvents),
+            jobs: 1,
+            stages: Some(&stages),
+            cancel,
+        };
+        let summary = run(&request).await.unwrap();
+        assert_eq!((summary.measured, summary.not_measured), (0, 2));
+        let has = |id| files::trial_record(folder.path(), id).exists();
+        assert_eq!([&first, &second, &never].map(has), [true, true, false]);
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! A worker in this process: on a thread of its own, whose clock is that of machines in virtual time.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
-use vexp_api::event::EventSink;
-use vexp_api::plugin::{PluginError, Workplace};
+use vexp_api::event::{Event, EventSink};
+use vexp_api::ids::Name;
+use vexp_api::plugin::{PluginError, Witness, Workplace};
 use vexp_api::registry::Registry;
 
 use super::clock::Clock;
 use super::dispatch::{BlockError, RunError};
 use super::manifest::Manifest;
 use super::worker::{self, Place, WorkError};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What a worker on a thread needs.
 pub(super) struct Inline {
@@ -60,6 +65,8 @@ fn on_this_thread(inline: Inline, unwanted: oneshot::Receiver<()>) -> Result<(),
         driver,
         witness,
     } = inline.workplace;
+    let block = inline.manifest.block.id.clone();
+    let told = TellClock::start(block, Arc::clone(&witness), Arc::clone(&inline.events));
     let place = Place {
         connect,
         events: inline.events,
@@ -68,12 +75,45 @@ fn on_this_thread(inline: Inline, unwanted: oneshot::Receiver<()>) -> Result<(),
             seed: inline.seed,
         },
     };
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         tokio::select! {
             biased;
             _ = unwanted => Ok(()),
             worked = worker::work(&inline.manifest, &inline.registry, place) => worked,
             error = driver.drive() => Err(error.into()),
         }
-    })
+    });
+    drop(told);
+    ended
+}
+
+/// Says once a second how far the machines are, until it is dropped. It only looks.
+struct TellClock(Option<(mpsc::Sender<()>, JoinHandle<()>)>);
+
+impl TellClock {
+    fn start(block: Name, witness: Arc<dyn Witness>, events: Arc<dyn EventSink>) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let spawned = std::thread::Builder::new()
+            .name("vexp-clock".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(SECOND) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    events.event(&Event::ClockMoved {
+                        block: block.clone(),
+                        virtual_s: witness.now_ns() as f64 / 1e9,
+                    });
+                }
+            });
+        // Without the thread nothing is lost but the display.
+        Self(spawned.ok().map(|thread| (stop, thread)))
+    }
+}
+
+impl Drop for TellClock {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.0.take() {
+            drop(stop);
+            // It can only have ended.
+            let _ = thread.join();
+        }
+    }
 }

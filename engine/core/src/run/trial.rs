@@ -65,6 +65,8 @@ enum TrialError {
     NoPlugin(Name),
     #[error("{0}")]
     Unfit(String),
+    #[error("`{tool}` refuses what the plan asks of it: {why}")]
+    Refused { tool: Name, why: String },
     #[error(transparent)]
     Plugin(#[from] PluginError),
 }
@@ -81,6 +83,11 @@ pub(super) async fn run(
     let lookout = bench.clock.watch(bench.emulator);
     let outcome = match measure(trial, bench, registry, epoch, cx, &mut captured).await {
         Ok(()) => Outcome::Measured,
+        // On no machine would it be started: it is not retried.
+        Err(error @ TrialError::Refused { .. }) => Outcome::Invalid {
+            reason: error.to_string(),
+            instruments: false,
+        },
         Err(error) => Outcome::Failed {
             error: chain(&error),
         },
@@ -91,16 +98,27 @@ pub(super) async fn run(
         ..Seen::nothing(outcome)
     };
     if seen.outcome == Outcome::Measured {
-        match look(registry, &seen.captured) {
+        match look(trial, bench.link_rate, registry, &seen.captured) {
             Ok((window, summary)) => {
                 seen.window = Some(window);
                 seen.summary = summary;
             }
-            Err(reason) => seen.outcome = Outcome::Invalid { reason },
+            Err(Spoiled {
+                reason,
+                instruments,
+            }) => {
+                seen.outcome = Outcome::Invalid {
+                    reason,
+                    instruments,
+                };
+            }
         }
     }
     if let (Some(reason), Outcome::Measured) = (spoiled, &seen.outcome) {
-        seen.outcome = Outcome::Invalid { reason };
+        seen.outcome = Outcome::Invalid {
+            reason,
+            instruments: true,
+        };
     }
     seen
 }
@@ -124,10 +142,7 @@ async fn measure(
         switch: bench.switch.cloned(),
         link_rate: bench.link_rate,
         warm_up: trial.warm_up.duration(),
-        window: match part {
-            Part::Load => trial.window.duration() + LOAD_LONGER,
-            Part::Traffic | Part::Monitor => trial.window.duration(),
-        },
+        window: window_of(part, trial.window.duration()),
         epoch,
     };
     let traffic = plugin(registry, &trial.traffic.tool)?;
@@ -135,8 +150,27 @@ async fn measure(
     // With load, the first guest is measured while the others are loaded.
     let (measured, loaded) = match &trial.load {
         Some(_) => (all[..1].to_vec(), all[1..].to_vec()),
-        None => (all, Vec::new()),
+        None => {
+            let mut measured = all;
+            measured.truncate(trial.flows() as usize);
+            (measured, Vec::new())
+        }
     };
+    fit(
+        registry,
+        &request(Part::Traffic, &trial.traffic, measured.clone()),
+        &trial.traffic,
+    )?;
+    if let Some(load) = &trial.load {
+        fit(registry, &request(Part::Load, load, loaded.clone()), load)?;
+    }
+    for monitor in &trial.monitors {
+        fit(
+            registry,
+            &request(Part::Monitor, monitor, measured.clone()),
+            monitor,
+        )?;
+    }
     let mut running: Vec<Box<dyn Running>> = Vec::new();
     for monitor in &trial.monitors {
         let plugin = plugin(registry, &monitor.tool)?;
@@ -160,6 +194,27 @@ async fn measure(
         failure = failure.or(result);
     }
     failure.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// How long a part of a trial runs.
+pub(crate) fn window_of(part: Part, window: Duration) -> Duration {
+    match part {
+        Part::Load => window + LOAD_LONGER,
+        Part::Traffic | Part::Monitor => window,
+    }
+}
+
+/// Whether a measure can be started so at all. A study that was checked asks for nothing else; a plan
+/// that was written by hand may.
+fn fit(registry: &Registry, request: &MeasureRequest, used: &MeasureUse) -> Result<(), TrialError> {
+    let refused = plugin(registry, &used.tool)?.refuses(&request.intent());
+    match refused.into_iter().next() {
+        None => Ok(()),
+        Some(refusal) => Err(TrialError::Refused {
+            tool: used.tool.clone(),
+            why: refusal.message,
+        }),
+    }
 }
 
 fn keep(
@@ -228,25 +283,34 @@ fn first_address(node: &Node) -> Result<IpAddr, TrialError> {
     node.data.first().map(|data| data.address).ok_or_else(none)
 }
 
-/// Parses everything once, so that a trial whose raw data can't be read is known as such at once,
-/// and finds the window that all flows have in common.
-fn look(registry: &Registry, captured: &[Captured]) -> Result<(Window, String), String> {
-    let mut traffic: Vec<Sample> = Vec::new();
-    for item in captured {
-        ended_early(&item.artefact)?;
-        let Some(plugin) = registry.measures().get(item.artefact.tool.as_str()) else {
-            continue;
-        };
-        let raw = Raw {
-            artefact: &item.artefact,
-            bytes: &item.bytes,
-            line_times: &item.line_times,
-        };
-        let samples = plugin.parse(&raw).map_err(|error| error.to_string())?;
-        if item.artefact.part == Part::Traffic {
-            traffic.extend(samples);
+/// Why a trial is invalid.
+#[derive(Debug, PartialEq)]
+struct Spoiled {
+    reason: String,
+    /// Whether a monitor is to blame. Traffic that can't be read may be what the machine made of it: to
+    /// measure that again until it can would favour what is easy to measure.
+    instruments: bool,
+}
+
+impl Spoiled {
+    fn by(part: Part, reason: String) -> Self {
+        Self {
+            reason,
+            instruments: part == Part::Monitor,
         }
     }
+}
+
+/// Parses everything once, so that a trial whose raw data can't be read is known as such at once,
+/// and finds the window that all flows have in common.
+fn look(
+    trial: &Trial,
+    link: BitRate,
+    registry: &Registry,
+    captured: &[Captured],
+) -> Result<(Window, String), Spoiled> {
+    let traffic = parsed(registry, captured)?;
+    let none = |reason: &str| Spoiled::by(Part::Traffic, reason.to_owned());
     let mut by_flow: BTreeMap<&Name, Window> = BTreeMap::new();
     for sample in &traffic {
         let (start, end) = (sample.t, sample.t + sample.dt);
@@ -263,12 +327,60 @@ fn look(registry: &Registry, captured: &[Captured]) -> Result<(Window, String), 
             start_s: a.start_s.max(b.start_s),
             end_s: a.end_s.min(b.end_s),
         })
-        .ok_or("the traffic generator gave no samples")?;
+        .ok_or_else(|| none("the traffic generator gave no samples"))?;
     if window.end_s <= window.start_s {
-        return Err("the flows have no time in common in which all were measured".to_owned());
+        return Err(none(
+            "the flows have no time in common in which all were measured",
+        ));
     }
-    let summary = summary(&traffic, window);
+    let mut summary = summary(&traffic, window);
+    let plugin = registry.measures().get(trial.traffic.tool.as_str());
+    let offer = plugin.and_then(|plugin| plugin.offers(&trial.traffic.options, link));
+    if let Some(offer) = offer {
+        summary.push_str(&lag(&traffic, window, offer.bits_per_second as f64 / 1e6));
+    }
     Ok((window, summary))
+}
+
+/// The part of what it is told to send that a source must reach, not to be said to lag.
+const KEEPS_UP: f64 = 0.95;
+
+/// What is to be said of sources that sent less than the `asked` Mb/s; nothing where none did.
+fn lag(samples: &[Sample], window: Window, asked: f64) -> String {
+    let mut by_node: BTreeMap<&Name, Vec<&Sample>> = BTreeMap::new();
+    let sent = samples.iter().filter(|s| s.metric == *"throughput_sent");
+    for sample in sent.filter(|sample| window::place(sample, window) == Place::Inside) {
+        by_node.entry(&sample.node).or_default().push(sample);
+    }
+    let means = by_node.values().map(|samples| mean(samples));
+    let least = means.fold(f64::INFINITY, f64::min);
+    match least < KEEPS_UP * asked {
+        true => format!("; a source sent {least:.1} of {asked:.1} Mb/s"),
+        false => String::new(),
+    }
+}
+
+/// The samples of the measured traffic; the rest is parsed to see that it can be.
+fn parsed(registry: &Registry, captured: &[Captured]) -> Result<Vec<Sample>, Spoiled> {
+    let mut traffic: Vec<Sample> = Vec::new();
+    for item in captured {
+        let part = item.artefact.part;
+        ended_early(&item.artefact).map_err(|reason| Spoiled::by(part, reason))?;
+        let Some(plugin) = registry.measures().get(item.artefact.tool.as_str()) else {
+            continue;
+        };
+        let raw = Raw {
+            artefact: &item.artefact,
+            bytes: &item.bytes,
+            line_times: &item.line_times,
+        };
+        let samples = plugin.parse(&raw);
+        let samples = samples.map_err(|error| Spoiled::by(part, error.to_string()))?;
+        if part == Part::Traffic {
+            traffic.extend(samples);
+        }
+    }
+    Ok(traffic)
 }
 
 /// Monitors and load go on until they are stopped, and end with status 0 then. One that ended before,
@@ -352,5 +464,28 @@ mod tests {
         ];
         assert_eq!(summary(&samples, window), "120.0 Mb/s");
         assert_eq!(summary(&samples[..1], window), "");
+    }
+
+    #[test]
+    fn a_source_that_lags_is_told() {
+        let sent = |value| Sample {
+            node: Name::new("vm1").unwrap(),
+            role: NodeRole::Guest,
+            metric: Name::new("throughput_sent").unwrap(),
+            unit: Unit::MbPerS,
+            t: 0.0,
+            dt: 1.0,
+            value,
+        };
+        let window = Window {
+            start_s: 0.0,
+            end_s: 1.0,
+        };
+        assert_eq!(
+            lag(&[sent(8.6)], window, 100.0),
+            "; a source sent 8.6 of 100.0 Mb/s"
+        );
+        assert_eq!(lag(&[sent(99.0)], window, 100.0), "");
+        assert_eq!(lag(&[], window, 100.0), "");
     }
 }

@@ -121,6 +121,7 @@ fn invalidate(run: &Path, trial: &Name, reason: &str) -> Result<(), FileError> {
     let record: TrialRecord = files::read_json(&path)?;
     let outcome = Outcome::Invalid {
         reason: reason.to_owned(),
+        instruments: true,
     };
     files::write_json(&path, &TrialRecord { outcome, ..record })
 }
@@ -143,7 +144,9 @@ async fn run_trials(
         if files::trial_record(&manifest.run, &trial.id).exists() {
             continue;
         }
+        let started = Instant::now();
         bench.cx.events.event(&Event::TrialStarted {
+            block: Some(manifest.block.id.clone()),
             trial: trial.id.clone(),
         });
         tokio::time::sleep(bench.clock.offset(&trial.id)).await;
@@ -173,7 +176,8 @@ async fn run_trials(
         bench.cx.events.event(&Event::TrialEnded {
             trial: trial.id.clone(),
             outcome: seen.outcome,
-            seconds: since(epoch),
+            seconds: started.elapsed().as_secs_f64(),
+            virtual_s: bench.clock.is_virtual().then(|| since(epoch)),
             summary: seen.summary,
         });
     }
@@ -193,7 +197,10 @@ fn not_as_planned(error: &PluginError) -> Seen {
     Seen::nothing(if unreadable {
         Outcome::Failed { error: text }
     } else {
-        Outcome::Invalid { reason: text }
+        Outcome::Invalid {
+            reason: text,
+            instruments: false,
+        }
     })
 }
 

@@ -12,7 +12,8 @@ use vexp_api::plugin::*;
 use vexp_api::registry::Registry;
 use vexp_api::sample::{Sample, Unit};
 use vexp_api::site::GuestSlot;
-use vexp_api::units::ByteSize;
+use vexp_api::spec::Options;
+use vexp_api::units::{BitRate, ByteSize};
 use vexp_engine::check::{CheckedStudy, check};
 use vexp_engine::load::{LoadError, Loaded, Loader};
 
@@ -43,6 +44,16 @@ impl Testbed for Fake {
         self.name == "virtual"
     }
 
+    fn emulates(&self) -> bool {
+        true
+    }
+
+    fn limits(&self, machine: &Machine) -> Vec<String> {
+        let many = machine.hypervisor == *"kvm" && machine.cpus > 4;
+        let limit = format!("KVM on {} emulated processors hangs", machine.cpus);
+        many.then_some(limit).into_iter().collect()
+    }
+
     async fn acquire(
         &self,
         _: &MachineRequest,
@@ -56,6 +67,14 @@ impl Testbed for Fake {
 impl Hypervisor for Fake {
     fn traits(&self) -> HypervisorTraits {
         self.traits
+    }
+
+    fn own_defaults(&self, version: &str) -> Vec<(&'static str, &'static str)> {
+        match (self.name, version) {
+            ("xen", "4.20") => vec![("scheduler", "credit2"), ("toolstack", "xl")],
+            ("xen", _) => vec![("scheduler", "credit")],
+            _ => Vec::new(),
+        }
     }
 
     async fn prepare(
@@ -113,6 +132,45 @@ impl Measure for Fake {
             MeasureKind::Monitor if self.name == "counters" => &[],
             MeasureKind::Monitor => &[CPU],
         }
+    }
+
+    /// As the real ones do: UDP needs a rate, and times are whole seconds.
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        let option = |name: &str| intent.options.get(name).and_then(serde_json::Value::as_str);
+        let mut refused = Vec::new();
+        if option("protocol") == Some("udp") && option("rate").is_none() {
+            refused.push(Refusal::option("", "UDP needs a `rate`"));
+        }
+        if self.name == "iperf3" && intent.window.subsec_nanos() != 0 {
+            refused.push(Refusal {
+                of: Blame::Window,
+                message: "it takes whole seconds".to_owned(),
+            });
+        }
+        refused
+    }
+
+    fn gives(&self, options: &Options) -> Option<Vec<String>> {
+        let given: &[&str] = match self.name {
+            "ping" => &["rtt", "loss"],
+            "iperf3" if options.get("protocol") == Some(&"udp".into()) => {
+                &["throughput", "loss", "packets_per_second"]
+            }
+            "iperf3" => &["throughput", "retransmits", "rtt"],
+            "xentop" | "sar" | "uptime" | "pidstat" => &["cpu"],
+            _ => return None,
+        };
+        Some(given.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    fn offers(&self, options: &Options, link: BitRate) -> Option<Offer> {
+        let rate = options.get("rate")?.as_str()?;
+        let parsed: Result<BitRate, _> = rate.parse();
+        let of_link = parsed.is_err();
+        Some(Offer {
+            bits_per_second: parsed.unwrap_or(link).bits_per_second(),
+            of_link,
+        })
     }
 
     async fn start(
@@ -184,7 +242,10 @@ pub(crate) fn registry() -> Registry {
     };
     Registry::new()
         .testbed(fake("emulated", "{}"))
-        .testbed(fake("virtual", "{}"))
+        .testbed(fake(
+            "virtual",
+            "{ instruction_ns | Number | optional, receive_offload | Bool | optional }",
+        ))
         .hypervisor(host("linux", NONE))
         .hypervisor(host("xen", XEN))
         .hypervisor(host("kvm", KVM))

@@ -9,11 +9,14 @@ use std::time::Duration;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{RecvError, State};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::Network;
 
-/// Virtual time after which it is asked again who has an address.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Virtual time after which an attempt to connect is given up for another one, at first and at most. TCP itself waits
+/// twice as long each time, and would find a machine that boots up to ten seconds late.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+const LAST_PATIENCE: Duration = Duration::from_secs(4);
 
 /// A connection on the control network. When it is dropped, what was written is still sent.
 #[derive(Debug)]
@@ -28,27 +31,25 @@ impl TcpStream {
         to: SocketAddrV4,
         timeout: Duration,
     ) -> Result<Self> {
-        let handle = network.stack().open(to)?;
-        let stream = Self {
-            network: network.clone(),
-            handle,
-        };
-        let open = async {
-            loop {
-                network.stack().ask(*to.ip());
-                let open = std::future::poll_fn(|context| stream.poll_open(context));
-                if let Ok(opened) = tokio::time::timeout(ASK_AGAIN, open).await {
-                    return opened;
+        let end = Instant::now() + timeout;
+        let mut patience = FIRST_PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let stream = Self {
+                network: network.clone(),
+                handle: network.stack().open(to)?,
+            };
+            network.stack().ask(*to.ip());
+            let open = std::future::poll_fn(|context| stream.poll_open(context));
+            match tokio::time::timeout(patience.min(left), open).await {
+                Ok(Ok(())) => return Ok(stream),
+                Ok(Err(error)) => return Err(Error::new(error.kind(), format!("{to}: {error}"))),
+                Err(_) if patience >= left => {
+                    let seconds = timeout.as_secs_f64();
+                    let reason = format!("{to} does not answer within {seconds} s");
+                    return Err(Error::new(ErrorKind::TimedOut, reason));
                 }
-            }
-        };
-        match tokio::time::timeout(timeout, open).await {
-            Ok(Ok(())) => Ok(stream),
-            Ok(Err(error)) => Err(Error::new(error.kind(), format!("{to}: {error}"))),
-            Err(_) => {
-                let seconds = timeout.as_secs_f64();
-                let reason = format!("{to} does not answer within {seconds} s");
-                Err(Error::new(ErrorKind::TimedOut, reason))
+                Err(_) => patience = (patience * 3 / 2).min(LAST_PATIENCE),
             }
         }
     }

@@ -19,6 +19,8 @@ struct Open {
     sides: Sides,
     /// Every repetition of both sides has the same value.
     same: bool,
+    /// Time was virtual in all runs, so that seeds are all that can differ between them.
+    seeds: bool,
 }
 
 impl Open {
@@ -38,8 +40,11 @@ impl Open {
             units,
             ..
         } = &self.sides;
-        if *level == Level::Samples {
-            return Err("fewer than three repetitions or runs: how they differ is not known");
+        match level {
+            Level::Runs => {}
+            Level::Boots | Level::Repetitions if self.seeds => {}
+            _ if self.seeds => return Err("fewer than three seeds: how they differ is not known"),
+            _ => return Err("fewer than three runs: how they differ is not known"),
         }
         let nothing = contrast.right == 0.0 && contrast.left != 0.0;
         if nothing && units.1 < ENOUGH_REPETITIONS {
@@ -75,6 +80,7 @@ pub(super) fn rows(base: &[Summary], new: &[Summary], options: &Options<'_>) -> 
 }
 
 fn open(base: &[Summary], new: &[Summary], options: &Options<'_>) -> Vec<Open> {
+    let seeds = base.iter().chain(new).all(|run| run.virtual_time);
     let points: BTreeSet<&Point> = base.iter().flat_map(|run| run.points.keys()).collect();
     let mut found = Vec::new();
     for point in points {
@@ -93,6 +99,7 @@ fn open(base: &[Summary], new: &[Summary], options: &Options<'_>) -> Vec<Open> {
                     metric,
                     sides,
                     same: base.is_the_same_as(&new),
+                    seeds,
                 });
             }
         }
@@ -111,6 +118,7 @@ fn row(
         metric,
         sides,
         same,
+        ..
     } = one;
     let contrast = sides.contrast;
     let interval = contrast.usual();

@@ -15,9 +15,10 @@ use crate::summary::{MetricSummary, Summary};
 pub enum Level {
     /// Runs: it sees all that differs between one and the next.
     Runs,
-    /// Boots of the machine: it does not see how runs differ otherwise.
+    /// Boots of the machine: it does not see how runs differ otherwise, and decides nothing where they can.
     Boots,
-    /// Repetitions in too few boots: it does not see how boots differ.
+    /// Repetitions in too few boots: it does not see how boots differ. Where time is virtual these are seeds,
+    /// and all that can differ.
     Repetitions,
     /// Samples inside the trials: too few of all of these to tell how they differ.
     Samples,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use vexp_api::ids::Name;
 use vexp_api::metric::{self, Metric};
+use vexp_api::plan::Trial;
 use vexp_api::spec::{Assertion, MetricRef, Operand, Relation};
 
 use super::reason::{claimed, describe};
 use super::{Compared, Side, Test, TestOutcome};
-use crate::frame::Frames;
+use crate::frame::{Frames, Unusable};
 use crate::metrics::{Basis, ENOUGH_REPETITIONS, Inference, MetricValue, Metrics};
 use crate::stats::contrast::{Decision, Region};
 use crate::stats::directed::{Units, least_units};
@@ -19,6 +20,21 @@ pub(super) struct Lookup<'a> {
     values: BTreeMap<MetricRef, &'a MetricValue>,
     metrics: &'a Metrics<'a>,
     frames: &'a Frames,
+    /// Repetitions beyond it are not looked at.
+    most: u32,
+}
+
+/// Whether an assertion could yet be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prospect {
+    /// It may hold.
+    MayHold,
+    /// It may fail.
+    MayFail,
+    /// More units would hardly decide it, or it was not measured at all.
+    Hopeless,
+    /// Too little is known.
+    Unknown,
 }
 
 /// The largest share of a point's trials that may be lost. What is lost is not lost at random: a verdict
@@ -49,10 +65,12 @@ struct Evidence {
 }
 
 impl<'a> Lookup<'a> {
-    pub(super) fn new(
+    /// Looks at repetitions up to this one, of which metrics and values are.
+    pub(super) fn first(
         metrics: &'a Metrics<'a>,
         values: &'a [MetricValue],
         frames: &'a Frames,
+        most: u32,
     ) -> Self {
         let values = values
             .iter()
@@ -62,6 +80,7 @@ impl<'a> Lookup<'a> {
             values,
             metrics,
             frames,
+            most,
         }
     }
 
@@ -138,13 +157,12 @@ impl<'a> Lookup<'a> {
         let here = |experiment: &Name, platform: &Name, vms| {
             (experiment, platform, vms) == (&of.experiment, &of.platform, of.vms)
         };
-        let lost = self.frames.unusable.iter().filter(|trial| {
+        let lost = self.unusable().filter(|trial| {
             trial.kind != "not run" && here(&trial.experiment, &trial.platform, trial.vms)
         });
-        let measured = self.frames.trials.iter().filter(|frame| {
-            let trial = &frame.trial;
-            here(&trial.experiment, &trial.platform, trial.vms)
-        });
+        let measured = self
+            .measured()
+            .filter(|trial| here(&trial.experiment, &trial.platform, trial.vms));
         let (lost, measured) = (lost.count(), measured.count());
         let all = lost + measured;
         match lost as f64 > MOST_LOST * all as f64 {
@@ -154,6 +172,18 @@ impl<'a> Lookup<'a> {
                 describe(of)
             )),
         }
+    }
+
+    fn unusable(&self) -> impl Iterator<Item = &'a Unusable> {
+        let most = self.most;
+        let all = self.frames.unusable.iter();
+        all.filter(move |trial| trial.repetition <= most)
+    }
+
+    fn measured(&self) -> impl Iterator<Item = &'a Trial> {
+        let most = self.most;
+        let all = self.frames.trials.iter().map(|frame| &frame.trial);
+        all.filter(move |trial| trial.repetition <= most)
     }
 
     /// The run.
@@ -185,12 +215,11 @@ impl<'a> Lookup<'a> {
             (experiment, platform, vms) == (&of.experiment, &of.platform, of.vms)
         };
         let point = describe(of);
-        let mut lost = self.frames.unusable.iter();
+        let mut lost = self.unusable();
         let lost = lost.find(|trial| here(&trial.experiment, &trial.platform, trial.vms));
-        let measured = self.frames.trials.iter().any(|frame| {
-            let trial = &frame.trial;
-            here(&trial.experiment, &trial.platform, trial.vms)
-        });
+        let measured = self
+            .measured()
+            .any(|trial| here(&trial.experiment, &trial.platform, trial.vms));
         match (measured, lost) {
             (false, Some(trial)) => format!("{point}: trial {} is {}", trial.trial, trial.kind),
             (false, None) => format!("{point} is not in this run"),
@@ -204,6 +233,23 @@ impl Judged {
     pub(super) fn decision(&self) -> Option<Decision> {
         let evidence = self.found.as_ref().ok()?.evidence.as_ref().ok()?;
         Some(evidence.decision)
+    }
+
+    /// Whether so many units could decide it at a level, if its estimate lay a standard error further on
+    /// its side than it does.
+    pub(super) fn prospect(&self, (units, level): (u32, f64)) -> Prospect {
+        let Ok(found) = &self.found else {
+            return Prospect::Hopeless;
+        };
+        let Ok(evidence) = &found.evidence else {
+            return Prospect::Unknown;
+        };
+        let reach = evidence.units.reach(found.region, units, level);
+        match (reach, evidence.decision.inside) {
+            (false, _) => Prospect::Hopeless,
+            (true, true) => Prospect::MayHold,
+            (true, false) => Prospect::MayFail,
+        }
     }
 
     /// Whether it was measured.
@@ -353,7 +399,7 @@ pub(super) fn region(relation: Relation, claimed: f64, margin: f64) -> Region {
     Region { low, high, closed }
 }
 
-fn number_side(number: f64) -> Side {
+pub(super) fn number_side(number: f64) -> Side {
     Side {
         of: None,
         times: number,

@@ -17,6 +17,7 @@
 //! number of assertions).
 
 mod assertion;
+mod looks;
 mod margins;
 mod reason;
 pub mod regime;
@@ -26,6 +27,7 @@ use std::path::Path;
 
 use vexp_api::digest::canonical_json;
 use vexp_api::ids::Name;
+use vexp_api::looks::Design;
 use vexp_api::spec::{Claim, MetricRef, Relation};
 
 use crate::files::{self, WriteError};
@@ -33,7 +35,9 @@ use crate::frame::Frames;
 use crate::metrics::{Basis, MetricValue, Metrics, TrialSteady};
 use crate::stats::Interval;
 use crate::stats::holm::{Corrected, holm};
-use assertion::{Judged, Lookup};
+use crate::stats::sequential::Seen;
+use assertion::{Judged, Lookup, Prospect};
+pub use looks::LooksTaken;
 pub use margins::AtMargin;
 pub use reason::describe;
 pub(crate) use reason::digits;
@@ -204,8 +208,12 @@ pub struct ClaimVerdict {
     pub tested: usize,
     /// The least α at which it would be decided if it were the only claim.
     pub p: Option<f64>,
-    /// The same with all claims of the run that could be tested.
+    /// The same with all claims of the run that could be tested, and all looks.
     pub adjusted_p: Option<f64>,
+    /// The last look at which it was judged, from 1, where the run has looks: it was decided or given up
+    /// then, or is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub look: Option<usize>,
     /// Its assertions.
     pub tests: Vec<Test>,
 }
@@ -221,6 +229,9 @@ pub struct Verdicts {
     pub claims: Vec<ClaimVerdict>,
     /// Which trials reached a steady state, sorted by name.
     pub steady: Vec<TrialSteady>,
+    /// What came of the run's looks, if its plan has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looks: Option<LooksTaken>,
 }
 
 /// `claims.json`, `metrics.json` or `steady.json` could not be made.
@@ -238,15 +249,24 @@ pub enum JudgeError {
 pub fn judge(frames: &Frames) -> Verdicts {
     let metrics = Metrics::new(frames);
     let values = metrics.values();
-    let claims = {
-        let lookup = Lookup::new(&metrics, &values, frames);
-        judge_claims(&frames.run.study.claims, &lookup)
+    let declared = &frames.run.plan.looks;
+    // Looks that can't be are refused when the run is read.
+    let (claims, looks) = match Design::try_from(declared.clone()) {
+        Ok(design) => {
+            let (claims, looks) = looks::judge(frames, design);
+            (claims, Some(looks))
+        }
+        Err(_) => {
+            let lookup = Lookup::first(&metrics, &values, frames, u32::MAX);
+            (judge_claims(&frames.run.study.claims, &lookup), None)
+        }
     };
     Verdicts {
         format: FORMAT,
         steady: metrics.steady(),
         metrics: values,
         claims,
+        looks,
     }
 }
 
@@ -257,6 +277,9 @@ pub struct ClaimsFile<'a> {
     format: u32,
     /// As [`Verdicts::claims`].
     claims: &'a [ClaimVerdict],
+    /// As [`Verdicts::looks`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    looks: Option<&'a LooksTaken>,
 }
 
 /// `metrics.json`.
@@ -284,6 +307,7 @@ impl Verdicts {
         let claims = ClaimsFile {
             format,
             claims: &self.claims,
+            looks: self.looks.as_ref(),
         };
         let metrics = MetricsFile {
             format,
@@ -396,6 +420,46 @@ impl Opened<'_> {
     /// The least α at which it is decided; `None` if nothing could decide it. Where an assertion has no
     /// units, another may still contradict the claim.
     fn p(&self) -> Option<f64> {
+        let (holds, fails) = self.sides()?;
+        match self.held_back() {
+            // Nothing decides it.
+            true => Some(1.0),
+            false => Some(holds.min(fails).min(1.0)),
+        }
+    }
+
+    /// Whether a positive control could not be told.
+    fn held_back(&self) -> bool {
+        self.controls.iter().any(|c| regime::control_p(c) > ALPHA)
+    }
+
+    /// What a look sees of it; `last` are the units of the last one and the level that it leaves.
+    fn seen(&self, last: (u32, f64)) -> Seen {
+        if !self.causes.is_empty() {
+            return Seen::OutOfRegime;
+        }
+        let (Some((holds, fails)), Some(p)) = (self.sides(), self.p()) else {
+            return Seen::Undecidable;
+        };
+        Seen::Decidable {
+            p,
+            reproduced: holds <= fails,
+            futile: self.is_futile(last),
+        }
+    }
+
+    /// Whether it would not be decided by the last look, though its estimates lay a standard error further
+    /// from their borders than they do.
+    fn is_futile(&self, last: (u32, f64)) -> bool {
+        let prospects: Vec<Prospect> = self.tests.iter().map(|test| test.prospect(last)).collect();
+        // One that may yet fail is enough to go on; to hold, all must.
+        let may_fail = |p: &Prospect| matches!(p, Prospect::MayFail | Prospect::Unknown);
+        let may_hold = |p: &Prospect| matches!(p, Prospect::MayHold | Prospect::Unknown);
+        !prospects.iter().any(may_fail) && !prospects.iter().all(may_hold)
+    }
+
+    /// The least α at which all of its assertions hold, and at which one fails.
+    fn sides(&self) -> Option<(f64, f64)> {
         let decisions: Vec<_> = self.tests.iter().map(Judged::decision).collect();
         let decidable = self.decidable();
         if decidable == 0 || !self.causes.is_empty() {
@@ -409,7 +473,7 @@ impl Opened<'_> {
         let holds = holds.chain(controls).fold(0.0, f64::max);
         let outside = decisions.iter().flatten().filter(|d| !d.inside);
         let fails = outside.map(|d| d.p * decidable as f64);
-        Some(fails.fold(holds, f64::min).min(1.0))
+        Some((holds, fails.fold(1.0, f64::min)))
     }
 
     fn verdict(self, corrected: Option<(f64, Corrected)>) -> ClaimVerdict {
@@ -420,7 +484,7 @@ impl Opened<'_> {
             true => margins::of(&self.tests, alpha, decidable),
             false => Vec::new(),
         };
-        let held_back = self.controls.iter().any(|c| regime::control_p(c) > ALPHA);
+        let held_back = self.held_back();
         let (claim, name) = (self.claim, self.name.clone());
         let tests: Vec<Test> = (self.tests.into_iter())
             .map(|test| test.at(alpha, decidable))
@@ -444,6 +508,7 @@ impl Opened<'_> {
             tested,
             p: corrected.map(|(p, _)| p),
             adjusted_p: corrected.map(|(_, corrected)| corrected.p),
+            look: None,
             tests,
         }
     }

@@ -91,8 +91,8 @@ pub struct Measured {
 /// All trials of a run by point, ready for questions.
 pub struct Metrics<'a> {
     points: BTreeMap<Point, Vec<Repetition<'a>>>,
-    /// All processors of the machine of an experiment and platform, in percent of one.
-    processors: BTreeMap<(&'a Name, &'a Name), f64>,
+    /// Processors of an experiment's machine, by the experiment and its platform.
+    processors: BTreeMap<(&'a Name, &'a Name), u32>,
     seed: u64,
 }
 
@@ -100,13 +100,20 @@ impl<'a> Metrics<'a> {
     /// Of a run. Classical Linux of the same experiment and repetition is what relative metrics
     /// are relative to: repetitions are randomised blocks, so that the pair ran close in time.
     pub fn new(frames: &'a Frames) -> Self {
+        Self::first(frames, u32::MAX)
+    }
+
+    /// Of the first repetitions of a run.
+    pub fn first(frames: &'a Frames, most: u32) -> Self {
         let seed = frames.run.study.seed;
-        let observed: Vec<_> = frames
-            .trials
+        let trials: Vec<&TrialFrame> = (frames.trials.iter())
+            .filter(|frame| frame.trial.repetition <= most)
+            .collect();
+        let observed: Vec<_> = trials
             .iter()
             .map(|frame| (&frame.trial, Rc::new(Observed::new(frame))))
             .collect();
-        let copies = copies(&frames.trials);
+        let copies = copies(&trials);
         let mut points: BTreeMap<Point, Vec<Repetition<'a>>> = BTreeMap::new();
         for (trial, own) in &observed {
             let classical = observed.iter().find(|(other, _)| {
@@ -129,26 +136,15 @@ impl<'a> Metrics<'a> {
         for repetitions in points.values_mut() {
             repetitions.sort_by_key(|repetition| repetition.trial.repetition);
         }
-        let blocks = frames.run.plan.blocks.iter();
-        let machines = blocks.flat_map(|block| {
-            let all = 100.0 * f64::from(block.machine.cpus);
-            let trials = block.trials.iter();
-            trials.map(move |trial| ((&trial.experiment, &trial.platform), all))
+        let processors = frames.run.plan.blocks.iter().flat_map(|block| {
+            let cpus = block.machine.cpus;
+            let points = block.trials.iter();
+            points.map(move |trial| ((&trial.experiment, &trial.platform), cpus))
         });
         Self {
-            processors: machines.collect(),
             points,
+            processors: processors.collect(),
             seed,
-        }
-    }
-
-    /// Least and most that a metric can be at a point: processor time ends with the machine.
-    fn possible(&self, info: &metric::Metric, point: &Point) -> (f64, f64) {
-        let (least, most) = info.possible();
-        let machine = self.processors.get(&(&point.experiment, &point.platform));
-        match machine.filter(|_| info.unit == Unit::CpuPercent) {
-            Some(all) => (least, most.min(*all)),
-            None => (least, most),
         }
     }
 
@@ -179,13 +175,14 @@ impl<'a> Metrics<'a> {
             _ => sampled.iter().map(|s| s.repetition.outliers(key)).sum(),
         };
         let interval = found.contrast.usual();
+        let possible = self.possible(info, point);
         Some(MetricValue {
             metric: info.name,
             point: point.clone(),
             node: key.node.clone(),
             unit: info.unit,
             value: found.contrast.left,
-            interval: interval.map(|interval| interval.clipped(self.possible(info, point))),
+            interval: interval.map(|interval| interval.clipped(possible)),
             basis: found.basis,
             repetitions: values.len(),
             boots: found.boots,
@@ -196,6 +193,18 @@ impl<'a> Metrics<'a> {
                 .filter(|s| s.repetition.is_unsteady())
                 .count(),
         })
+    }
+
+    /// Least and most that a metric can be at a point: no machine's time is more than that of all its
+    /// processors.
+    fn possible(&self, info: &metric::Metric, point: &Point) -> (f64, f64) {
+        let (least, most) = info.possible();
+        let processors = self.processors.get(&(&point.experiment, &point.platform));
+        let all = processors.map(|n| 100.0 * f64::from(*n));
+        match all.filter(|_| info.unit == Unit::CpuPercent) {
+            Some(all) => (least, most.min(all)),
+            None => (least, most),
+        }
     }
 
     /// A metric against numbers, or against another metric: in the repetitions in which both were
@@ -275,9 +284,9 @@ impl<'a> Metrics<'a> {
 }
 
 /// Trials whose samples are to the last bit those of an earlier repetition of their point.
-fn copies(trials: &[TrialFrame]) -> BTreeSet<&Name> {
-    let mut points: BTreeMap<(&Name, &Name, u32), Vec<&TrialFrame>> = BTreeMap::new();
-    for frame in trials {
+fn copies<'f>(trials: &[&'f TrialFrame]) -> BTreeSet<&'f Name> {
+    let mut points: BTreeMap<(&Name, &Name, u32), Vec<&'f TrialFrame>> = BTreeMap::new();
+    for frame in trials.iter().copied() {
         let trial = &frame.trial;
         let point = (&trial.experiment, &trial.platform, trial.vms);
         points.entry(point).or_default().push(frame);

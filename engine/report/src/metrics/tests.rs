@@ -64,11 +64,13 @@ fn observed(vms: u32, rows: Vec<Vec<Row>>) -> Observed {
         boot: 1,
         traffic: tool,
         load: None,
+        measured: None,
         monitors: Vec::new(),
         warm_up: TimeSpan::from_secs(1),
         window: TimeSpan::from_secs(3),
     };
     Observed::new(&TrialFrame {
+        asked: None,
         trial,
         rows: rows.concat(),
     })

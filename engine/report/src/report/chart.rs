@@ -28,12 +28,14 @@ pub(super) struct Chart {
     pub(super) paper_scale: Option<f64>,
     /// The top, where the values have one.
     pub(super) most: Option<f64>,
+    /// Whose printed values are drawn: `paper` or `study`.
+    pub(super) whose: &'static str,
 }
 
 /// A group of bars.
 pub(super) struct Group {
-    /// Below the axis.
-    pub(super) label: String,
+    /// Number of virtual machines.
+    pub(super) vms: u32,
     /// From left to right.
     pub(super) bars: Vec<Bar>,
 }
@@ -74,6 +76,7 @@ pub(super) struct Mark {
 }
 
 /// A line all across.
+#[derive(Clone)]
 pub(super) struct Reference {
     /// In the legend.
     pub(super) label: String,
@@ -83,23 +86,23 @@ pub(super) struct Reference {
     pub(super) link: Option<String>,
 }
 
-/// Series beyond these share colours from the front; the legend's order tells them apart.
-const PALETTE: usize = 8;
+/// Colours. Figures with more series are of lines, which signs and dashes tell apart as well.
+pub(super) const PALETTE: usize = 8;
 /// Size in pixels: a phone shows it about as large as it is.
-const WIDTH: f64 = 380.0;
-const PLOT: f64 = 210.0;
-const LEFT: f64 = 40.0;
+pub(super) const WIDTH: f64 = 380.0;
+pub(super) const PLOT: f64 = 210.0;
+pub(super) const LEFT: f64 = 40.0;
 /// Width of a letter, for the legend; generous, since the font is the reader's.
 const LETTER: f64 = 6.9;
 const LINE: f64 = 17.0;
 
-const INK: &str = "var(--ink)";
-const MUTED: &str = "var(--muted)";
-const GRID: &str = "var(--grid)";
-const SURFACE: &str = "var(--surface)";
+pub(super) const INK: &str = "var(--ink)";
+pub(super) const MUTED: &str = "var(--muted)";
+pub(super) const GRID: &str = "var(--grid)";
+pub(super) const SURFACE: &str = "var(--surface)";
 const PAPER: &str = "var(--paper)";
 
-fn colour(series: usize) -> String {
+pub(super) fn colour(series: usize) -> String {
     format!("var(--s{})", series % PALETTE + 1)
 }
 
@@ -124,6 +127,9 @@ impl Chart {
     /// The figure. `page` is put before its links: nothing where it is inlined, else the name of
     /// the page that has it.
     pub(super) fn svg(&self, page: &str) -> String {
+        if self.series.len() > PALETTE {
+            return super::lines::Lines::of(self).svg(page);
+        }
         let mut body = Svg::new();
         let plot = Plot {
             top: self.legend(&mut body) + 16.0,
@@ -139,58 +145,21 @@ impl Chart {
         self.bars(&mut body, &plot, page);
         self.line(&mut body, &plot, page);
         let height = plot.base() + 24.0;
-        self.framed(height, &body.finish())
-    }
-
-    fn framed(&self, height: f64, body: &str) -> String {
-        let mut svg = Svg::new();
-        let (title, words) = (format!("{}-title", self.id), format!("{}-words", self.id));
-        svg.open(
-            "svg",
-            &[
-                ("xmlns", &"http://www.w3.org/2000/svg"),
-                ("viewBox", &format!("0 0 {WIDTH} {}", round(height))),
-                ("width", &WIDTH),
-                ("height", &round(height)),
-                ("role", &"group"),
-                ("aria-labelledby", &format!("{title} {words}")),
-                ("font-size", &12),
-            ],
+        let words = (
+            self.id.as_str(),
+            self.title.as_str(),
+            self.description.as_str(),
         );
-        svg.text("title", &[("id", &title)], &self.title);
-        svg.text("desc", &[("id", &words)], &self.description);
-        svg.open("defs", &[]);
-        svg.open(
-            "pattern",
-            &[
-                ("id", &self.hatch()),
-                ("width", &5),
-                ("height", &5),
-                ("patternUnits", &"userSpaceOnUse"),
-                ("patternTransform", &"rotate(45)"),
-            ],
-        );
-        svg.line((0.0, 0.0), (0.0, 5.0), SURFACE, 4.0);
-        svg.close("pattern");
-        svg.close("defs");
-        format!("{}{body}</svg>", svg.finish())
+        framed(words, height, &body.finish())
     }
 
     fn hatch(&self) -> String {
-        format!("{}-hatch", self.id)
+        hatch(&self.id)
     }
 
     /// Draws title and legend, and gives the height that they take.
     fn legend(&self, svg: &mut Svg) -> f64 {
-        let bold: [(&str, &dyn std::fmt::Display); 5] = [
-            ("x", &2),
-            ("y", &13),
-            ("font-size", &13),
-            ("font-weight", &600),
-            ("fill", &INK),
-        ];
-        svg.text("text", &bold, &self.title);
-        let mut pen = Pen { x: 2.0, y: 30.0 };
+        let mut pen = Pen::below(wrapped(svg, &self.title));
         for (i, name) in self.series.iter().enumerate() {
             let (x, y) = pen.entry(svg, name);
             swatch(svg, (x, y), &colour(i), None);
@@ -217,11 +186,11 @@ impl Chart {
         }
         let printed: Vec<&str> = self.marks().map(|mark| mark.printed.as_str()).collect();
         if !printed.is_empty() {
-            let words = format!("paper prints {}", printed.join(", "));
+            let words = format!("{} prints {}", self.whose, printed.join(", "));
             let (x, y) = pen.entry(svg, &words);
             diamond(svg, (x + 5.0, y + 5.0));
         }
-        pen.y + 12.0
+        pen.bottom()
     }
 
     fn marks(&self) -> impl Iterator<Item = &Mark> {
@@ -249,7 +218,7 @@ impl Chart {
         }
         let above = plot.top - 10.0;
         svg.words((LEFT - 5.0, above), Anchor::End, MUTED, "here");
-        svg.words((WIDTH - 2.0, above), Anchor::End, PAPER, "paper");
+        svg.words((WIDTH - 2.0, above), Anchor::End, PAPER, self.whose);
     }
 
     fn bars(&self, svg: &mut Svg, plot: &Plot, page: &str) {
@@ -267,7 +236,12 @@ impl Chart {
                 });
             }
             let at = (middle, plot.base() + 17.0);
-            svg.words(at, Anchor::Middle, INK, &group.label);
+            // Where there is no room for "16 VMs", the number says it.
+            let words = match super::format::vms(group.vms) {
+                words if LETTER * words.chars().count() as f64 > width => group.vms.to_string(),
+                words => words,
+            };
+            svg.words(at, Anchor::Middle, INK, &words);
         }
         let base = plot.base();
         svg.line((LEFT, base), (plot.right, base), MUTED, 1.0);
@@ -372,27 +346,135 @@ fn guests(bar: &Bar) -> usize {
     bar.parts.iter().filter(|part| !part.host).count()
 }
 
+/// The frame of a figure: its id, its title and what it shows.
+pub(super) fn framed(
+    (id, about, description): (&str, &str, &str),
+    height: f64,
+    body: &str,
+) -> String {
+    let mut svg = Svg::new();
+    let (title, words) = (format!("{id}-title"), format!("{id}-words"));
+    svg.open(
+        "svg",
+        &[
+            ("xmlns", &"http://www.w3.org/2000/svg"),
+            ("viewBox", &format!("0 0 {WIDTH} {}", round(height))),
+            ("width", &WIDTH),
+            ("height", &round(height)),
+            ("role", &"group"),
+            ("aria-labelledby", &format!("{title} {words}")),
+            ("font-size", &12),
+        ],
+    );
+    svg.text("title", &[("id", &title)], about);
+    svg.text("desc", &[("id", &words)], description);
+    svg.open("defs", &[]);
+    svg.open(
+        "pattern",
+        &[
+            ("id", &hatch(id)),
+            ("width", &5),
+            ("height", &5),
+            ("patternUnits", &"userSpaceOnUse"),
+            ("patternTransform", &"rotate(45)"),
+        ],
+    );
+    svg.line((0.0, 0.0), (0.0, 5.0), SURFACE, 4.0);
+    svg.close("pattern");
+    svg.close("defs");
+    format!("{}{body}</svg>", svg.finish())
+}
+
+fn hatch(id: &str) -> String {
+    format!("{id}-hatch")
+}
+
+/// Words in lines of at most so many letters, cut between words where that can be.
+fn folded(words: &str, letters: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in words.split_whitespace() {
+        let letters_of: Vec<char> = word.chars().collect();
+        for piece in letters_of.chunks(letters.max(1)) {
+            let piece: String = piece.iter().collect();
+            let last = lines.last_mut();
+            match last {
+                Some(line) if line.is_empty() => *line = piece,
+                Some(line) if line.chars().count() + 1 + piece.chars().count() <= letters => {
+                    line.push(' ');
+                    line.push_str(&piece);
+                }
+                _ => lines.push(piece),
+            }
+        }
+    }
+    lines
+}
+
+/// Writes a figure's title, in as many lines as it takes, and gives the lowest line's place.
+pub(super) fn wrapped(svg: &mut Svg, title: &str) -> f64 {
+    // Bold letters are wider.
+    let letters = ((WIDTH - 4.0) / (LETTER * 1.12)) as usize;
+    let mut y = 13.0 - LINE;
+    for line in folded(title, letters) {
+        y += LINE;
+        let bold: [(&str, &dyn std::fmt::Display); 5] = [
+            ("x", &2),
+            ("y", &round(y)),
+            ("font-size", &13),
+            ("font-weight", &600),
+            ("fill", &INK),
+        ];
+        svg.text("text", &bold, &line);
+    }
+    y
+}
+
 /// Where the next entry of the legend stands.
-struct Pen {
+pub(super) struct Pen {
     x: f64,
     y: f64,
 }
 
 impl Pen {
+    /// Below a line.
+    pub(super) fn below(y: f64) -> Self {
+        Self {
+            x: 2.0,
+            y: y + LINE,
+        }
+    }
+
+    /// The height that all entries take.
+    pub(super) fn bottom(&self) -> f64 {
+        self.y + 12.0
+    }
+
     /// Writes the words of an entry, and gives the place of its sign.
-    fn entry(&mut self, svg: &mut Svg, words: &str) -> (f64, f64) {
-        let width = 14.0 + LETTER * words.chars().count() as f64 + 10.0;
-        if self.x > 2.0 && self.x + width > WIDTH {
+    pub(super) fn entry(&mut self, svg: &mut Svg, words: &str) -> (f64, f64) {
+        self.wide(svg, words, 14.0)
+    }
+
+    /// The same with a sign of that width. Words that are too long for a line take several.
+    pub(super) fn wide(&mut self, svg: &mut Svg, words: &str, sign: f64) -> (f64, f64) {
+        let width = |words: &str| sign + LETTER * words.chars().count() as f64 + 10.0;
+        if self.x > 2.0 && self.x + width(words) > WIDTH {
             (self.x, self.y) = (2.0, self.y + LINE);
         }
         let at = (self.x, self.y - 10.0);
-        svg.words((self.x + 14.0, self.y), Anchor::Start, INK, words);
-        self.x += width;
+        let letters = ((WIDTH - sign - 4.0) / LETTER) as usize;
+        let lines = folded(words, letters);
+        for (i, line) in lines.iter().enumerate() {
+            if i > 0 {
+                self.y += LINE;
+            }
+            svg.words((self.x + sign, self.y), Anchor::Start, INK, line);
+        }
+        self.x += lines.last().map_or(0.0, |line| width(line));
         at
     }
 }
 
-fn linked(svg: &mut Svg, page: &str, link: Option<&str>, draw: impl FnOnce(&mut Svg)) {
+pub(super) fn linked(svg: &mut Svg, page: &str, link: Option<&str>, draw: impl FnOnce(&mut Svg)) {
     let name = if link.is_some() { "a" } else { "g" };
     match link {
         Some(link) => svg.open(name, &[("href", &format!("{page}#{link}"))]),
@@ -424,7 +506,7 @@ fn swatch(svg: &mut Svg, (x, y): (f64, f64), fill: &str, hatch: Option<&str>) {
     }
 }
 
-fn dashes(svg: &mut Svg, (x, y): (f64, f64), to: f64) {
+pub(super) fn dashes(svg: &mut Svg, (x, y): (f64, f64), to: f64) {
     let (x, y, to) = (round(x), round(y), round(to));
     svg.element(
         "line",
@@ -473,4 +555,49 @@ pub(super) fn standalone(svg: &str) -> String {
     );
     let style = format!("<style>{}</style><defs>", escape(&style));
     svg.replacen("<defs>", &style, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_folded_and_none_is_lost() {
+        assert_eq!(folded("one two three", 7), ["one two", "three"]);
+        assert_eq!(folded("abcdefgh i", 3), ["abc", "def", "gh", "i"]);
+        let long = "a label that is much too long for a single line of a figure on a phone";
+        assert_eq!(folded(long, 20).join(" "), long);
+        assert!(folded(long, 20).iter().all(|line| line.len() <= 20));
+    }
+
+    #[test]
+    fn more_series_than_colours_are_lines() {
+        let chart = |count: usize| Chart {
+            id: "f".to_owned(),
+            title: "Loss, %".to_owned(),
+            description: String::new(),
+            series: (0..count).map(|i| format!("series {i}")).collect(),
+            groups: [1, 16]
+                .map(|vms| Group {
+                    vms,
+                    bars: (0..count)
+                        .map(|series| Bar {
+                            series,
+                            value: Some(1.0),
+                            ..Bar::default()
+                        })
+                        .collect(),
+                })
+                .into(),
+            reference: None,
+            printed_reference: None,
+            paper_scale: None,
+            most: None,
+            whose: "paper",
+        };
+        assert!(!chart(8).svg("").contains("<polyline"));
+        let lines = chart(15).svg("");
+        assert_eq!(lines.matches("<polyline").count(), 30);
+        assert!(lines.contains(">virtual machines</text>"));
+    }
 }

@@ -118,7 +118,7 @@ fn axis(svg: &mut Svg, rows: usize) {
     let middle = f64::midpoint(PLOT.0, PLOT.1);
     let below = (middle, bottom + 34.0);
     svg.words(below, Anchor::Middle, MUTED, "measured / claimed");
-    svg.words((x(1.0), TOP - 10.0), Anchor::Middle, PAPER, "the paper");
+    svg.words((x(1.0), TOP - 10.0), Anchor::Middle, PAPER, "claimed");
     svg.words(
         (PLOT.1 + 14.0, TOP - 10.0),
         Anchor::Start,

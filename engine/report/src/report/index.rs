@@ -80,6 +80,14 @@ impl<'a> Index<'a> {
         found.next().copied()
     }
 
+    /// Whose values, claims and figures the study has: those of a paper, or its own.
+    pub(super) fn whose(&self) -> &'static str {
+        match self.frames.run.study.paper {
+            Some(_) => "paper",
+            None => "study",
+        }
+    }
+
     /// What the paper prints for it.
     pub(super) fn printed(&self, of: &MetricRef) -> Option<&'a Published> {
         let mut published = self.frames.run.study.published.iter();

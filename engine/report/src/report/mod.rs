@@ -7,6 +7,7 @@ mod figures;
 mod forest;
 mod format;
 mod index;
+mod lines;
 mod tables;
 mod template;
 mod view;
@@ -18,7 +19,7 @@ use vexp_api::registry::Registry;
 
 use crate::derived::{Derived, derive};
 use crate::files::WriteError;
-use crate::frame::{FrameError, Frames};
+use crate::frame::{FrameError, Frames, Unusable};
 use crate::judge::{ClaimVerdict, JudgeError, Verdicts};
 use crate::table::{Format, TableError};
 
@@ -57,8 +58,11 @@ pub struct ReportSummary {
     pub deviations: Vec<Deviation>,
     /// Trials that the report stands on.
     pub trials_measured: usize,
-    /// Planned trials that it does not stand on: failed, invalid, unreadable or not run.
+    /// Planned trials that it does not stand on: failed, invalid, unreadable or not run. What no look asked
+    /// for is none of them.
     pub trials_not_measured: usize,
+    /// What came of the run's looks, in words, if its plan has any.
+    pub looks: Option<String>,
 }
 
 /// Makes `RUN/frames` and `RUN/report` anew from a run directory. `templates` is a folder whose
@@ -83,7 +87,8 @@ impl ReportSummary {
             claims: derived.verdicts.claims.clone(),
             deviations: deviations(frames),
             trials_measured: frames.trials.len(),
-            trials_not_measured: frames.unusable.len(),
+            trials_not_measured: missed(frames, &derived.verdicts).count(),
+            looks: looks(&derived.verdicts),
         }
     }
 }
@@ -132,6 +137,21 @@ pub fn render(
         files.push((name("parquet"), data::table(&table.data, Format::Parquet)?));
     }
     Ok(files)
+}
+
+/// What came of the run's looks, in words.
+fn looks(verdicts: &Verdicts) -> Option<String> {
+    let looks = verdicts.looks.as_ref()?;
+    Some(looks.words(&verdicts.claims, None))
+}
+
+/// Trials that can't be used, without those that no look asked for.
+fn missed<'f>(frames: &'f Frames, verdicts: &'f Verdicts) -> impl Iterator<Item = &'f Unusable> {
+    let unwanted = |trial: &Unusable| {
+        let looks = verdicts.looks.as_ref();
+        looks.is_some_and(|looks| looks.unwanted.contains(&trial.trial))
+    };
+    frames.unusable.iter().filter(move |trial| !unwanted(trial))
 }
 
 fn deviations(frames: &Frames) -> Vec<Deviation> {

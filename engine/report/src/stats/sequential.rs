@@ -14,83 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::contrast::{Decision, Region};
 use super::directed::Units;
-use super::holm::holm;
+use super::holm::{Corrected, holm};
 
-/// A look: after how many units, and which share of α it spends.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Look {
-    /// Units of each claim that is still measured.
-    pub units: u32,
-    /// Share of α; those of all looks sum up to 1.
-    pub share: f64,
-}
-
-/// The looks of a run, declared before it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<Look>", into = "Vec<Look>")]
-pub struct Design(Vec<Look>);
-
-/// Looks that can't be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadDesign {
-    /// There are none.
-    #[error("there is no look")]
-    Empty,
-    /// A look has no more units than the one before it, or fewer than three.
-    #[error("a look needs three units, and more than the look before it")]
-    Units,
-    /// Shares are not positive, or don't sum up to 1.
-    #[error("the shares of the looks must be positive and sum up to 1")]
-    Shares,
-}
-
-impl TryFrom<Vec<Look>> for Design {
-    type Error = BadDesign;
-
-    fn try_from(looks: Vec<Look>) -> Result<Self, BadDesign> {
-        if looks.is_empty() {
-            return Err(BadDesign::Empty);
-        }
-        let grows = looks.windows(2).all(|pair| pair[0].units < pair[1].units);
-        if !grows || looks.iter().any(|look| look.units < 3) {
-            return Err(BadDesign::Units);
-        }
-        let sum: f64 = looks.iter().map(|look| look.share).sum();
-        if looks
-            .iter()
-            .any(|look| look.share.is_nan() || look.share <= 0.0)
-            || (sum - 1.0).abs() > 1e-9
-        {
-            return Err(BadDesign::Shares);
-        }
-        Ok(Self(looks))
-    }
-}
-
-impl From<Design> for Vec<Look> {
-    fn from(design: Design) -> Self {
-        design.0
-    }
-}
-
-impl Default for Design {
-    /// 6, 12 and 20 units, with 0.3, 0.3 and 0.4 of α.
-    fn default() -> Self {
-        Self(
-            [(6, 0.3), (12, 0.3), (20, 0.4)]
-                .map(|(units, share)| Look { units, share })
-                .to_vec(),
-        )
-    }
-}
-
-impl Design {
-    /// The looks in order.
-    pub fn looks(&self) -> &[Look] {
-        &self.0
-    }
-}
+pub use vexp_api::looks::{BadDesign, Design, Look};
 
 /// An assertion of a claim: units so far, and where they must lie.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +44,30 @@ pub enum Standing {
     GivenUp {
         /// At which look, from 1.
         look: usize,
+    },
+    /// The run can't show it, whichever way it is.
+    OutOfRegime {
+        /// At which look that was seen, from 1.
+        look: usize,
+    },
+}
+
+/// What a look sees of an open claim.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Seen {
+    /// The run can't show it, whichever way it is. That is asked before its direction is looked at.
+    OutOfRegime,
+    /// Too few units have been measured, or too many were lost. It stays open, and takes nothing from
+    /// the others at this look.
+    Undecidable,
+    /// Something could decide it.
+    Decidable {
+        /// The least α at which it is decided.
+        p: f64,
+        /// In which direction.
+        reproduced: bool,
+        /// Whether it would hardly be decided by the last look.
+        futile: bool,
     },
 }
 
@@ -176,7 +126,7 @@ impl Sequence {
     /// Units that open claims must have for the next look; `None` if there is none or nothing is open.
     pub fn next(&self) -> Option<u32> {
         let open = self.standings.contains(&Standing::Open);
-        let look = self.design.0.get(self.taken)?;
+        let look = self.design.looks().get(self.taken)?;
         open.then_some(look.units)
     }
 
@@ -186,55 +136,82 @@ impl Sequence {
     /// # Errors
     /// [`LookError`], and then no look was taken.
     pub fn look(&mut self, claims: &[Vec<Assertion>]) -> Result<(), LookError> {
-        let looks = self.design.0.len();
-        let look = *(self.design.0.get(self.taken)).ok_or(LookError::Over(looks))?;
+        let looks = self.design.looks().len();
+        let look = *(self.design.looks().get(self.taken)).ok_or(LookError::Over(looks))?;
         if claims.len() != self.standings.len() {
             return Err(LookError::Claims {
                 expected: self.standings.len(),
                 found: claims.len(),
             });
         }
-        let mut seen = Vec::new();
-        for (i, claim) in claims.iter().enumerate() {
+        let mut seen = vec![Seen::Undecidable; claims.len()];
+        for (i, (claim, place)) in claims.iter().zip(&mut seen).enumerate() {
             if self.standings.get(i) == Some(&Standing::Open) {
-                seen.push((i, cut(i, claim, look.units)?));
+                let claim = cut(i, claim, look.units)?;
+                let judged = Judged::new(&claim);
+                *place = Seen::Decidable {
+                    p: judged.p,
+                    reproduced: judged.reproduced,
+                    futile: self.is_futile(&claim),
+                };
             }
+        }
+        self.take(&seen).map(|_| ())
+    }
+
+    /// Takes the next look at what was seen of each claim; of those that aren't open nothing is looked at.
+    /// Gives what each open and decidable claim's p was held against.
+    ///
+    /// # Errors
+    /// [`LookError::Over`] and [`LookError::Claims`], and then no look was taken.
+    pub fn take(&mut self, seen: &[Seen]) -> Result<Vec<Option<Corrected>>, LookError> {
+        let looks = self.design.looks().len();
+        let look = *(self.design.looks().get(self.taken)).ok_or(LookError::Over(looks))?;
+        if seen.len() != self.standings.len() {
+            return Err(LookError::Claims {
+                expected: self.standings.len(),
+                found: seen.len(),
+            });
         }
         self.taken += 1;
-        let given_up = |standing: &&Standing| matches!(standing, Standing::GivenUp { .. });
-        let given_up = self.standings.iter().filter(given_up).count();
-        // What was given up keeps its share, as if its p were 1.
-        let judged: Vec<Judged> = seen.iter().map(|(_, claim)| Judged::new(claim)).collect();
-        let p = judged.iter().map(|judged| judged.p);
+        let p_of = |(standing, seen): (&Standing, &Seen)| match (standing, seen) {
+            (Standing::Open, Seen::Decidable { p, .. }) => Some(*p),
+            _ => None,
+        };
+        let own: Vec<Option<f64>> = self.standings.iter().zip(seen).map(p_of).collect();
+        let given_up = self.shares_kept(seen);
+        let p = own.iter().copied().flatten();
         let p: Vec<f64> = p.chain(std::iter::repeat_n(1.0, given_up)).collect();
-        let corrected = holm(&p, look.share * self.alpha);
-        for (((i, claim), judged), corrected) in seen.iter().zip(&judged).zip(corrected) {
-            let standing = if corrected.decided {
-                Standing::Decided {
-                    look: self.taken,
-                    reproduced: judged.reproduced,
-                }
-            } else if self.is_futile(claim) {
-                Standing::GivenUp { look: self.taken }
-            } else {
-                Standing::Open
-            };
-            if let Some(place) = self.standings.get_mut(*i) {
-                *place = standing;
+        let mut corrected = holm(&p, look.share * self.alpha).into_iter();
+        let of_each = own.iter().map(|p| p.and_then(|_| corrected.next()));
+        let of_each: Vec<Option<Corrected>> = of_each.collect();
+        let number = self.taken;
+        for ((standing, seen), corrected) in self.standings.iter_mut().zip(seen).zip(&of_each) {
+            if *standing == Standing::Open {
+                *standing = after(*seen, corrected.is_some_and(|c| c.decided), number);
             }
         }
-        Ok(())
+        Ok(of_each)
+    }
+
+    /// How many claims that are not looked at keep their share, as if their p were 1: those that were given
+    /// up, and those that turned out after the first look to be out of regime.
+    fn shares_kept(&self, seen: &[Seen]) -> usize {
+        let keeps = |(standing, seen): &(&Standing, &Seen)| match standing {
+            Standing::GivenUp { .. } => true,
+            Standing::OutOfRegime { look } => *look > 1,
+            Standing::Open => **seen == Seen::OutOfRegime && self.taken > 1,
+            Standing::Decided { .. } => false,
+        };
+        self.standings.iter().zip(seen).filter(keeps).count()
     }
 
     /// Whether a claim would not be decided by the last look, at the level that the least of its shares
     /// leaves, though its estimates lay a standard error further from their borders than they do.
     fn is_futile(&self, claim: &[Assertion]) -> bool {
-        let Some(last) = self.design.0.last() else {
-            return true;
-        };
-        let level = last.share * self.alpha / self.standings.len().max(1) as f64;
+        let (units, level) = self.last(self.standings.len());
         let hopeless = |assertion: &Assertion| {
-            let reach = assertion.units.reach(assertion.region, last.units, level);
+            let reach = assertion.units.reach(assertion.region, units, level);
             (assertion.units.decide(assertion.region).inside, !reach)
         };
         let outside = |(inside, hopeless): &(bool, bool)| !inside && !hopeless;
@@ -245,20 +222,23 @@ impl Sequence {
         !may_fail && !may_hold
     }
 
-    /// `look 2 of 3: 19 decided, 4 open, 2 given up`.
-    pub fn words(&self) -> String {
-        let count = |wanted: fn(&Standing) -> bool| {
-            let standings = self.standings.iter();
-            standings.filter(|standing| wanted(standing)).count()
-        };
-        format!(
-            "look {} of {}: {} decided, {} open, {} given up",
-            self.taken,
-            self.design.0.len(),
-            count(|standing| matches!(standing, Standing::Decided { .. })),
-            count(|standing| *standing == Standing::Open),
-            count(|standing| matches!(standing, Standing::GivenUp { .. })),
-        )
+    /// The units of the last look, and the least level that it leaves to one of so many claims: what a claim
+    /// must be able to reach not to be given up.
+    pub fn last(&self, claims: usize) -> (u32, f64) {
+        let last = self.design.looks().last();
+        let share = last.map_or(0.0, |last| last.share);
+        let level = share * self.alpha / claims.max(1) as f64;
+        (self.design.most_units(), level)
+    }
+}
+
+/// Where an open claim stands after a look.
+fn after(seen: Seen, decided: bool, look: usize) -> Standing {
+    match seen {
+        Seen::OutOfRegime => Standing::OutOfRegime { look },
+        Seen::Decidable { reproduced, .. } if decided => Standing::Decided { look, reproduced },
+        Seen::Decidable { futile: true, .. } => Standing::GivenUp { look },
+        Seen::Decidable { .. } | Seen::Undecidable => Standing::Open,
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Summary {
     pub ended: bool,
     /// The vexp that ran it.
     pub vexp: String,
+    /// Whether its time was virtual: then its seeds are all in which it can differ from another.
+    pub virtual_time: bool,
     /// The points of its plan that were measured.
     pub points: BTreeMap<Point, PointSummary>,
     /// Planned trials that gave nothing, and why.
@@ -91,6 +93,7 @@ impl Summary {
             started: record.started.clone(),
             ended: record.ended.is_some(),
             vexp: record.vexp.clone(),
+            virtual_time: frames.run.is_virtual(),
             points,
             unusable: frames.unusable.clone(),
         })

@@ -22,6 +22,7 @@ pub struct Pretend {
     /// - `cleanup:GUEST` can't be stopped, `slow-cleanup:SECONDS`
     /// - `slow:MS`: traffic flows so long
     /// - `early:STATUS`: the monitor ends early
+    /// - `uneven`: rates are another in each trial, by a hundredth at most
     /// - `say:TEXT`: what the traffic generator prints instead of its values
     pub faults: String,
     /// A file to which is written what was done, a line each.

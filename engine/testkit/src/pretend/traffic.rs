@@ -1,13 +1,13 @@
 //! Traffic that flows at the rate that it is asked for.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use vexp_api::digest::Digest;
 use vexp_api::ids::{BadName, Name};
 use vexp_api::plugin::{
-    Captured, Context, Finished, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError,
-    Plugin, PluginError, Raw, Running,
+    Captured, Context, Finished, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo,
+    ParseError, Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::record::Artefact;
 use vexp_api::sample::{NodeRole, Sample, Unit};
@@ -41,6 +41,13 @@ impl Measure for Steady {
 
     fn metrics(&self) -> &'static [MetricInfo] {
         const { &[THROUGHPUT] }
+    }
+
+    fn refuses(&self, _: &Intent<'_>) -> Vec<Refusal> {
+        let refused = self.0.fault("refuses").into_iter();
+        refused
+            .map(|option| Refusal::option(option.clone(), format!("{option} can't be")))
+            .collect()
     }
 
     async fn start(
@@ -101,19 +108,28 @@ impl Running for Flowing {
             let message = "connection lost during `steady --client`: client_loop: send disconnect";
             return Err(PluginError::new("run steady", node, message));
         }
-        let captured = capture(&self.0, self.1.fault("say"));
+        let uneven = self.1.fault("uneven").is_some();
+        let captured = capture(&self.0, self.1.fault("say"), uneven);
         let artefacts = captured
             .map_err(|error| PluginError::new("run steady", "worker", error.to_string()))?;
         Ok(Finished { artefacts })
     }
 }
 
-fn capture(request: &MeasureRequest, said: Option<String>) -> Result<Vec<Captured>, BadName> {
+fn capture(
+    request: &MeasureRequest,
+    said: Option<String>,
+    uneven: bool,
+) -> Result<Vec<Captured>, BadName> {
     let rate = request
         .options
         .get("rate")
         .and_then(serde_json::Value::as_f64);
-    let rate = rate.unwrap_or_default();
+    // Up to a hundredth more or less, as the clock has it: no two trials are the same.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let chance = f64::from(now.unwrap_or_default().subsec_nanos()) * 1e-9;
+    let times = if uneven { 0.99 + 0.02 * chance } else { 1.0 };
+    let rate = rate.unwrap_or_default() * times;
     let of_flow = |flow: &vexp_api::plugin::Flow| {
         // Not quite steady, but the same each time.
         let lines: String = (0..4)

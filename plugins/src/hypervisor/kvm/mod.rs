@@ -54,6 +54,11 @@ impl Hypervisor for Kvm {
         }
     }
 
+    /// What QEMU gives a guest whose NIC has no model (qemu(1), `-nic`).
+    fn own_defaults(&self, _: &str) -> Vec<(&'static str, &'static str)> {
+        vec![("nic", "e1000")]
+    }
+
     /// `machine.version` is the kernel's, which KVM is a part of. A virtual machine is created
     /// under KVM to see that it can be; whether guests run in it, only booting one can tell.
     async fn prepare(

@@ -50,6 +50,18 @@ impl Hypervisor for Xen {
         }
     }
 
+    /// Xen 4.2 made xl the default toolstack, and 4.12 credit2 the default scheduler (its release notes).
+    fn own_defaults(&self, version: &str) -> Vec<(&'static str, &'static str)> {
+        let newer = |than: [u32; 2]| super::version::numbers(version) >= Some(than);
+        vec![
+            (
+                "scheduler",
+                if newer([4, 12]) { "credit2" } else { "credit" },
+            ),
+            ("toolstack", if newer([4, 2]) { "xl" } else { "xm" }),
+        ]
+    }
+
     /// `machine.version` is the hypervisor's, such as `4.17`. Xen's own command line chooses the
     /// scheduler (`sched=credit`): here it is only looked at.
     async fn prepare(

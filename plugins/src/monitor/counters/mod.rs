@@ -19,8 +19,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use vexp_api::digest::Digest;
 use vexp_api::plugin::{
-    Captured, Context, Finished, Measure, MeasureKind, MeasureRequest, MetricInfo, Node,
-    ParseError, Plugin, PluginError, Raw, Running,
+    Captured, Context, Finished, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, Node,
+    ParseError, Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::{NodeRole, Sample, Unit};
 use vexp_api::shell::Cmd;
@@ -147,6 +147,11 @@ impl Measure for Counters {
         METRICS
     }
 
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        let options = crate::options::intended::<NoOptions>(intent);
+        options.err().into_iter().collect()
+    }
+
     fn programs(&self) -> &'static [&'static str] {
         &["ip", "nice", "tc", "xargs"]
     }
@@ -157,7 +162,7 @@ impl Measure for Counters {
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
-        let _: NoOptions = crate::options::of_request("counters", request)?;
+        crate::options::fit(self, request)?;
         let batch = Batch::new("counters", request);
         let jobs: Vec<Job> = nodes(request).into_iter().map(job).collect();
         let before = batch.collect(batch.launch(jobs.clone()).await?).await?;

@@ -12,8 +12,8 @@ mod tests;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Counting, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
-    PluginError, Raw, Running,
+    Context, Counting, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError,
+    Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::{Sample, Unit};
 
@@ -68,6 +68,14 @@ impl Measure for Mpstat {
         const { &[BUSY, USER, SYSTEM, IRQ, SOFT, STEAL, GUEST] }
     }
 
+    fn sees_guests(&self) -> bool {
+        false
+    }
+
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        super::refusals(intent)
+    }
+
     fn programs(&self) -> &'static [&'static str] {
         &["chrt", "mpstat"]
     }
@@ -78,7 +86,7 @@ impl Measure for Mpstat {
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
-        super::start("mpstat", request, |seconds, samples| {
+        super::start(self, request, |seconds, samples| {
             super::sysstat("mpstat")
                 .args(["-P", "ALL"])
                 .args([seconds.to_string(), samples.to_string()])

@@ -17,8 +17,8 @@ mod tests;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Counting, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
-    PluginError, Raw, Running,
+    Context, Counting, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError,
+    Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::{Sample, Unit};
 
@@ -62,6 +62,10 @@ impl Measure for Pidstat {
         const { &[CPU, GUEST] }
     }
 
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        super::refusals(intent)
+    }
+
     fn programs(&self) -> &'static [&'static str] {
         &["chrt", "pidstat"]
     }
@@ -72,7 +76,7 @@ impl Measure for Pidstat {
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
-        super::start("pidstat", request, |seconds, samples| {
+        super::start(self, request, |seconds, samples| {
             super::sysstat("pidstat")
                 // Without -p ALL a guest that does nothing would not be listed. With -l the pattern
                 // is held against command lines, and pidstat's own has it, but not at the start.

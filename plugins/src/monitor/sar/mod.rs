@@ -11,8 +11,8 @@ mod tests;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Counting, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
-    PluginError, Raw, Running,
+    Context, Counting, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError,
+    Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::{Sample, Unit};
 
@@ -56,6 +56,14 @@ impl Measure for Sar {
         const { &[CPU, GUEST] }
     }
 
+    fn sees_guests(&self) -> bool {
+        false
+    }
+
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        super::refusals(intent)
+    }
+
     fn programs(&self) -> &'static [&'static str] {
         &["chrt", "sar"]
     }
@@ -66,7 +74,7 @@ impl Measure for Sar {
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
-        super::start("sar", request, |seconds, samples| {
+        super::start(self, request, |seconds, samples| {
             super::sysstat("sar")
                 .args(["-u", "ALL", "-P", "ALL"])
                 .args([seconds.to_string(), samples.to_string()])

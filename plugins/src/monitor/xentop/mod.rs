@@ -8,8 +8,8 @@ mod tests;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Measure, MeasureKind, MeasureRequest, MetricInfo, Node, ParseError, Plugin,
-    PluginError, Raw, Running,
+    Context, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, Node, ParseError, Plugin,
+    PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::{Sample, Unit};
 use vexp_api::shell::Cmd;
@@ -64,6 +64,10 @@ impl Measure for Xentop {
         const { &[CPU] }
     }
 
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        super::refusals(intent)
+    }
+
     fn programs(&self) -> &'static [&'static str] {
         &["chrt", "pgrep", "xentop"]
     }
@@ -75,7 +79,7 @@ impl Measure for Xentop {
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
         put_store_first(&request.host).await?;
-        super::start("xentop", request, |seconds, samples| {
+        super::start(self, request, |seconds, samples| {
             // xentop 4.17 and 4.20 flush after each iteration, which lines' times rely on.
             super::first("xentop").args(["-b", "-f"]).args([
                 "-d",

@@ -198,6 +198,7 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
         lab,
         keys: &keys,
         peer_key: &KeyPair::generate(&scratch, "peer")?,
+        features_off: &[],
     };
     let (_, seed) = nodes.host()?;
     start.seed = &seed;

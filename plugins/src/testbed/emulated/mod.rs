@@ -43,6 +43,7 @@ use lease::LabLease;
 pub use probe::Accelerator;
 use snapshot::{Origin, Shelf};
 pub use snapshot::{discard, unused};
+use vexp_api::plan::Machine;
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
 
 /// The testbed.
@@ -93,6 +94,18 @@ impl Plugin for Emulated {
 impl Testbed for Emulated {
     fn images(&self) -> &'static [&'static str] {
         &[emulator::IMAGE]
+    }
+
+    fn emulates(&self) -> bool {
+        true
+    }
+
+    fn refuses(&self, machine: &Machine) -> Option<String> {
+        super::limits::refuses(machine, qemu::MODELS)
+    }
+
+    fn limits(&self, machine: &Machine) -> Vec<String> {
+        super::limits::known(machine)
     }
 
     fn kept(&self, request: &MachineRequest) -> Option<u32> {

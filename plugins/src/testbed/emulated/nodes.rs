@@ -37,6 +37,8 @@ pub(in crate::testbed) struct Nodes<'a> {
     pub(in crate::testbed) keys: &'a Keys,
     /// The key of all peers: they are one computer, and end with the lab.
     pub(in crate::testbed) peer_key: &'a KeyPair,
+    /// Features of the data NICs of the machine and its guests that they switch off, as ethtool(8) names them.
+    pub(in crate::testbed) features_off: &'a [&'a str],
 }
 
 impl Nodes<'_> {
@@ -91,6 +93,7 @@ impl Nodes<'_> {
             host_key: &key.private,
             host_key_public: &key.public,
             authorized: &self.keys.client.public,
+            features_off: self.features_off,
         }
     }
 

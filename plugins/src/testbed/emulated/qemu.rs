@@ -185,7 +185,7 @@ impl<'a> Start<'a> {
         for (net, nic) in (0_u8..).zip(&machine.nics) {
             let tap = data_tap(net);
             let device = match nic.model.as_str() {
-                "virtio" => "virtio-net-pci",
+                "virtio" | "any" => "virtio-net-pci",
                 other => other,
             };
             add(
@@ -250,6 +250,9 @@ pub(in crate::testbed) fn xen_line(machine: &Machine) -> String {
         .unwrap_or_default();
     format!("console=com1 com1=115200 noreboot dom0_mem={dom0}M,max:{dom0}M{scheduler}")
 }
+
+/// NIC models that the images have drivers for.
+pub(in crate::testbed) const MODELS: &[&str] = &["virtio", "e1000", "e1000e"];
 
 /// QEMU's processor model for a machine.
 pub(in crate::testbed) fn cpu(machine: &Machine, accelerator: &str) -> String {

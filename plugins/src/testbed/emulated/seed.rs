@@ -23,6 +23,8 @@ pub(in crate::testbed) struct Identity<'a> {
     pub(in crate::testbed) host_key: &'a str,
     pub(in crate::testbed) host_key_public: &'a str,
     pub(in crate::testbed) authorized: &'a str,
+    /// Features of its data NICs that it switches off, as ethtool(8) names them.
+    pub(in crate::testbed) features_off: &'a [&'a str],
 }
 
 impl Identity<'_> {
@@ -41,13 +43,25 @@ impl Identity<'_> {
                 or_dash(&line.bridge)
             );
         }
-        vec![
+        let mut files = vec![
             ("hostname", format!("{}\n", self.hostname)),
             ("net", net),
             ("ssh_host_ed25519_key", self.host_key.to_owned()),
             ("ssh_host_ed25519_key.pub", self.host_key_public.to_owned()),
             ("authorized_keys", self.authorized.to_owned()),
-        ]
+        ];
+        let data = self
+            .net
+            .iter()
+            .filter(|line| line.interface.starts_with("data"));
+        let off: String = data
+            .flat_map(|line| self.features_off.iter().map(move |feature| (line, feature)))
+            .map(|(line, feature)| format!("{} {feature}\n", line.interface))
+            .collect();
+        if !off.is_empty() {
+            files.push(("features_off", off));
+        }
+        files
     }
 
     /// The seed archive.
@@ -148,7 +162,14 @@ mod tests {
             host_key: "PRIVATE",
             host_key_public: "PUBLIC",
             authorized: "KEY",
+            features_off: &["gro"],
         };
+        // Only data NICs: control is nobody's business.
+        let files = identity.files();
+        assert_eq!(
+            files.last().unwrap(),
+            &("features_off", "data0 gro\n".to_owned())
+        );
         assert_eq!(
             identity.files()[1].1,
             "52:54:00:00:ff:02 ctl0 198.19.255.2/24 ctlbr\n52:54:00:00:00:02 data0 - -\n"

@@ -109,6 +109,7 @@ impl Making<'_> {
                     host_key: &key.private,
                     host_key_public: &key.public,
                     authorized: &self.keys.client.public,
+                    features_off: &[],
                 };
                 let seed = self.folder.join(format!("{node}.seed.cpio"));
                 std::fs::write(&seed, identity.cpio()).map_err(io(&seed))?;

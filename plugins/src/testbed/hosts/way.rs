@@ -232,7 +232,7 @@ mod tests {
             assert_eq!(found.what, what, "{transcript}");
             assert!(found.help.contains(help), "{transcript}: {}", found.help);
         }
-        // As tcsh 6.24 and fish 3.6 have it.
+        // Written after the manuals of tcsh and fish (how they quote), not recorded.
         let csh = format!("$ echo vexp\nvexp\n{}\n! 1 Unmatched '''.\n", difficult());
         let fish = expected().replace("back\\slash \\n", "back\\slash \n");
         let fish = format!("$ echo vexp\nvexp\n{}\n{fish}", difficult());

@@ -17,7 +17,7 @@ pub(super) const KERNEL: &str = "vmlinuz";
 pub(super) const INITRAMFS: &str = "initramfs.img";
 pub(super) const QMP: &str = "qmp.sock";
 /// Memory of an emulator of peers.
-const PEERS_MIB: u64 = 512;
+pub(super) const PEERS_MIB: u64 = 512;
 /// The machine's data NICs, as the lockstep names them.
 pub(super) fn nic_id(net: u8) -> String {
     format!("data{net}")

@@ -21,15 +21,12 @@ use super::super::emulated::snapshot::{Origin, Shelf};
 use super::command::{self, Shape};
 use super::emulator::{self, Emulator};
 use super::fleet::{Fleet, MACHINE, Start};
+use super::regime::Regime;
 use super::wire::{PATIENCE, Shared};
 use super::{seeds, snapshot, stale};
 
 pub(super) const STEP: &str = "set up the lockstep";
 
-/// An instruction takes 2 to the power of this in nanoseconds.
-pub(super) const SHIFT: u8 = 0;
-/// Virtual time before which machines boot uncoupled, in ns.
-const START: u64 = 6_000_000_000;
 /// How far a busy machine goes between two looks at the others, in ns; see `vexp-lockstep`.
 const QUANTUM: u64 = 20_000;
 /// In a lease's folder: the links' files.
@@ -107,6 +104,7 @@ fn acquire(
     let emulator_image = (request.tools.get(emulator::IMAGE))
         .ok_or_else(|| fail("the emulator's image was not built"))?;
     let machine = &request.machine;
+    let regime = Regime::of(&request.options).map_err(fail)?;
     if machine.nics.len() > MOST_NETWORKS {
         return Err(fail(format!(
             "a machine has at most {MOST_NETWORKS} NICs in virtual time"
@@ -133,6 +131,7 @@ fn acquire(
         lab: folder.path(),
         keys: &keys,
         peer_key: &peer_key,
+        features_off: regime.features_off(),
     };
     let peers = peers(machine, &nodes)?;
     nodes.write_keys(
@@ -142,7 +141,8 @@ fn acquire(
         Some(kept) => snapshot::copy_links(kept.folder(), &links)
             .map_err(LabError::io("restore the links"))
             .and_then(|()| Side::open(&links, PATIENCE).map_err(|error| fail(error.to_string()))),
-        None => Side::create(&links, &topology(machine)).map_err(|error| fail(error.to_string())),
+        None => Side::create(&links, &topology(machine, regime))
+            .map_err(|error| fail(error.to_string())),
     }?;
     let fleet = Arc::new(Fleet::default());
     let start =
@@ -162,7 +162,7 @@ fn acquire(
                 logs: &cx.logs,
                 restored: kept.is_some(),
             };
-            fleet.start(&emulator, &library, &links, &start, SHIFT)
+            fleet.start(&emulator, &library, &links, &start, regime.shift())
         };
     let disks = [("root", &*image.root), ("guest", &*guest_image.root)];
     let boot = bootable(image)?;
@@ -193,7 +193,7 @@ fn acquire(
         emulator: None,
         links: BTreeMap::new(),
         scratch: folder.path().join("ssh"),
-        facts: facts(machine, emulator_image),
+        facts: facts(machine, emulator_image, regime),
     };
     Ok(VirtualLease {
         site,
@@ -257,7 +257,7 @@ fn peers(machine: &Machine, nodes: &Nodes<'_>) -> Result<Vec<Peers>, LabError> {
     data_networks(machine).map(of).collect()
 }
 
-pub(super) fn topology(machine: &Machine) -> Topology {
+pub(super) fn topology(machine: &Machine, regime: Regime) -> Topology {
     let nic = |machine: &str, hub, paused| {
         End::Nic(Nic {
             machine: machine.to_owned(),
@@ -284,7 +284,7 @@ pub(super) fn topology(machine: &Machine) -> Topology {
             }
         });
     Topology {
-        start_ns: START,
+        start_ns: regime.start_ns(),
         quantum_ns: QUANTUM,
         patience: PATIENCE,
         links: control.chain(data).collect(),
@@ -292,17 +292,11 @@ pub(super) fn topology(machine: &Machine) -> Topology {
 }
 
 /// What was used. Nothing in it differs between two computers.
-fn facts(machine: &Machine, emulator: &ImageFiles) -> BTreeMap<String, String> {
+fn facts(machine: &Machine, emulator: &ImageFiles, regime: Regime) -> BTreeMap<String, String> {
     [
         ("emulator_image", emulator.digest.to_string()),
         ("accelerator", "tcg".to_owned()),
-        (
-            "clock",
-            format!(
-                "virtual time in lockstep, instruction model: {} ns",
-                1 << SHIFT
-            ),
-        ),
+        ("clock", regime.clock()),
         ("cpu", qemu::cpu(machine, "tcg")),
     ]
     .map(|(key, value)| (key.to_owned(), value))

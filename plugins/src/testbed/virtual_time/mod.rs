@@ -10,10 +10,12 @@
 //! `vexp-lockstep` couples the emulators and has vexp's side of it: the worker runs in this process, on the machines'
 //! clock, and reaches them over SSH. Nothing else reaches them. It needs no root, no namespace and no tap.
 
+mod capacity;
 mod command;
 mod emulator;
 mod fleet;
 mod lease;
+mod regime;
 mod seeds;
 mod snapshot;
 mod stale;
@@ -22,6 +24,7 @@ mod wire;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
 
@@ -45,7 +48,7 @@ impl Plugin for Virtual {
     }
 
     fn contract(&self) -> &'static str {
-        "{}"
+        regime::CONTRACT
     }
 }
 
@@ -63,8 +66,20 @@ impl Testbed for Virtual {
         false
     }
 
+    fn side_by_side(&self, machine: &Machine) -> usize {
+        capacity::of(machine)
+    }
+
+    fn emulates(&self) -> bool {
+        true
+    }
+
     fn refuses(&self, machine: &Machine) -> Option<String> {
         refuses(machine)
+    }
+
+    fn limits(&self, machine: &Machine) -> Vec<String> {
+        super::limits::known(machine)
     }
 
     fn kept(&self, request: &MachineRequest) -> Option<u32> {
@@ -106,13 +121,14 @@ impl Testbed for Virtual {
 /// Why a machine can't be had in virtual time.
 fn refuses(machine: &Machine) -> Option<String> {
     let what = |text: &str| Some(format!("hardware {}: {text}", machine.hardware));
-    if machine.nics.iter().any(|nic| nic.model != *"e1000") {
+    let same = |model: &Name| *model == *"e1000" || *model == *"any";
+    if machine.nics.iter().any(|nic| !same(&nic.model)) {
         return what(
             "in virtual time NICs are e1000: other models send in another thread of QEMU, at moments \
              that are this computer's",
         );
     }
-    None
+    super::limits::refuses(machine, &["e1000"])
 }
 
 #[cfg(test)]
@@ -132,6 +148,7 @@ mod tests {
             refuses(&serde_json::from_value::<Machine>(value).unwrap())
         };
         assert_eq!(machine("e1000"), None);
+        assert_eq!(machine("any"), None);
         let why = machine("virtio").unwrap();
         assert!(
             why.contains("NICs are e1000") && why.contains("hardware h"),

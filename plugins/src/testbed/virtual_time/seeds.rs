@@ -100,6 +100,7 @@ pub(super) fn peers(
         host_key: &host_key.private,
         host_key_public: &host_key.public,
         authorized: &client.public,
+        features_off: &[],
     };
     let mut files = identity.files();
     let each = peers.iter().map(|(who, info)| {

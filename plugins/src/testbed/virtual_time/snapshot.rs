@@ -11,7 +11,8 @@ use super::super::emulated::snapshot::{Kept, Origin, Shelf};
 use super::command::Shape;
 use super::emulator;
 use super::fleet::Fleet;
-use super::lease::{SHIFT, bootable, topology};
+use super::lease::{bootable, topology};
+use super::regime::Regime;
 use super::seeds::PEERS;
 use super::wire::{PATIENCE, Shared};
 
@@ -28,10 +29,13 @@ pub(super) fn keeping(request: &MachineRequest, store: &Path) -> Option<(Shelf, 
     let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
     let emulator = request.tools.get(emulator::IMAGE)?;
     let machine = &request.machine;
+    let regime = Regime::of(&request.options).ok()?;
     let shapes = std::iter::once(Shape::machine(machine, bootable(image).ok()?))
         .chain(data_networks(machine).map(Shape::peers));
-    let mut arguments: Vec<String> = shapes.flat_map(|shape| shape.args(SHIFT)).collect();
-    arguments.push(format!("{:?}", topology(machine)));
+    let mut arguments: Vec<String> = shapes
+        .flat_map(|shape| shape.args(regime.shift()))
+        .collect();
+    arguments.push(format!("{:?} {regime:?}", topology(machine, regime)));
     arguments.push(Digest::of(vexp_lockstep::LIBRARY).to_string());
     arguments.push(Digest::of(PEERS.as_bytes()).to_string());
     let digests = [&image.digest, &guest_image.digest, &emulator.digest];

@@ -14,15 +14,17 @@ mod tests;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Flow, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
-    PluginError, Raw, Running,
+    Context, Flow, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, Offer, ParseError,
+    Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::Sample;
 use vexp_api::shell::Cmd;
+use vexp_api::spec::Options;
+use vexp_api::units::BitRate;
 
-use super::iperf3::{LOSS, PACKETS, PACKETS_SENT, RETRANSMITS, SENT, THROUGHPUT};
+use super::iperf3::{LOSS, PACKETS, PACKETS_SENT, RETRANSMITS, SENT, THROUGHPUT, given};
 use super::ports::{Protocol, wait_for_ports};
-use crate::capture::{Batch, Job, Jobs, MARGIN, whole_times};
+use crate::capture::{Batch, Job, Jobs, MARGIN};
 use options::IperfOptions;
 
 /// The plugin.
@@ -53,6 +55,23 @@ impl Measure for Iperf {
         &["iperf"]
     }
 
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        match crate::options::intended::<IperfOptions>(intent) {
+            Ok(options) => options.refusals(intent),
+            Err(refusal) => vec![refusal],
+        }
+    }
+
+    fn gives(&self, options: &Options) -> Option<Vec<String>> {
+        let options: IperfOptions = crate::options::read(options).ok()?;
+        Some(given(options.protocol))
+    }
+
+    fn offers(&self, options: &Options, link: BitRate) -> Option<Offer> {
+        let options: IperfOptions = crate::options::read(options).ok()?;
+        options.offer(link)
+    }
+
     /// Starts servers, waits until all listen, then starts all clients together. Nothing else may
     /// use ports `port..port + flows` on the sinks.
     async fn start(
@@ -60,11 +79,9 @@ impl Measure for Iperf {
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
+        crate::options::fit(self, request)?;
         let options: IperfOptions = crate::options::of_request("iperf", request)?;
-        let host = request.host.name.as_str();
-        let wrong = |message: &str| PluginError::new("start iperf", host, message);
-        options.check().map_err(wrong)?;
-        let (warm_up, window) = whole_times("iperf", request)?;
+        let seconds = (request.warm_up + request.window).as_secs();
         let batch = Batch::new("iperf", request);
         let flows: Vec<(Flow, u16)> = request.flows.iter().cloned().zip(options.port..).collect();
         let job = |flow: &Flow, cmd: Cmd, stream| Job::of_flow(flow, cmd, stream, "txt", request);
@@ -86,7 +103,7 @@ impl Measure for Iperf {
             .iter()
             .map(|(flow, port)| {
                 let link = request.link_rate;
-                let client = options.client(flow.to, *port, warm_up + window, link);
+                let client = options.client(flow.to, *port, seconds, link);
                 job(flow, client.deadline(planned), "client")
             })
             .collect();

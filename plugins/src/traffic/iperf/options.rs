@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use serde::Deserialize;
+use vexp_api::plugin::{Intent, Offer, Refusal};
 use vexp_api::shell::Cmd;
 use vexp_api::units::BitRate;
 
 use super::super::rate::{FULL_PACKET, Rate};
 use super::Protocol;
+use crate::capture::{ports, whole_seconds};
 
 /// See `contract.ncl`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -32,17 +34,20 @@ impl Default for IperfOptions {
 
 impl IperfOptions {
     /// What the contract says, for options that never met it, and what is between two of them.
-    pub(super) fn check(&self) -> Result<(), &'static str> {
+    pub(super) fn check(&self) -> Result<(), Refusal> {
         match (self.protocol, self.rate) {
             // iperf sends UDP at 1 Mb/s unless told otherwise, which nobody means.
             (Protocol::Udp, None) => {
-                return Err("UDP needs a `rate`, such as \"100Mb/s\" or \"link\"");
+                let message = "UDP needs a `rate`, such as \"100Mb/s\" or \"50% of link\"";
+                return Err(Refusal::option("", message));
             }
             (Protocol::Tcp, Some(_)) => {
-                return Err("TCP goes as fast as it can: `rate` is for UDP");
+                let message = "TCP goes as fast as it can: `rate` is for UDP";
+                return Err(Refusal::option("rate", message));
             }
             (_, Some(Rate::Payload(rate))) if rate.bits_per_second() == 0 => {
-                return Err("a `rate` of 0 sends nothing: give the rate that is meant");
+                let message = "a `rate` of 0 sends nothing: give the rate that is meant";
+                return Err(Refusal::option("rate", message));
             }
             _ => {}
         }
@@ -52,12 +57,26 @@ impl IperfOptions {
             Protocol::Udp => 65507,
         };
         if self.length.is_some_and(|n| !(36..=most).contains(&n)) {
-            return Err("`length` must be 36 to 1048576 bytes, of UDP to 65507");
+            let message = format!("`length` of {} must be 36 to {most} bytes", self.protocol);
+            return Err(Refusal::option("length", message));
         }
         if !(1024..=65000).contains(&self.port) {
-            return Err("`port` must be 1024 to 65000");
+            return Err(Refusal::option("port", "`port` must be 1024 to 65000"));
         }
         Ok(())
+    }
+
+    /// All that is refused before anything is started.
+    pub(super) fn refusals(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        let mut refused: Vec<Refusal> = self.check().err().into_iter().collect();
+        refused.extend(whole_seconds("iperf", intent));
+        refused.extend(ports(self.port, intent));
+        refused
+    }
+
+    /// What each flow's source is told to send.
+    pub(super) fn offer(&self, link: BitRate) -> Option<Offer> {
+        Some(self.rate?.offer(link, self.length.unwrap_or(FULL_PACKET)))
     }
 
     /// A server that ends after one client, or after so many seconds.

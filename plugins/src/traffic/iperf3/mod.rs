@@ -17,14 +17,16 @@ mod tests;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Flow, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
-    PluginError, Raw, Running,
+    Context, Flow, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, Offer, ParseError,
+    Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::{Sample, Unit};
 use vexp_api::shell::Cmd;
+use vexp_api::spec::Options;
+use vexp_api::units::BitRate;
 
 use super::ports::{Protocol, wait_for_ports};
-use crate::capture::{Batch, Job, Jobs, MARGIN, whole_times};
+use crate::capture::{Batch, Job, Jobs, MARGIN};
 use options::Iperf3Options;
 
 /// Seconds that a server waits for its client.
@@ -62,6 +64,17 @@ pub(crate) const PACKETS_SENT: MetricInfo = MetricInfo {
     about: "datagrams that the source handed to its network stack, per interval",
 };
 
+/// Samples that tools for bulk traffic give of a protocol: datagrams are lost, segments are sent again.
+pub(super) fn given(protocol: Protocol) -> Vec<String> {
+    let only: &[MetricInfo] = match protocol {
+        Protocol::Tcp => &[RETRANSMITS],
+        Protocol::Udp => &[LOSS, PACKETS, PACKETS_SENT],
+    };
+    let both = [THROUGHPUT, SENT];
+    let all = both.iter().chain(only);
+    all.map(|metric| metric.name.to_owned()).collect()
+}
+
 /// The plugin.
 #[derive(Clone, Copy, Debug)]
 pub struct Iperf3;
@@ -90,6 +103,23 @@ impl Measure for Iperf3 {
         &["iperf3"]
     }
 
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        match crate::options::intended::<Iperf3Options>(intent) {
+            Ok(options) => options.refusals(intent),
+            Err(refusal) => vec![refusal],
+        }
+    }
+
+    fn gives(&self, options: &Options) -> Option<Vec<String>> {
+        let options: Iperf3Options = crate::options::read(options).ok()?;
+        Some(given(options.protocol))
+    }
+
+    fn offers(&self, options: &Options, link: BitRate) -> Option<Offer> {
+        let options: Iperf3Options = crate::options::read(options).ok()?;
+        options.offer(link)
+    }
+
     /// Starts servers, waits until all listen, then starts all clients together. The first
     /// measured packet is sent `warm_up` after this returns. Nothing else may use ports
     /// `port..port + flows` on the sinks.
@@ -98,11 +128,9 @@ impl Measure for Iperf3 {
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
+        crate::options::fit(self, request)?;
         let options: Iperf3Options = crate::options::of_request("iperf3", request)?;
-        options.check().map_err(|message| {
-            PluginError::new("start iperf3", request.host.name.as_str(), message)
-        })?;
-        let (warm_up, window) = whole_times("iperf3", request)?;
+        let seconds = (request.warm_up + request.window).as_secs();
         let deadline = request.warm_up + request.window + MARGIN;
         let batch = Batch::new("iperf3", request);
         let flows: Vec<(Flow, u16)> = request.flows.iter().cloned().zip(options.port..).collect();
@@ -120,7 +148,7 @@ impl Measure for Iperf3 {
         let clients = flows
             .iter()
             .map(|(flow, port)| {
-                let cmd = options.client(flow.to, *port, warm_up + window, request.link_rate);
+                let cmd = options.client(flow.to, *port, seconds, request.link_rate);
                 job(flow, cmd, "client")
             })
             .collect();

@@ -177,7 +177,7 @@ fn measured(raw: &Raw<'_>, intervals: &[&Seen], nominal: f64) -> Result<Vec<Seen
             continue;
         }
         let before = measured.last().map_or(0.0, |last| last.sum.end);
-        if (seen.sum.start - before).abs() > 0.1 * nominal {
+        if (seen.sum.start - before).abs() > (0.1 * nominal).max(0.05) {
             let message = format!(
                 "interval begins at {} s, but the one before ended at {before} s: lines are missing or twice there",
                 seen.sum.start
@@ -193,11 +193,19 @@ fn measured(raw: &Raw<'_>, intervals: &[&Seen], nominal: f64) -> Result<Vec<Seen
 /// How long an interval was to be, seconds: as iperf3 says, as vexp orders it, or as long as the first.
 fn nominal(raw: &Raw<'_>, test: &Test, intervals: &[&Seen]) -> f64 {
     let said = test.start.test_start.interval.filter(|said| *said > 0.0);
+    let said = said.or_else(|| ordered(&raw.artefact.command));
     match (said, intervals.first()) {
         (Some(said), _) => said,
         (None, Some(first)) if alone(raw) && first.sum.seconds > 0.0 => first.sum.seconds,
         _ => 1.0,
     }
+}
+
+/// The interval in a command line of iperf3, seconds.
+fn ordered(command: &str) -> Option<f64> {
+    let mut words = command.split_whitespace();
+    words.find(|word| *word == "-i")?;
+    words.next()?.parse().ok().filter(|seconds| *seconds > 0.0)
 }
 
 /// Refuses what is less than was asked for, or is not what the summary says.

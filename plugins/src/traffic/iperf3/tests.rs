@@ -343,17 +343,17 @@ fn command_lines() {
     let tcp = options(json!({}));
     assert_eq!(
         tcp.client(to, 5201, 4, link).to_string(),
-        "iperf3 -c 198.18.0.9 -p 5201 -t 4 -i 1 --json-stream"
+        "iperf3 -c 198.18.0.9 -p 5201 -t 4 -i 0.25 --json-stream"
     );
     assert_eq!(
         tcp.server(5201, 30).to_string(),
-        "iperf3 -s -1 -p 5201 --idle-timeout 30 --json-stream"
+        "iperf3 -s -1 -p 5201 -i 0.25 --idle-timeout 30 --json-stream"
     );
     let udp = options(json!({"protocol": "udp", "rate": "100Mb/s", "parallel": 4, "length": 64}));
     assert_eq!(udp.protocol, Protocol::Udp);
     assert_eq!(
         udp.client(to, 5202, 3, link).to_string(),
-        "iperf3 -c 198.18.0.9 -p 5202 -t 3 -i 1 --json-stream -u -b 25000000 -l 64 -P 4"
+        "iperf3 -c 198.18.0.9 -p 5202 -t 3 -i 0.25 --json-stream -u -b 25000000 -l 64 -P 4"
     );
 }
 
@@ -437,7 +437,7 @@ mod start {
     use crate::traffic::ports::recorded::{TCP_LET_GO, TCP_LISTENS};
 
     const LOOK: &str = "$ cat /proc/net/tcp /proc/net/tcp6\n";
-    const SERVER: &str = "$ iperf3 -s -1 -p 5201 --idle-timeout 30 --json-stream\n";
+    const SERVER: &str = "$ iperf3 -s -1 -p 5201 -i 0.25 --idle-timeout 30 --json-stream\n";
 
     #[tokio::test]
     async fn servers_before_clients_and_both_are_kept() {
@@ -446,7 +446,7 @@ mod start {
         let free = format!("{LOOK}{TCP_LET_GO}");
         // The port is taken at first, and the server takes a moment to listen.
         let sink = format!("{listens}{free}{SERVER}{text}{free}{listens}");
-        let client = "$ iperf3 -c 198.18.0.2 -p 5201 -t 6 -i 1 --json-stream\n";
+        let client = "$ iperf3 -c 198.18.0.2 -p 5201 -t 6 -i 0.25 --json-stream\n";
         let sink = FakeShell::replay(name("peer1"), &sink);
         let source = FakeShell::replay(name("vm1"), &format!("{client}{sent}"));
         let mut request = request(Role::Sender, vec![flow(&source, &sink)]);

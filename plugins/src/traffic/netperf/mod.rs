@@ -14,14 +14,16 @@ mod tests;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{
-    Context, Flow, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
-    PluginError, Raw, Running,
+    Context, Flow, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
+    PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::{Sample, Unit};
 use vexp_api::shell::Cmd;
+use vexp_api::spec::Options;
 
+use super::iperf3::given;
 use super::ports::{Protocol, wait_for_ports};
-use crate::capture::{Batch, Job, MARGIN, Phases, whole_times};
+use crate::capture::{Batch, Job, MARGIN, Phases};
 use options::NetperfOptions;
 
 /// What a client is asked to print.
@@ -97,6 +99,18 @@ impl Measure for Netperf {
         &["netperf", "netserver"]
     }
 
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        match crate::options::intended::<NetperfOptions>(intent) {
+            Ok(options) => options.refusals(intent),
+            Err(refusal) => vec![refusal],
+        }
+    }
+
+    fn gives(&self, options: &Options) -> Option<Vec<String>> {
+        let options: NetperfOptions = crate::options::read(options).ok()?;
+        Some(given(options.protocol))
+    }
+
     /// Starts servers, waits until all listen, then starts all clients together. Nothing else may
     /// use ports `port..port + flows` on the sinks.
     async fn start(
@@ -104,11 +118,9 @@ impl Measure for Netperf {
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
+        crate::options::fit(self, request)?;
         let options: NetperfOptions = crate::options::of_request("netperf", request)?;
-        let host = request.host.name.as_str();
-        let wrong = |message: &str| PluginError::new("start netperf", host, message);
-        options.check().map_err(wrong)?;
-        let (warm_up, window) = whole_times("netperf", request)?;
+        let (warm_up, window) = (request.warm_up.as_secs(), request.window.as_secs());
         let batch = Batch::new("netperf", request);
         let flows: Vec<(Flow, u16)> = request.flows.iter().cloned().zip(options.port..).collect();
         let deadline = request.warm_up + request.window + MARGIN;

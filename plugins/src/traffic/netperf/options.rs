@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_json::Value;
-use vexp_api::plugin::Flow;
+use vexp_api::plugin::{Flow, Intent, Refusal};
 use vexp_api::shell::Cmd;
 
 use super::{KEYS, Protocol};
+use crate::capture::{ports, whole_seconds};
 
 /// Payload of a UDP datagram that makes an IPv4 packet of 1500 bytes.
 const FULL_PACKET: u32 = 1472;
@@ -35,22 +36,32 @@ impl Default for NetperfOptions {
 
 impl NetperfOptions {
     /// What the contract says, for options that never met it.
-    pub(super) fn check(&self) -> Result<(), &'static str> {
+    pub(super) fn check(&self) -> Result<(), Refusal> {
         // Its `-b` and `-w` exist only where it was built with `--enable-intervals`; Debian's was
         // not.
         if self.rate.is_some() {
-            return Err(
-                "netperf sends as fast as it can: the one in the images is built without pacing; \
-                 leave `rate` out, or use iperf or iperf3",
-            );
+            let message = "netperf sends as fast as it can: the one in the images is built without \
+                           pacing; leave `rate` out, or use iperf or iperf3";
+            return Err(Refusal::option("rate", message));
         }
         if self.length.is_some_and(|n| n == 0 || n > 65507) {
-            return Err("`length` must be 1 to 65507 bytes");
+            return Err(Refusal::option(
+                "length",
+                "`length` must be 1 to 65507 bytes",
+            ));
         }
         if !(1024..=65000).contains(&self.port) {
-            return Err("`port` must be 1024 to 65000");
+            return Err(Refusal::option("port", "`port` must be 1024 to 65000"));
         }
         Ok(())
+    }
+
+    /// All that is refused before anything is started.
+    pub(super) fn refusals(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        let mut refused: Vec<Refusal> = self.check().err().into_iter().collect();
+        refused.extend(whole_seconds("netperf", intent));
+        refused.extend(ports(self.port, intent));
+        refused
     }
 
     /// A server in the foreground that writes no files of its own.

@@ -14,11 +14,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Deserialize;
 use vexp_api::plugin::{
-    Context, Flow, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError, Plugin,
-    PluginError, Raw, Running,
+    Blame, Context, Flow, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError,
+    Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::{Sample, Unit};
 use vexp_api::shell::Cmd;
+use vexp_api::spec::Options;
 use vexp_api::units::TimeSpan;
 
 use crate::capture::{Batch, Job, MARGIN, Phases, subject_role};
@@ -74,16 +75,35 @@ impl Default for PingOptions {
 }
 
 impl PingOptions {
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<(), Refusal> {
         // ping itself refuses less than 2 ms between probes, and rounds to milliseconds.
         if self.interval.nanos() < 2_000_000 || !self.interval.nanos().is_multiple_of(1_000_000) {
-            return Err("`interval` must be whole milliseconds, at least 2ms");
+            let message = "`interval` must be whole milliseconds, at least 2ms: ping takes no less";
+            return Err(Refusal::option("interval", message));
         }
         // Payloads shorter than a time stamp give no round-trip times.
         if !(16..=65507).contains(&self.size) {
-            return Err("`size` must be 16 to 65507 bytes");
+            return Err(Refusal::option("size", "`size` must be 16 to 65507 bytes"));
         }
         Ok(())
+    }
+
+    /// All that is refused before anything is started.
+    fn refusals(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        if let Err(refusal) = self.check() {
+            return vec![refusal];
+        }
+        // One round trip is no stretch of time that anything could be measured in.
+        if intent.window >= 2 * self.interval.duration() {
+            return Vec::new();
+        }
+        let message = format!(
+            "a window of {} s has no time for two probes {} apart",
+            intent.window.as_secs_f64(),
+            self.interval
+        );
+        let of = Blame::Window;
+        vec![Refusal { of, message }]
     }
 
     /// Probes that fit in `time`, at least one.
@@ -126,16 +146,26 @@ impl Measure for Ping {
         &["ping"]
     }
 
+    fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
+        match crate::options::intended::<PingOptions>(intent) {
+            Ok(options) => options.refusals(intent),
+            Err(refusal) => vec![refusal],
+        }
+    }
+
+    /// Of its own runs: extremes and means are for summaries of others.
+    fn gives(&self, _: &Options) -> Option<Vec<String>> {
+        Some([RTT, LOSS].map(|metric| metric.name.to_owned()).to_vec())
+    }
+
     /// Starts the warm-up probes and returns; the measured ones follow `request.warm_up` later.
     async fn start(
         &self,
         request: &MeasureRequest,
         _: &Context,
     ) -> Result<Box<dyn Running>, PluginError> {
+        crate::options::fit(self, request)?;
         let options: PingOptions = crate::options::of_request("ping", request)?;
-        options.check().map_err(|message| {
-            PluginError::new("start ping", request.host.name.as_str(), message)
-        })?;
         let jobs = |stream: &'static str, time: Duration| -> Vec<Job> {
             let flows = request.flows.iter();
             flows

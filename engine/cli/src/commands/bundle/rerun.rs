@@ -17,7 +17,7 @@ use vexp_report::derived::derive;
 use vexp_report::run::Run;
 
 use super::{again, claims};
-use crate::args::{Chosen, RunsArgs, VerifyArgs};
+use crate::args::{Chosen, RunsArgs, Until, VerifyArgs};
 use crate::commands::{report, run as measuring};
 use crate::error::{Failure, OrExit as _};
 
@@ -48,13 +48,16 @@ pub(super) fn rerun(
             .effort
             .clone()
             .unwrap_or_else(|| run.plan.effort.clone()),
-        testbed,
+        testbed: Some(testbed),
         only: args.only.clone().or_else(|| run.record.only.clone()),
+        until: (!run.plan.looks.is_empty()).then_some(Until::Decided),
     };
     let runs = RunsArgs {
         runs: args.runs.clone(),
         resume: None,
+        budget: None,
         recalibrate: false,
+        jobs: None,
         machines: args.machines.clone(),
         trust: args.trust,
     };

@@ -3,6 +3,7 @@
 
 mod more;
 mod paper;
+mod spread;
 
 use vexp_api::ids::Name;
 use vexp_api::metric;
@@ -12,6 +13,7 @@ use super::chart::{Bar, Chart, Mark, Part, standalone};
 use super::data::Datum;
 use super::format;
 use super::index::{Index, Point};
+use super::lines::Lines;
 use crate::metrics::MetricValue;
 
 pub(super) use more::more;
@@ -49,6 +51,20 @@ impl Figure {
                 .groups
                 .iter()
                 .any(|group| group.bars.iter().any(|bar| bar.value.is_some())),
+            data,
+            notes: Vec::new(),
+        }
+    }
+
+    /// A figure that the study declares, of lines.
+    fn of_lines(chart: &Lines, declared: &vexp_api::spec::Figure, data: Vec<Datum>) -> Self {
+        Self {
+            id: chart.id.clone(),
+            place: Some(declared.place.clone()),
+            title: declared.title.clone(),
+            svg: chart.svg(""),
+            file: standalone(&chart.svg("../report.html")),
+            measured: chart.lines.iter().any(|line| !line.dots.is_empty()),
             data,
             notes: Vec::new(),
         }
@@ -186,7 +202,8 @@ impl Drawn<'_> {
             words += &format!("; {}", parts.join(", "));
         }
         if let Some((value, _)) = printed {
-            words += &format!("; the paper prints {}", format::as_printed(*value));
+            let whose = self.index.whose();
+            words += &format!("; the {whose} prints {}", format::as_printed(*value));
             words += &format::unit_after(unit);
         }
         words

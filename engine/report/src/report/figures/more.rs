@@ -36,7 +36,8 @@ pub(in crate::report) fn more(index: &Index<'_>) -> BTreeMap<Name, Vec<Figure>> 
         let kinds = KINDS
             .into_iter()
             .filter(|(metric, ..)| worth(index, name, metric));
-        let drawn: Vec<Figure> = kinds.filter_map(|kind| draw(index, name, kind)).collect();
+        let mut drawn: Vec<Figure> = kinds.filter_map(|kind| draw(index, name, kind)).collect();
+        drawn.extend(super::spread::spread(index, name));
         if !drawn.is_empty() {
             figures.insert(name.clone(), drawn);
         }
@@ -91,7 +92,7 @@ fn draw(index: &Index<'_>, experiment: &Name, (metric, parts, title): Kind) -> O
     let groups = counts(index, experiment, metric)
         .into_iter()
         .map(|vms| Group {
-            label: format::vms(vms),
+            vms,
             bars: series
                 .iter()
                 .zip(&titles)
@@ -121,6 +122,7 @@ fn draw(index: &Index<'_>, experiment: &Name, (metric, parts, title): Kind) -> O
         printed_reference: None,
         paper_scale: None,
         most: (metric == "jain_throughput").then_some(1.0),
+        whose: index.whose(),
     };
     Some(Figure::new(&chart, None, title, data))
 }

@@ -11,6 +11,7 @@ use crate::report::chart::{Chart, Group, Mark, Reference};
 use crate::report::data::Datum;
 use crate::report::format;
 use crate::report::index::{Index, point, slug};
+use crate::report::lines::{Dot, Line, Lines};
 
 /// Every figure of the study, drawn.
 pub(in crate::report) fn paper(index: &Index<'_>) -> Vec<Figure> {
@@ -30,6 +31,9 @@ pub(in crate::report) fn paper(index: &Index<'_>) -> Vec<Figure> {
 }
 
 fn draw(figure: &spec::Figure, id: String, index: &Index<'_>) -> Figure {
+    if let Some(x) = &figure.x {
+        return sweep(figure, x.as_str(), &id, index);
+    }
     let drawn = Drawn {
         index,
         figure: &id,
@@ -48,10 +52,7 @@ fn draw(figure: &spec::Figure, id: String, index: &Index<'_>) -> Figure {
             bars.push(bar);
             data.extend(rows);
         }
-        groups.push(Group {
-            label: format::vms(*vms),
-            bars,
-        });
+        groups.push(Group { vms: *vms, bars });
     }
     let reference = figure.reference.as_ref();
     data.extend(reference.map(|line| reference_row(line, &id, index)));
@@ -71,14 +72,7 @@ fn draw(figure: &spec::Figure, id: String, index: &Index<'_>) -> Figure {
         ),
         series: figure.series.iter().map(|s| s.title.clone()).collect(),
         groups,
-        reference: reference.and_then(|line| {
-            let found = index.find(&line.of)?;
-            Some(Reference {
-                label: format!("{} {}", line.title, format::number(found.value, unit)),
-                value: found.value,
-                link: index.link(point(&line.of)),
-            })
-        }),
+        reference: reference.and_then(|line| across(line, index, unit)),
         printed_reference: printed
             .as_ref()
             .filter(|_| drawable)
@@ -88,6 +82,7 @@ fn draw(figure: &spec::Figure, id: String, index: &Index<'_>) -> Figure {
             }),
         paper_scale: scale,
         most: None,
+        whose: index.whose(),
     };
     let mut drawn = Figure::new(
         &chart,
@@ -97,10 +92,11 @@ fn draw(figure: &spec::Figure, id: String, index: &Index<'_>) -> Figure {
     );
     drawn
         .notes
-        .extend(scale.map(|scale| scale_note(scale, unit)));
+        .extend(scale.map(|scale| scale_note(scale, unit, index.whose())));
     if let Some((value, _)) = printed.filter(|_| !drawable) {
         drawn.notes.push(format!(
-            "The paper prints {}{} for the line, of another machine than the bars’: it is not drawn.",
+            "The {} prints {}{} for the line, of another machine than the bars’: it is not drawn.",
+            index.whose(),
             format::as_printed(value),
             format::unit_after(unit),
         ));
@@ -108,8 +104,90 @@ fn draw(figure: &spec::Figure, id: String, index: &Index<'_>) -> Figure {
     drawn
 }
 
+/// Lines over a metric: a line for each title, through the points of all series that have it.
+fn sweep(figure: &spec::Figure, x: &str, id: &str, index: &Index<'_>) -> Figure {
+    let drawn = Drawn {
+        index,
+        figure: id,
+        metric: figure.metric.as_str(),
+        parts: None,
+    };
+    let mut data = Vec::new();
+    let mut lines: Vec<Line> = Vec::new();
+    for series in &figure.series {
+        let slot = lines.iter().position(|line| line.title == series.title);
+        let slot = slot.unwrap_or_else(|| {
+            lines.push(Line {
+                title: series.title.clone(),
+                dots: Vec::new(),
+            });
+            lines.len() - 1
+        });
+        for vms in &figure.vms {
+            let at = (&series.experiment, &series.platform, *vms);
+            let (bar, rows) = drawn.bar((slot, &series.title), at);
+            data.extend(rows);
+            let across = index.whole(x, at);
+            if let (Some(across), Some(y), Some(line)) = (across, bar.value, lines.get_mut(slot)) {
+                line.dots.push(Dot {
+                    x: across.value,
+                    y,
+                    interval: bar.interval,
+                    words: format!(
+                        "{} at {}{}",
+                        bar.words,
+                        format::number(across.value, across.unit),
+                        format::unit_after(across.unit)
+                    ),
+                    link: bar.link,
+                });
+            }
+        }
+    }
+    for line in &mut lines {
+        line.dots.sort_by(|a, b| a.x.total_cmp(&b.x));
+    }
+    let unit = drawn.unit();
+    let chart = Lines {
+        id: id.to_owned(),
+        title: index.titled(format!("{}. {}", figure.place, figure.axis)),
+        description: format!("{}. Lines over {x}: {}.", figure.title, titles(figure)),
+        across: axis(x),
+        ticks: Vec::new(),
+        logarithmic: false,
+        lines,
+        reference: (figure.reference.as_ref()).and_then(|line| across(line, index, unit)),
+    };
+    Figure::of_lines(&chart, figure, data)
+}
+
+/// What the horizontal axis says: a metric and its unit.
+fn axis(x: &str) -> String {
+    let unit = metric::find(x).map_or(Unit::One, |metric| metric.unit);
+    let words = x.replace('_', " ");
+    match unit {
+        Unit::One => words,
+        unit => format!("{words}, {unit}"),
+    }
+}
+
+/// The line all across that a study asks for, if it was measured.
+fn across(line: &spec::Reference, index: &Index<'_>, unit: Unit) -> Option<Reference> {
+    let found = index.find(&line.of)?;
+    Some(Reference {
+        label: format!("{} {}", line.title, format::number(found.value, unit)),
+        value: found.value,
+        link: index.link(point(&line.of)),
+    })
+}
+
 fn titles(figure: &spec::Figure) -> String {
-    let titles: Vec<&str> = figure.series.iter().map(|s| s.title.as_str()).collect();
+    let mut titles: Vec<&str> = Vec::new();
+    for series in &figure.series {
+        if !titles.contains(&series.title.as_str()) {
+            titles.push(&series.title);
+        }
+    }
     titles.join(", ")
 }
 
@@ -147,17 +225,17 @@ fn common_scale(figure: &spec::Figure, index: &Index<'_>) -> Option<f64> {
 }
 
 /// How the two axes lie to each other.
-fn scale_note(scale: f64, unit: Unit) -> String {
+fn scale_note(scale: f64, unit: Unit, whose: &str) -> String {
     let factor = format::factor(scale);
     match unit {
         Unit::MbPerS | Unit::PacketsPerS => format!(
-            "Links here have {factor} of the paper’s rate, and the axes are aligned there: equal \
+            "Links here have {factor} of the {whose}’s rate, and the axes are aligned there: equal \
              heights are equal shares of a link."
         ),
         Unit::CpuPercent => format!(
-            "Machines here have {factor} of the paper’s processors, and the axes are aligned \
+            "Machines here have {factor} of the {whose}’s processors, and the axes are aligned \
              there: equal heights are equal shares of all processors."
         ),
-        _ => format!("1 on the paper’s axis is {factor} on ours."),
+        _ => format!("1 on the {whose}’s axis is {factor} on ours."),
     }
 }

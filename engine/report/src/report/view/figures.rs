@@ -14,6 +14,8 @@ pub(super) struct FigureView {
     svg: String,
     measured: bool,
     notes: Vec<String>,
+    /// Whether any value is printed in the publication.
+    printed: bool,
     rows: Vec<FigureRow>,
 }
 
@@ -38,6 +40,7 @@ pub(super) fn figure(figure: &Figure) -> FigureView {
         svg: figure.svg.clone(),
         measured: figure.measured,
         notes: figure.notes.clone(),
+        printed: figure.data.iter().any(|row| row.printed.is_some()),
         // What was not measured and is not printed is not worth a line.
         rows: figure
             .data

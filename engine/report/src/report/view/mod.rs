@@ -14,6 +14,7 @@ use vexp_api::environment::Difference;
 use vexp_api::ids::Name;
 use vexp_api::metric::{self, METRICS};
 use vexp_api::plan::{Deviation, Excluded};
+use vexp_api::record::{Outcome, TrialRecord};
 
 use self::claims::{Claim, Count, Section, claim, counts, findings};
 use self::figures::{FigureView, figure};
@@ -38,7 +39,15 @@ pub(super) struct View<'a> {
     counts: Vec<Count>,
     trials_measured: usize,
     trials_planned: usize,
+    /// What came of the run's looks, in words.
+    looks: Option<String>,
+    /// Trials that no look asked for.
+    unwanted: usize,
     findings: Vec<Section>,
+    /// `paper`, or `study` where there is none.
+    whose: &'static str,
+    /// Points whose sources sent less than they were told to.
+    lagging: Vec<String>,
     /// All claims in one picture.
     forest: Option<String>,
     claims: Vec<Claim>,
@@ -52,6 +61,7 @@ pub(super) struct View<'a> {
     deviations: Vec<Deviation>,
     excluded: Vec<Excluded>,
     unusable: Vec<Unusable>,
+    again: Vec<Again>,
     controller: BTreeMap<String, String>,
     blocks: Vec<Block>,
     formulas: Vec<Formula>,
@@ -95,11 +105,22 @@ struct Block {
     console: String,
 }
 
+/// A trial that was tried again.
+#[derive(Debug, Serialize)]
+struct Again {
+    trial: String,
+    /// `failed`, or `spoiled` by its instruments.
+    what: &'static str,
+    reason: String,
+    /// What it is in the end.
+    ended: &'static str,
+}
+
 #[derive(Debug, Serialize)]
 struct Formula {
     name: &'static str,
     symbol: &'static str,
-    source: &'static str,
+    source: String,
     unit: &'static str,
     formula: &'static str,
     better: &'static str,
@@ -153,8 +174,15 @@ impl<'a> View<'a> {
             },
             counts: counts(&verdicts.claims),
             trials_measured: frames.trials.len(),
-            trials_planned: plan.trials().count(),
+            trials_planned: frames.trials.len() + super::missed(frames, verdicts).count(),
+            looks: super::looks(verdicts),
+            unwanted: verdicts
+                .looks
+                .as_ref()
+                .map_or(0, |looks| looks.unwanted.len()),
             findings: findings(&verdicts.claims),
+            whose: index.whose(),
+            lagging: results.lagging(),
             forest: super::forest::svg(&verdicts.claims, plan.testbed.as_str()),
             claims: ordered.into_iter().map(|c| claim(c, index)).collect(),
             figures: paper.iter().map(figure).collect(),
@@ -166,14 +194,41 @@ impl<'a> View<'a> {
             hops: hops(index),
             deviations: super::deviations(frames),
             excluded: plan.excluded.clone(),
-            unusable: frames.unusable.clone(),
+            unusable: super::missed(frames, verdicts).cloned().collect(),
+            again: again(frames),
             controller: record.controller.clone(),
             blocks: blocks(frames),
-            formulas: METRICS.iter().map(formula).collect(),
+            formulas: (METRICS.iter())
+                .map(|metric| formula(metric, study.paper.as_ref()))
+                .collect(),
             method: method(&verdicts.metrics),
             points: points(index, verdicts),
         }
     }
+}
+
+fn again(frames: &Frames) -> Vec<Again> {
+    let run = &frames.run;
+    let tried = |record: &TrialRecord| {
+        let (what, reason) = match &record.outcome {
+            Outcome::Failed { error } => ("failed", error.clone()),
+            Outcome::Invalid { reason, .. } => ("spoiled", reason.clone()),
+            Outcome::Measured => ("measured", String::new()),
+        };
+        let ended = run.trials.get(&record.trial);
+        Again {
+            trial: record.trial.to_string(),
+            what,
+            reason,
+            ended: match ended.map(|record| &record.outcome) {
+                Some(Outcome::Measured) => "measured",
+                Some(Outcome::Invalid { .. }) => "invalid",
+                Some(Outcome::Failed { .. }) => "failed",
+                None => "not run",
+            },
+        }
+    };
+    run.set_aside.iter().map(tried).collect()
 }
 
 fn blocks(frames: &Frames) -> Vec<Block> {
@@ -213,11 +268,16 @@ fn change(difference: &Difference) -> (String, String, String) {
     )
 }
 
-fn formula(metric: &metric::Metric) -> Formula {
+fn formula(metric: &metric::Metric, paper: Option<&vexp_api::spec::Paper>) -> Formula {
+    let place = paper.and_then(|paper| {
+        let mut places = paper.metrics.iter();
+        places.find(|(name, _)| **name == *metric.name)
+    });
     Formula {
         name: metric.name,
         symbol: metric.symbol,
-        source: metric.source,
+        // What belongs to one paper stands in its study.
+        source: place.map(|(_, place)| place.clone()).unwrap_or_default(),
         unit: metric.unit.as_str(),
         formula: metric.formula,
         better: match metric.better {

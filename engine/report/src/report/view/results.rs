@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use vexp_api::ids::Name;
 use vexp_api::metric;
+use vexp_api::sample::Unit;
+use vexp_api::spec::MeasureUse;
 
 use super::figures::{FigureView, figure};
+use crate::metrics::Basis;
 use crate::report::figures::Figure;
 use crate::report::format;
 use crate::report::index::{Index, Point, point};
@@ -16,6 +19,7 @@ pub(super) struct Experiment {
     name: String,
     title: String,
     role: &'static str,
+    /// The tool and its options.
     traffic: String,
     of_paper: String,
     figures: Vec<FigureView>,
@@ -52,6 +56,34 @@ pub(super) struct Cell {
     detail: Option<String>,
     paper: Option<String>,
     outliers: usize,
+    /// Of what was sent: what the source was told to send.
+    asked: Option<String>,
+    /// Whether it sent less.
+    lags: bool,
+    /// Samples that the value stands on, where they are too few for its interval to be narrow by right.
+    few: Option<usize>,
+}
+
+/// Samples below which their number is said.
+const FEW: usize = 10;
+
+/// The part of what it is told to send that a source must reach, not to be said to lag.
+const KEEPS_UP: f64 = 0.95;
+
+/// A tool and its options, so that experiments of a sweep can be told apart.
+fn traffic(used: &MeasureUse) -> String {
+    let plain = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let options: Vec<String> = (used.options.iter())
+        .filter(|(_, value)| !value.is_object() && !value.is_array())
+        .map(|(name, value)| format!("{name} {}", plain(value)))
+        .collect();
+    match options.is_empty() {
+        true => used.tool.to_string(),
+        false => format!("{} ({})", used.tool, options.join(", ")),
+    }
 }
 
 /// A value that the paper prints, beside ours.
@@ -70,7 +102,9 @@ pub(super) struct Printed {
 
 /// Columns of the results, in order: metric, heading, and the metric of single VMs if it is worth
 /// showing beside.
-const COLUMNS: [(&str, &str, Option<&str>); 12] = [
+const COLUMNS: [(&str, &str, Option<&str>); 15] = [
+    // What was sent, beside what arrived: a source that lags shows.
+    ("offered_load", "Sent", None),
     ("throughput_aggregate", "Aggregate", None),
     ("fair_share", "Per VM", Some("throughput")),
     ("efficiency", "Efficiency", None),
@@ -81,6 +115,9 @@ const COLUMNS: [(&str, &str, Option<&str>); 12] = [
         Some("packets_per_second"),
     ),
     ("latency", "Round trip", Some("latency")),
+    // A few slow ones make a mean that no probe had.
+    ("latency_p50", "Median", None),
+    ("latency_p99", "99 of 100", None),
     ("loss", "Loss", Some("loss")),
     ("cpu_host", "CPU host", None),
     ("cpu_guest", "CPU per VM", Some("cpu_guest")),
@@ -171,7 +208,7 @@ impl Results<'_> {
                     name: name.to_string(),
                     title: experiment.title.clone(),
                     role: experiment.role.as_str(),
-                    traffic: experiment.traffic.tool.to_string(),
+                    traffic: traffic(&experiment.traffic),
                     of_paper: experiment.figures.join(", "),
                     figures: figures.iter().map(figure).collect(),
                     groups: self.groups(name, &experiment.platforms, &columns),
@@ -255,6 +292,47 @@ impl Results<'_> {
         (!measured).then(|| lost.next().map(|trial| trial.kind.to_owned()))?
     }
 
+    /// What all sources of a point were told to send together, Mb/s.
+    fn asked(&self, (experiment, platform, vms): Point<'_>) -> Option<f64> {
+        let mut trials = self.0.frames.trials.iter();
+        let frame = trials.find(|frame| {
+            let trial = &frame.trial;
+            (&trial.experiment, &trial.platform, trial.vms) == (experiment, platform, vms)
+        })?;
+        // With load one flow is measured.
+        let flows = if frame.trial.load.is_some() {
+            1
+        } else {
+            vms.max(1)
+        };
+        Some(frame.asked? * f64::from(flows))
+    }
+
+    /// Points whose sources sent less than they were told to, in words.
+    pub(super) fn lagging(&self) -> Vec<String> {
+        let mut found: Vec<String> = Vec::new();
+        for value in self
+            .0
+            .metrics
+            .iter()
+            .filter(|v| v.metric == "offered_load" && v.node.is_none())
+        {
+            let at = &value.point;
+            let asked = self.asked((&at.experiment, &at.platform, at.vms));
+            if let Some(asked) = asked.filter(|asked| value.value < KEEPS_UP * asked) {
+                found.push(format!(
+                    "{} on {}, {}: {} of {} Mb/s",
+                    at.experiment,
+                    self.0.platform(&at.platform),
+                    format::vms(at.vms),
+                    format::number(value.value, Unit::MbPerS),
+                    format::number(asked, Unit::MbPerS),
+                ));
+            }
+        }
+        found
+    }
+
     fn cell(
         &self,
         (metric, label, nodes): (&'static str, &'static str, Option<&'static str>),
@@ -273,15 +351,24 @@ impl Results<'_> {
             (of.metric.as_str(), &of.experiment, &of.platform, of.vms)
                 == (metric, experiment, platform, vms)
         });
+        let asked = self.asked(point).filter(|_| metric == "offered_load");
         Cell {
             label,
             unit: metric::find(metric).map_or("", |metric| metric.unit.as_str()),
+            asked: asked.map(|asked| format::number(asked, Unit::MbPerS)),
+            lags: asked
+                .zip(found)
+                .is_some_and(|(asked, v)| v.value < KEEPS_UP * asked),
             value: found.map(|v| format::number(v.value, v.unit)),
             interval: found.and_then(|v| Some(format::interval(v.interval?, v.unit))),
             detail: (vms > 1 && !each.is_empty()).then(|| each.join(" · ")),
             paper: published.map(|value| format::as_printed(value.value)),
             // Elsewhere they are the same samples again.
             outliers: found.filter(|_| nodes.is_some()).map_or(0, |v| v.outliers),
+            few: found
+                .filter(|v| matches!(v.basis, Basis::WithinTrial | Basis::None))
+                .map(|v| v.samples)
+                .filter(|samples| *samples < FEW),
         }
     }
 }

@@ -119,7 +119,11 @@ impl Program {
 
     /// Skips the next `count` instructions unless the call is this one.
     fn only_for(&mut self, call: c_long, count: u8) {
-        self.add(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number(call), (0, count));
+        self.add(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            number(call),
+            (0, count),
+        );
     }
 }
 
@@ -131,7 +135,11 @@ fn number(call: c_long) -> u32 {
 fn program() -> Vec<sock_filter> {
     let mut program = Program::default();
     program.load(ARCH);
-    program.add(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, ARCHITECTURE, (1, 0));
+    program.add(
+        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+        ARCHITECTURE,
+        (1, 0),
+    );
     program.end(KILL);
     program.load(CALL);
     // Those of the x32 ABI, which have a high bit set, too.
@@ -177,7 +185,10 @@ pub(super) fn refuse_calls() -> std::io::Result<()> {
         len,
         filter: program.as_mut_ptr(),
     };
-    #[expect(unsafe_code, reason = "seccomp(2) takes a pointer, and no crate here has it")]
+    #[expect(
+        unsafe_code,
+        reason = "seccomp(2) takes a pointer, and no crate here has it"
+    )]
     // SAFETY: the program is alive until the call returns, and the kernel copies it.
     let done = unsafe {
         libc::syscall(
@@ -209,7 +220,13 @@ mod tests {
         #[expect(deprecated, reason = "it is refused")]
         let unshared = rustix::thread::unshare(UnshareFlags::NEWUSER);
         assert_eq!(unshared, Err(Errno::PERM));
-        let mounted = rustix::mount::mount("none", "/tmp", "tmpfs", rustix::mount::MountFlags::empty(), None);
+        let mounted = rustix::mount::mount(
+            "none",
+            "/tmp",
+            "tmpfs",
+            rustix::mount::MountFlags::empty(),
+            None,
+        );
         assert_eq!(mounted, Err(Errno::PERM));
         let socket = |family: i32| {
             let family = u16::try_from(family).unwrap();
@@ -224,7 +241,10 @@ mod tests {
         }
         std::thread::spawn(|| ()).join().unwrap();
         let said = std::process::Command::new("sh")
-            .args(["-c", "unshare --user true || exec grep Seccomp: /proc/self/status"])
+            .args([
+                "-c",
+                "unshare --user true || exec grep Seccomp: /proc/self/status",
+            ])
             .output()
             .unwrap();
         assert_eq!(said.stdout, b"Seccomp:\t2\n", "{said:?}");
@@ -242,7 +262,10 @@ mod tests {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&child.stdout).into_owned();
-        assert!(child.status.success() && said.contains("1 passed"), "{child:?}");
+        assert!(
+            child.status.success() && said.contains("1 passed"),
+            "{child:?}"
+        );
     }
 
     #[test]

@@ -1,0 +1,57 @@
+//! How many locksteps this computer carries at the same time.
+
+use vexp_api::plan::Machine;
+
+use super::super::emulated::nodes::data_networks;
+use super::command::PEERS_MIB;
+
+/// Memory of this computer that stays free, MiB.
+const FREE_MIB: u64 = 1024;
+
+/// As many as there are processors, and as the memory that is free now holds whole.
+pub(super) fn of(machine: &Machine) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    fitting(machine, processors, available_mib(&meminfo).unwrap_or(0))
+}
+
+fn fitting(machine: &Machine, processors: usize, available_mib: u64) -> usize {
+    let peers = data_networks(machine).count() as u64 * PEERS_MIB;
+    let each = machine.memory.mib() + peers;
+    let fit = available_mib.saturating_sub(FREE_MIB) / each.max(1);
+    usize::try_from(fit)
+        .unwrap_or(usize::MAX)
+        .clamp(1, processors)
+}
+
+/// `MemAvailable` of /proc/meminfo, proc_meminfo(5), in MiB.
+fn available_mib(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_and_memory_limit_what_runs_at_once() {
+        let machine: Machine = serde_json::from_value(serde_json::json!({
+            "platform": "p", "hardware": "h", "cpus": 1, "memory": "4GiB",
+            "nics": [{"model": "e1000", "rate": "1Gb/s"}], "image": "i", "guest_image": "guest",
+            "hypervisor": "xen", "version": "4.20", "toolstack": null, "scheduler": null,
+            "dom0_weight": null, "nic": null, "guest": {"vcpus": 1, "memory": "256MiB"},
+            "max_vms": 2, "peers": 2, "options": {}
+        }))
+        .unwrap();
+        // 4 GiB and 512 MiB for the peers, each; 1 GiB stays free.
+        assert_eq!(fitting(&machine, 2, 24_000), 2);
+        assert_eq!(fitting(&machine, 8, 24_000), 4);
+        assert_eq!(fitting(&machine, 8, 5_000), 1);
+        let meminfo = "MemTotal:       24690784 kB\nMemAvailable:   23068672 kB\n";
+        assert_eq!(available_mib(meminfo), Some(22_528));
+    }
+}
