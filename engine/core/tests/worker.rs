@@ -205,7 +205,7 @@ async fn a_trial_around_which_a_node_did_not_say_what_it_was_is_invalid_and_says
         let said = worked
             .notes
             .iter()
-            .any(|note| note.contains("its trials are invalid"));
+            .any(|note| note.contains("1 trials that were measured are invalid"));
         assert!(said, "{:?}", worked.notes);
     }
 }

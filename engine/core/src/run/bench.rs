@@ -166,14 +166,9 @@ impl<'a> Bench<'a> {
         environment::record(&nodes, &place).await
     }
 
-    /// Keeps what the nodes were, what has changed about them, and which did not say. Gives why trials
-    /// between the two can't be used, if they can't.
-    pub(super) fn write_environment(
-        &mut self,
-        before: Answers,
-        after: Answers,
-    ) -> Result<Option<String>, FileError> {
-        let times = [(When::Before, &before), (When::After, &after)];
+    /// Notes which nodes did not say what they were. The first of them, if there is one.
+    pub(super) fn note_unread(&mut self, before: &Answers, after: &Answers) -> Option<Unread> {
+        let times = [(When::Before, before), (When::After, after)];
         let unread = times.into_iter().flat_map(|(when, answers)| {
             let unread = answers.unread.iter();
             unread.map(move |(node, why)| Unread {
@@ -183,9 +178,17 @@ impl<'a> Bench<'a> {
             })
         });
         self.record.unread = unread.collect();
-        let first = self.record.unread.first().map(ToString::to_string);
-        if before.facts.is_empty() && first.is_none() {
-            return Ok(None);
+        self.record.unread.first().cloned()
+    }
+
+    /// Keeps what the nodes were, what has changed about them, and which did not say.
+    pub(super) fn write_environment(
+        &mut self,
+        before: Answers,
+        after: Answers,
+    ) -> Result<(), FileError> {
+        if before.facts.is_empty() && self.record.unread.is_empty() {
+            return Ok(());
         }
         let environment = Environment {
             format: vexp_api::environment::FORMAT,
@@ -199,8 +202,7 @@ impl<'a> Bench<'a> {
             changed.retain(|one| !route::has_set(&one.fact, one.other.as_deref()));
         }
         self.record.changed = changed;
-        self.write_record()?;
-        Ok(first)
+        self.write_record()
     }
 
     fn folder(&self) -> PathBuf {

@@ -74,7 +74,7 @@ done
 exit 0"#;
 
 /// How long a node may take to answer.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What nodes have answered.
 #[derive(Debug, Default)]

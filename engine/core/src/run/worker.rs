@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use vexp_api::environment::{Unread, When};
 use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
 use vexp_api::plan::{Block, Trial};
@@ -105,23 +106,28 @@ async fn measure(
     let mut measured = Vec::new();
     let result = run_trials(bench, manifest, registry, &mut measured).await;
     let after = bench.look("env-after").await?;
-    if let Some(reason) = bench.write_environment(before, after)? {
+    if let Some(unread) = bench.note_unread(&before, &after) {
+        // First of all, so that a worker that is killed here leaves no trial that counts as measured.
         for trial in &measured {
-            invalidate(&manifest.run, trial, &reason)?;
+            invalidate(&manifest.run, trial, &unread)?;
         }
-        let text = format!("{}: its trials are invalid: {reason}", manifest.block.id);
+        let block = &manifest.block.id;
+        let count = measured.len();
+        let text = format!("{block}: {unread}; {count} trials that were measured are invalid");
         bench.cx.events.event(&Event::Note { text });
     }
+    bench.write_environment(before, after)?;
     result
 }
 
-/// Makes a trial that was measured one that can't be used.
-fn invalidate(run: &Path, trial: &Name, reason: &str) -> Result<(), FileError> {
+/// Makes a trial that was measured one that can't be used. It is measured again where the node was lost after
+/// it had answered once; a node that never says what it is will not say it the next time, either.
+fn invalidate(run: &Path, trial: &Name, unread: &Unread) -> Result<(), FileError> {
     let path = files::trial_record(run, trial);
     let record: TrialRecord = files::read_json(&path)?;
     let outcome = Outcome::Invalid {
-        reason: reason.to_owned(),
-        instruments: true,
+        reason: unread.to_string(),
+        instruments: unread.when == When::After,
     };
     files::write_json(&path, &TrialRecord { outcome, ..record })
 }
