@@ -138,7 +138,7 @@ impl Measure for Fake {
     fn refuses(&self, intent: &Intent<'_>) -> Vec<Refusal> {
         let option = |name: &str| intent.options.get(name).and_then(serde_json::Value::as_str);
         let mut refused = Vec::new();
-        if option("protocol") == Some("udp") && option("rate").is_none() {
+        if self.name == "iperf3" && option("protocol") == Some("udp") && option("rate").is_none() {
             refused.push(Refusal::option("", "UDP needs a `rate`"));
         }
         if self.name == "iperf3" && intent.window.subsec_nanos() != 0 {

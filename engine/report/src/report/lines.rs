@@ -229,7 +229,7 @@ impl Lines {
 fn decades(least: f64, most: f64) -> Vec<f64> {
     let from = least.log10().floor() as i32;
     let to = most.log10().ceil() as i32;
-    let steps: &[f64] = if to - from > 3 {
+    let steps: &[f64] = if to - from > 4 {
         &[1.0]
     } else {
         &[1.0, 2.0, 5.0]
