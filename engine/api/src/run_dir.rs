@@ -322,6 +322,29 @@ fn read_all(file: File, path: &Path, most: u64) -> Result<Vec<u8>, RunDirError> 
 /// # Errors
 /// It is missing, larger, or no regular file.
 pub fn read_named(path: &Path, most: u64) -> Result<Vec<u8>, RunDirError> {
+    let (file, about) = named(path)?;
+    if about.len() > most {
+        return Err(RunDirError::Large {
+            path: path.to_owned(),
+            most,
+        });
+    }
+    read_all(file, path, most)
+}
+
+/// Opens such a file, of any size, to be read piece by piece.
+///
+/// # Errors
+/// It is missing, or no regular file.
+pub fn open_named(path: &Path) -> std::io::Result<File> {
+    match named(path) {
+        Ok((file, _)) => Ok(file),
+        Err(RunDirError::Io { source, .. }) => Err(source),
+        Err(_) => Err(std::io::Error::other("it is no regular file")),
+    }
+}
+
+fn named(path: &Path) -> Result<(File, std::fs::Metadata), RunDirError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::empty());
     let file = File::from(opened.map_err(|error| failed("open", path, error.into()))?);
@@ -333,13 +356,7 @@ pub fn read_named(path: &Path, most: u64) -> Result<Vec<u8>, RunDirError> {
             what: "no regular file",
         });
     }
-    if about.len() > most {
-        return Err(RunDirError::Large {
-            path: path.to_owned(),
-            most,
-        });
-    }
-    read_all(file, path, most)
+    Ok((file, about))
 }
 
 /// A number that no other call in this process gets.

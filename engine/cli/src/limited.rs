@@ -44,7 +44,7 @@ pub(crate) fn in_a_child(verb: &Verb) -> Result<Option<ExitCode>, Failure> {
     if !only_reads(verb) {
         return Ok(None);
     }
-    let memory = memory();
+    let memory = memory()?;
     let started = |error: std::io::Error| Failure::of(Exit::Infrastructure, &error);
     if std::env::var_os(MARK).is_some() {
         limit(memory).map_err(started)?;
@@ -63,41 +63,56 @@ pub(crate) fn in_a_child(verb: &Verb) -> Result<Option<ExitCode>, Failure> {
         ));
     };
     let is = |named: &[Signal]| named.iter().any(|named| named.as_raw() == signal);
-    let message = if is(&[Signal::XCPU]) {
-        format!("reading took more than {PROCESSOR_S} s of processor time")
-    } else if is(&[Signal::ABORT, Signal::SEGV]) {
-        // Rust's allocator aborts where there is no more.
-        format!("reading took more than {} MiB of memory", memory >> 20)
-    } else {
-        let message = format!("the process that was reading was ended by signal {signal}");
-        return Err(Failure::new(Exit::Infrastructure, message));
-    };
-    let hint = format!("{MEMORY_VARIABLE} allows more, where you trust what is read");
-    Err(Failure::new(Exit::Unreadable, message).hint(hint))
+    if is(&[Signal::XCPU]) {
+        let message = format!("reading took more than {PROCESSOR_S} s of processor time");
+        return Err(Failure::new(Exit::Unreadable, message));
+    }
+    // Rust's allocator aborts where there is no more.
+    if is(&[Signal::ABORT]) {
+        let message = format!(
+            "the process that was reading gave up: it needed more than {} MiB of memory, or it has a fault",
+            memory >> 20
+        );
+        let hint = format!("{MEMORY_VARIABLE} allows more, where you trust what is read");
+        return Err(Failure::new(Exit::Unreadable, message).hint(hint));
+    }
+    let message = format!("the process that was reading was ended by signal {signal}");
+    Err(Failure::new(Exit::Infrastructure, message))
 }
 
-fn memory() -> u64 {
-    let named = std::env::var(MEMORY_VARIABLE).ok();
-    let named = named.and_then(|mib| mib.parse::<u64>().ok());
-    let there = rustix::system::sysinfo();
-    let there = (there.totalram as u64).saturating_mul(u64::from(there.mem_unit));
-    named.map_or(MEMORY.min(there / 4 * 3), |mib| mib.saturating_mul(1 << 20))
+/// Bytes of memory that are allowed.
+fn memory() -> Result<u64, Failure> {
+    let Some(named) = std::env::var_os(MEMORY_VARIABLE) else {
+        let there = rustix::system::sysinfo();
+        let there = (there.totalram as u64).saturating_mul(u64::from(there.mem_unit));
+        return Ok(MEMORY.min(there / 4 * 3));
+    };
+    let mib = named.to_str().and_then(|mib| mib.parse::<u64>().ok());
+    let bytes = mib.and_then(|mib| mib.checked_mul(1 << 20));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| {
+        let message = format!(
+            "{MEMORY_VARIABLE} is {}, which is no number of MiB",
+            named.display()
+        );
+        Failure::new(Exit::Usage, message)
+    })
 }
 
 /// Limits this process, and ends it with its parent.
 fn limit(memory: u64) -> std::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    for (resource, most) in [
+    for (resource, most, ends) in [
         // Not the address space, of which threads reserve much that they never use.
-        (Resource::Data, memory),
-        (Resource::Cpu, PROCESSOR_S),
-        (Resource::Core, 0),
+        (Resource::Data, memory, memory),
+        // At the second one the kernel kills, and nobody is told why.
+        (Resource::Cpu, PROCESSOR_S, PROCESSOR_S + 60),
+        (Resource::Core, 0, 0),
     ] {
         let known = rustix::process::getrlimit(resource);
-        let most = known.maximum.map_or(most, |maximum| maximum.min(most));
+        let at_most = |most: u64| known.maximum.map_or(most, |maximum| maximum.min(most));
         let both = Rlimit {
-            current: Some(most),
-            maximum: Some(most),
+            current: Some(at_most(most)),
+            maximum: Some(at_most(ends)),
         };
         setrlimit(resource, both)?;
     }

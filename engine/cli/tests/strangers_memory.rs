@@ -30,3 +30,38 @@ fn what_takes_too_much_memory_ends_and_says_so() {
         assert!(words.contains("VEXP_MEMORY_MIB"), "{words}");
     }
 }
+
+/// What a caller sees is what the child has done: its exit code, its standard input and output, and its end.
+#[test]
+fn a_verb_in_a_child_is_as_one_that_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let nothing = said(command(&["report", "nowhere"]).current_dir(at));
+    assert_eq!(
+        (nothing.code, nothing.out.as_str()),
+        (2, ""),
+        "{}",
+        nothing.err
+    );
+    assert_eq!(nothing.err.matches("nowhere").count(), 1, "{}", nothing.err);
+    let wrong = said(
+        command(&["runs"])
+            .current_dir(at)
+            .env("VEXP_MEMORY_MIB", "much"),
+    );
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+    assert!(wrong.err.contains("no number of MiB"), "{}", wrong.err);
+    // Who reads less than all of it ends it, and nobody panics.
+    let long = root().join("plugins/testdata/command-procps-4.0.4/vmstat.txt");
+    let piped = format!(
+        "{} parse --tool ping {} 2>err | head -c 1; cat err",
+        env!("CARGO_BIN_EXE_vexp"),
+        long.display()
+    );
+    let piped = std::process::Command::new("sh")
+        .args(["-c", &piped])
+        .current_dir(at)
+        .output();
+    let words = String::from_utf8(piped.unwrap().stdout).unwrap();
+    assert!(!words.contains("panicked"), "{words}");
+}

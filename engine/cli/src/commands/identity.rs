@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::registry::Registry;
+use vexp_api::run_dir::{RECORD_BYTES, read_named};
 use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::run::files;
 use vexp_report::expected::{Comparison, Expected as EachTrial};
@@ -76,7 +77,8 @@ const DEPENDS: &str = "results depend on the study, on the images (images.json i
 
 /// Compares a run with a file, says how, and gives whether all is as expected.
 fn of_file(path: &Path, run: &Path, frames: &Frames) -> Result<bool, Failure> {
-    let text = std::fs::read_to_string(path).or_exit(Exit::Usage)?;
+    let bytes = read_named(path, RECORD_BYTES).or_exit(Exit::Usage)?;
+    let text = String::from_utf8(bytes).or_exit(Exit::Usage)?;
     let expected = EachTrial::parse(&text)
         .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))?;
     let compared = expected.compare(&of_run(run, frames)?);

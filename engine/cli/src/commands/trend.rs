@@ -86,7 +86,8 @@ fn tables(args: &TrendArgs) -> Result<Exit, Failure> {
 
 /// Whether nothing is there, or a site that was made before.
 fn may_be_replaced(out: &Path) -> bool {
-    let index = std::fs::read_to_string(out.join("index.html"));
+    let index = read_named(&out.join("index.html"), RECORD_BYTES);
+    let index = index.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let empty = || std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
     !out.exists() || index.is_ok_and(|text| text.contains("vexp trend")) || empty()
 }

@@ -68,7 +68,7 @@ fn list() -> Option<PathBuf> {
 
 fn has(list: &Path, digest: &str) -> bool {
     let mut text = String::new();
-    let read = std::fs::File::open(list).and_then(|file| {
+    let read = vexp_api::run_dir::open_named(list).and_then(|file| {
         std::io::Read::read_to_string(&mut std::io::Read::take(file, MOST), &mut text)
     });
     read.is_ok() && text.lines().any(|line| line == digest)

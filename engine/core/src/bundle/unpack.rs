@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use vexp_api::digest::Hasher;
 use vexp_api::ids::Name;
+use vexp_api::run_dir::open_named;
 
 use super::{BLOCK, BundleError, BundlePath, MANIFEST, Manifest, header};
 use crate::store::FileEntry;
@@ -57,7 +58,7 @@ pub struct Unpacked {
 /// Unpacks a bundle into `target`, which must be an empty folder that nobody else writes to. What
 /// was written before an error stays there.
 pub fn unpack(bundle: &Path, target: &Path, limits: &Limits) -> Result<Unpacked, BundleError> {
-    let file = File::open(bundle).map_err(BundleError::io("open", bundle))?;
+    let file = open_named(bundle).map_err(BundleError::io("open", bundle))?;
     let packed = file
         .metadata()
         .map_err(BundleError::io("look at", bundle))?

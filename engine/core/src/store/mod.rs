@@ -370,9 +370,9 @@ fn default_root(
         .ok_or(StoreError::NoRoot)
 }
 
-/// The digest of a file's bytes.
+/// The digest of a regular file's bytes.
 pub fn digest_file(path: &Path) -> Result<Digest, StoreError> {
-    let mut file = File::open(path).map_err(StoreError::io("open", path))?;
+    let mut file = vexp_api::run_dir::open_named(path).map_err(StoreError::io("open", path))?;
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 18];
     loop {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use vexp_api::digest::Digest;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_api::run_dir::{RECORD_BYTES, read_named};
 use vexp_engine::bundle::pack;
 use vexp_engine::store::Store;
 
@@ -99,7 +100,7 @@ fn advice(args: &ExportArgs, made: &Made) {
     if args.license.is_none() {
         render::say("note: without --license, nobody may pass the bundle on");
     }
-    let own = std::fs::read(args.run.join("frames/claims.json"));
+    let own = read_named(&args.run.join("frames/claims.json"), RECORD_BYTES);
     if own.is_ok_and(|own| made.derived.files.get("frames/claims.json") != Some(&own)) {
         render::say(
             "note: the report in the run's folder was made by another version or from other data; \
