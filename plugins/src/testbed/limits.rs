@@ -108,7 +108,9 @@ mod tests {
             two[0].contains("2 emulated processors was seen to hang"),
             "{two:?}"
         );
-        let wide = known(&machine(serde_json::json!({"guest": {"vcpus": 4, "memory": "1GiB"}})));
+        let wide = known(&machine(
+            serde_json::json!({"guest": {"vcpus": 4, "memory": "1GiB"}}),
+        ));
         assert!(wide[0].contains("4 virtual processors share 1"), "{wide:?}");
         let xen = serde_json::json!({"cpus": 2, "hypervisor": "xen"});
         assert_eq!(known(&machine(xen)), [""; 0]);
