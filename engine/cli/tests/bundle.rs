@@ -4,14 +4,16 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod packing;
 mod support;
 mod tampering;
 
 use std::path::{Path, PathBuf};
 
+use packing::packed_again;
 use serde_json::Value;
 use support::{Said, root, vexp};
-use tampering::{TAMPERINGS, Tampering, packed_again};
+use tampering::{TAMPERINGS, Tampering};
 use vexp_api::digest::Digest;
 
 fn text(path: &Path) -> &str {

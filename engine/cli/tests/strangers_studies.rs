@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[expect(dead_code, reason = "shared with other tests")]
+mod packing;
 mod support;
 
 use std::path::Path;
@@ -284,8 +285,30 @@ fn no_bundle_that_is_no_file_is_opened() {
 fn only_what_is_identical_is_measured_again() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    // An older vexp made it, and today's finds other verdicts in its raw data.
     let bundle = support::root().join("engine/cli/tests/data/run.vexp.tar.zst");
+    let into = at.join("into");
+    let whole = [
+        "verify",
+        bundle.to_str().unwrap(),
+        "--into",
+        into.to_str().unwrap(),
+    ];
+    assert_eq!(vexp(at, &whole).code, 0);
+    let there = std::fs::read_dir(&into)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    // Somebody writes better words into the report, and gives them the right digest.
+    let report = there.join("run/report/report.md");
+    let better = format!(
+        "{}All claims hold.\n",
+        std::fs::read_to_string(&report).unwrap()
+    );
+    std::fs::write(&report, better).unwrap();
+    let bundle = at.join("changed");
+    packing::packed_again(&there, &bundle);
     let said = vexp(at, &["verify", bundle.to_str().unwrap(), "--rerun"]);
     assert_eq!(said.code, 1, "{}", said.err);
     assert!(

@@ -422,7 +422,7 @@ fn defaults_that_are_not_the_software_s_own_are_deviations() {
 fn every_field_of_a_profile_is_met_or_a_deviation() {
     let found = deviations_of_scaled();
     let speed = "as fast as the computer that emulates it";
-    let asked = "AMD EPYC 9374F at 3.7GHz";
+    let asked = "AMD EPYC 9374F at 3700MHz";
     has(&found, ["hardware big", "processor", asked, speed]);
     let used = "64, emulated on those of the computer";
     has(&found, ["hardware big", "processors", "64", used]);
