@@ -213,6 +213,36 @@ mod tests {
     /// Is set in the process that has the filter.
     const CHILD: &str = "VEXP_TEST_FILTER";
 
+    /// What peers run, on the loopback, where it is installed.
+    const TOOLS: &[&str] = &[
+        "nice -n 1 true",
+        "chrt --batch 0 true",
+        "ping -c 1 127.0.0.1",
+        "ip link show lo",
+        "ss --summary",
+        "ethtool lo",
+        "tc qdisc show dev lo",
+        "sysctl net.ipv4.ip_forward",
+        "vmstat 1 1",
+        "iperf3 -s -1 -D -p 15701 && sleep 1 && iperf3 -c 127.0.0.1 -p 15701 -t 1 --zerocopy",
+        "iperf3 -s -1 -D -p 15702 && sleep 1 && iperf3 -c 127.0.0.1 -p 15702 -t 1 --udp",
+    ];
+
+    fn tools() {
+        for line in TOOLS {
+            let name = line.split(' ').next().unwrap();
+            let script = format!("command -v {name} > /dev/null || exit 77; {line}");
+            let said = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output();
+            let said = said.unwrap();
+            match said.status.code() {
+                Some(77) => eprintln!("SKIPPED: {name} is not installed"),
+                code => assert_eq!(code, Some(0), "{line}: {said:?}"),
+            }
+        }
+    }
+
     /// In a process of its own, because the filter stays.
     fn filtered() {
         set_no_new_privs(true).unwrap();
@@ -248,6 +278,7 @@ mod tests {
             .output()
             .unwrap();
         assert_eq!(said.stdout, b"Seccomp:\t2\n", "{said:?}");
+        tools();
     }
 
     #[test]
