@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-#[expect(dead_code, reason = "shared with other tests")]
 mod packing;
+#[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
 use std::path::Path;

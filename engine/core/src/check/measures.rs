@@ -22,7 +22,7 @@ pub(super) fn check(cx: &Cx<'_>, contract: &[&str], findings: &mut Findings<'_>)
         for used in uses(experiment, &path) {
             let at = used.at.key("options");
             let refused = |field: &&str| field.starts_with(&at.to_string());
-            if contract.iter().any(|field| refused(field)) {
+            if contract.iter().any(refused) {
                 continue;
             }
             for (effort, times) in efforts(cx, name.as_str()) {
