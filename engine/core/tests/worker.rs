@@ -55,6 +55,8 @@ struct Worked {
     journal: String,
     outcome: Option<String>,
     why: String,
+    /// Whether it is measured again.
+    again: bool,
     block: Value,
 }
 
@@ -91,6 +93,7 @@ async fn work_by(faults: &str, clock: Clock) -> Worked {
         journal: std::fs::read_to_string(journal).unwrap(),
         outcome: text("outcome"),
         why: text("reason").or(text("error")).unwrap_or_default(),
+        again: record["instruments"] == true,
         block: json("blocks/b/block.json"),
     }
 }
@@ -193,6 +196,8 @@ async fn a_trial_around_which_a_node_did_not_say_what_it_was_is_invalid_and_says
         let worked = work(fault).await;
         worked.result.unwrap();
         assert_eq!(worked.outcome.unwrap(), "invalid", "{fault}");
+        // It is measured again where the node was lost meanwhile.
+        assert_eq!(worked.again, when == "after");
         let says =
             format!("what {node} was {when} the block's trials could not be read: no answer");
         assert!(worked.why.starts_with(&says), "{}", worked.why);
