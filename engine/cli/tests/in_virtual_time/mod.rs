@@ -1,4 +1,4 @@
-//! Testbed `virtual` on real Linux: the same results, to the last bit, booted or restored,
+//! Testbed `virtual` on real machines: the same results, to the last bit, booted or restored,
 //! alone or beside busy programs.
 
 use std::path::Path;
@@ -8,15 +8,6 @@ use std::time::Duration;
 use super::STUDY;
 use super::leftovers::Traces;
 use super::support::vexp;
-
-const ARGS: [&str; 6] = [
-    "reproduce",
-    STUDY,
-    "--testbed",
-    "virtual",
-    "--effort",
-    "booted",
-];
 
 /// Programs that want all of the computer's processors, twice, and end with the test.
 struct Busy(Vec<Child>);
@@ -42,58 +33,6 @@ impl Drop for Busy {
     }
 }
 
-#[test]
-#[ignore = "boots machines: needs root, and minutes"]
-fn results_in_virtual_time_are_the_same_beside_busy_programs() {
-    let folder = tempfile::tempdir().unwrap();
-    let traces = Traces::before();
-    let run = |name: &str, more: &[&str]| {
-        let runs = folder.path().join(name);
-        let runs = ["--runs", runs.to_str().unwrap()];
-        let said = vexp(&[&ARGS, &runs[..], more].concat());
-        assert!(
-            said.out.contains("1 of 1 trials measured"),
-            "{}\n{}",
-            said.out,
-            said.err
-        );
-        let mut found = std::fs::read_dir(folder.path().join(name)).unwrap();
-        (said, found.next().unwrap().unwrap().path())
-    };
-    let (first, alone) = run("alone", &[]);
-    assert!(
-        first.out.contains("virtual time, instruction model"),
-        "{}",
-        first.out
-    );
-    traces.none_left(Duration::from_secs(5));
-
-    let busy = Busy::begin();
-    let (second, beside) = run(
-        "a folder of another name",
-        &["--expect", alone.to_str().unwrap()],
-    );
-    drop(busy);
-    assert!(
-        second.out.contains("\nas expected, to the last bit"),
-        "{}",
-        second.out
-    );
-    let bytes = |run: &Path, file: &str| std::fs::read(run.join(file)).unwrap();
-    // The table of samples names its run in a column; what follows from it does not.
-    for file in ["frames/metrics.json", "report/metrics.csv"] {
-        assert_eq!(bytes(&alone, file), bytes(&beside, file), "{file}");
-    }
-    // Whoever has the digest only sees the same, and no other.
-    let digest = first
-        .out
-        .lines()
-        .find_map(|line| line.strip_prefix("results: "));
-    let digest = digest.unwrap_or_else(|| panic!("no digest in {}", first.out));
-    assert!(second.out.contains(digest));
-    traces.none_left(Duration::from_secs(5));
-}
-
 /// What Linux, Xen and KVM gave when this file was written, on another day and maybe another computer.
 const WITNESS: &str = "engine/cli/tests/data/witness.json";
 
@@ -101,6 +40,7 @@ const WITNESS: &str = "engine/cli/tests/data/witness.json";
 #[ignore = "boots machines: needs root, and minutes"]
 fn linux_xen_and_kvm_give_what_they_gave_elsewhere_side_by_side_or_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
+    let traces = Traces::before();
     let run = |name: &str, more: &[&str]| {
         let runs = folder.path().join(name);
         let args = ["reproduce", STUDY, "--effort", "witness", "--runs"];
@@ -116,12 +56,26 @@ fn linux_xen_and_kvm_give_what_they_gave_elsewhere_side_by_side_or_one_by_one() 
     let as_expected = first.out.contains("as expected, to the last bit: 3 trials");
     assert!(as_expected || !same_images, "{}", first.out);
 
+    let time = "virtual time, instruction model";
+    assert!(first.out.contains(time), "{}", first.out);
+    traces.none_left(Duration::from_secs(5));
+
     let busy = Busy::begin();
-    let alone = alone.to_str().unwrap();
-    let (second, _) = run("one by one", &["--jobs", "1", "--expect", alone]);
+    let expected = ["--jobs", "1", "--expect", alone.to_str().unwrap()];
+    let (second, beside) = run("one by one", &expected);
     drop(busy);
     let as_expected = second.out.contains("\nas expected, to the last bit");
     assert!(as_expected, "{}", second.out);
+    let bytes = |run: &Path, file: &str| std::fs::read(run.join(file)).unwrap();
+    // The table of samples names its run in a column; what follows from it does not.
+    for file in ["frames/metrics.json", "report/metrics.csv"] {
+        assert_eq!(bytes(&alone, file), bytes(&beside, file), "{file}");
+    }
+    // Whoever has the digest only sees the same, and no other.
+    let digest = (first.out.lines()).find_map(|line| line.strip_prefix("results: "));
+    let digest = digest.unwrap_or_else(|| panic!("no digest in {}", first.out));
+    assert!(second.out.contains(digest));
+    traces.none_left(Duration::from_secs(5));
 }
 
 /// Processes that a process has started.
