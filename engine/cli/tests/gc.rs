@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use recorded::recorded;
 use serde_json::Value;
-use support::{Said, vexp};
+use support::{Said, command, said, vexp};
 use vexp_api::digest::Digest;
 use vexp_engine::store::{Bucket, Store};
 
@@ -55,9 +55,12 @@ fn packages(store: &Store, run: &Path) -> [PathBuf; 2] {
     })
 }
 
+/// In a folder for temporary files of its own: what other tests have left is not this one's.
 fn gc(runs: &Path, store: &Path, args: &[&str]) -> Said {
+    let temporary = runs.parent().unwrap();
     let (runs, store) = (runs.to_str().unwrap(), store.to_str().unwrap());
-    vexp(&[&["gc", "--runs", runs, "--store", store], args].concat())
+    let mut vexp = command(&[&["gc", "--runs", runs, "--store", store], args].concat());
+    said(vexp.env("TMPDIR", temporary))
 }
 
 #[test]
