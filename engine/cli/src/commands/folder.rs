@@ -195,8 +195,7 @@ impl Run {
             None => costs,
             Some(looks) => looks.first()?,
         };
-        let each = costs.iter().map(|cost| (&cost.machine, cost.seconds()));
-        let estimate_s = estimate::together(each, jobs);
+        let estimate_s = estimate::all(&costs, jobs);
         if self.record.estimate_s.is_some() {
             self.record.estimate_s = Some(estimate_s);
             self.write("run.json", &self.record)?;

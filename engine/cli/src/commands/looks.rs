@@ -12,7 +12,7 @@ use vexp_api::ids::Name;
 use vexp_api::plan::Plan;
 use vexp_api::registry::Registry;
 use vexp_api::spec::Study;
-use vexp_engine::plan::estimate::{BlockCost, together};
+use vexp_engine::plan::estimate::{self, BlockCost};
 use vexp_engine::run::dispatch::Stages;
 use vexp_report::frame;
 use vexp_report::judge::{self, LooksTaken, Verdicts};
@@ -133,8 +133,7 @@ impl<'a> Looks<'a> {
     }
 
     fn time(&self, costs: &[BlockCost]) -> Duration {
-        let each = costs.iter().map(|cost| (&cost.machine, cost.seconds()));
-        Duration::try_from_secs_f64(together(each, self.jobs)).unwrap_or_default()
+        Duration::try_from_secs_f64(estimate::all(costs, self.jobs)).unwrap_or_default()
     }
 
     fn is_spent(&self) -> bool {

@@ -1,6 +1,7 @@
 //! A claim that no run of the study could ever test is a finding, not an untested claim hours later.
 
 use vexp_api::ids::Name;
+use vexp_api::plugin::HypervisorTraits;
 use vexp_api::spec::{Effort, Experiment, MeasureUse, MetricRef, Operand};
 
 use super::Cx;
@@ -120,6 +121,17 @@ fn traffic(
     }
 }
 
+/// What the hypervisor of a metric's platform is like; `None` if the study or the binary has no such one, which is
+/// another finding.
+fn traits(cx: &Cx<'_>, of: &MetricRef) -> Option<HypervisorTraits> {
+    let platform = cx.study.platforms.get(&of.platform)?;
+    let plugin = cx
+        .registry
+        .hypervisors()
+        .get(platform.hypervisor.as_str())?;
+    Some(plugin.traits())
+}
+
 /// Whether any monitor accounts for processor time on the platform.
 fn processor(
     cx: &Cx<'_>,
@@ -128,13 +140,9 @@ fn processor(
     (at, own): Places<'_>,
     findings: &mut Findings<'_>,
 ) {
-    let platform = cx.study.platforms.get(&of.platform);
-    let Some(plugin) =
-        platform.and_then(|platform| cx.registry.hypervisors().get(platform.hypervisor.as_str()))
-    else {
+    let Some(traits) = traits(cx, of) else {
         return;
     };
-    let traits = plugin.traits();
     let accounts = |tool: &Name| super::calibration::accounts(cx, tool, &traits);
     if !experiment.monitors.iter().any(|used| accounts(&used.tool)) {
         let message = format!(
@@ -174,13 +182,9 @@ fn guests(
         );
         return untestable(message, "choose a platform with guests, or cpu_total");
     }
-    let platform = cx.study.platforms.get(&of.platform);
-    let Some(plugin) =
-        platform.and_then(|platform| cx.registry.hypervisors().get(platform.hypervisor.as_str()))
-    else {
+    let Some(traits) = traits(cx, of) else {
         return;
     };
-    let traits = plugin.traits();
     let sees = |tool: &Name| {
         let measure = cx.registry.measures().get(tool.as_str());
         measure.is_none_or(|measure| measure.sees_guests())

@@ -81,6 +81,12 @@ pub fn together<'a>(blocks: impl IntoIterator<Item = (&'a (Name, Name), f64)>, j
     longest.max(sum / jobs.max(1) as f64)
 }
 
+/// Seconds until whole blocks are over, of which `jobs` run at the same time.
+pub fn all(blocks: &[BlockCost], jobs: usize) -> f64 {
+    let each = blocks.iter().map(|block| (&block.machine, block.seconds()));
+    together(each, jobs)
+}
+
 /// What each block of a plan is expected to take, in the plan's order.
 ///
 /// A machine that is kept is booted by the first block that needs it, which grows it guest by guest
