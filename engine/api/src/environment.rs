@@ -39,7 +39,7 @@ pub enum When {
 /// A node that did not say what it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Unread {
-    /// Node.
+    /// Its name.
     pub node: String,
     /// When it was asked.
     pub when: When,

@@ -13,6 +13,7 @@ pub mod exit;
 pub mod hold;
 pub mod ids;
 pub mod looks;
+pub mod meminfo;
 pub mod metric;
 pub mod modes;
 pub mod plan;

@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Somebody else could.
+/// Why a folder is not the user's alone.
 #[derive(Debug, thiserror::Error)]
 pub enum ModesError {
     /// It, or a folder above it, is somebody else's.
@@ -13,7 +13,7 @@ pub enum ModesError {
         .path.display()
     )]
     Owner {
-        /// What is.
+        /// The folder or file that is somebody else's.
         path: PathBuf,
         /// The user's number.
         owner: u32,
@@ -32,9 +32,9 @@ pub enum ModesError {
     /// It can't be looked at.
     #[error("cannot look at {}: {source}", .path.display())]
     Io {
-        /// What.
+        /// The folder or file.
         path: PathBuf,
-        /// Why not.
+        /// What the system said.
         source: std::io::Error,
     },
 }
@@ -42,7 +42,7 @@ pub enum ModesError {
 /// Whom files and folders may belong to, besides root and the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
-    /// Nobody.
+    /// To these two alone.
     Nobody,
     /// Whoever has called sudo(8): they decide what vexp does here as root.
     Caller,

@@ -1,5 +1,6 @@
 //! What emulated machines can't be, and what is known to go wrong on some that they can be.
 
+use vexp_api::meminfo;
 use vexp_api::plan::Machine;
 
 /// Processors of QEMU's machine `pc`.
@@ -22,7 +23,7 @@ pub(super) fn refuses(machine: &Machine, models: &[&str]) -> Option<String> {
             machine.cpus
         ));
     }
-    let here = memory()?;
+    let here = meminfo::read("MemTotal")?;
     if machine.memory.bytes() > here {
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         return what(format!(
@@ -32,16 +33,6 @@ pub(super) fn refuses(machine: &Machine, models: &[&str]) -> Option<String> {
         ));
     }
     None
-}
-
-/// Memory of this computer in bytes; `None` if it can't be told.
-fn memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 /// What is known to go wrong.

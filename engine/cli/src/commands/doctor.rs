@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use vexp_api::exit::Exit;
+use vexp_api::meminfo;
 use vexp_engine::build::NEEDED_TOOLS;
 use vexp_engine::store::Store;
 
@@ -149,7 +150,7 @@ fn machine() -> Vec<Check> {
         let module = format!("modprobe {name}: the kernel must have this file system");
         Check::new(*name, file_system(name), module)
     }));
-    checks.extend(memory().map(|bytes| Check {
+    checks.extend(meminfo::read("MemAvailable").map(|bytes| Check {
         note: format!("{} GiB; the paper's machines take 5", gib(bytes)),
         ..Check::new("memory", bytes >= LEAST_MEMORY, "")
     }));
@@ -177,16 +178,6 @@ fn file_system(name: &str) -> bool {
     let release = read("/proc/sys/kernel/osrelease");
     let modules = read(&format!("/lib/modules/{}/modules.dep", release.trim()));
     loaded || modules.contains(&format!("/{name}.ko"))
-}
-
-/// Memory that programs can take, bytes; see proc_meminfo(5).
-fn memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 /// The store's folder or the nearest one above it that exists, and its free bytes.

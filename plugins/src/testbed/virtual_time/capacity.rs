@@ -1,5 +1,6 @@
 //! How many locksteps this computer carries at the same time.
 
+use vexp_api::meminfo;
 use vexp_api::plan::Machine;
 
 use super::super::emulated::nodes::data_networks;
@@ -11,8 +12,8 @@ const FREE_MIB: u64 = 1024;
 /// As many as there are processors, and as the memory that is free now holds whole.
 pub(super) fn of(machine: &Machine) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    fitting(machine, processors, available_mib(&meminfo).unwrap_or(0))
+    let available = meminfo::read("MemAvailable").unwrap_or(0);
+    fitting(machine, processors, available >> 20)
 }
 
 fn fitting(machine: &Machine, processors: usize, available_mib: u64) -> usize {
@@ -22,15 +23,6 @@ fn fitting(machine: &Machine, processors: usize, available_mib: u64) -> usize {
     usize::try_from(fit)
         .unwrap_or(usize::MAX)
         .clamp(1, processors)
-}
-
-/// `MemAvailable` of /proc/meminfo, proc_meminfo(5), in MiB.
-fn available_mib(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib / 1024)
 }
 
 #[cfg(test)]
@@ -51,7 +43,5 @@ mod tests {
         assert_eq!(fitting(&machine, 2, 24_000), 2);
         assert_eq!(fitting(&machine, 8, 24_000), 4);
         assert_eq!(fitting(&machine, 8, 5_000), 1);
-        let meminfo = "MemTotal:       24690784 kB\nMemAvailable:   23068672 kB\n";
-        assert_eq!(available_mib(meminfo), Some(22_528));
     }
 }
