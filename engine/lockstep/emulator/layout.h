@@ -9,15 +9,16 @@
 
 #define SIDE_MAGIC 0x6564697370786576ull // "vexpside"
 #define LINK_MAGIC 0x6b6e696c70786576ull // "vexplink"
-#define VERSION 1u
+#define VERSION 2u
 #define NAME 64
 #define LINKS 16
+#define NICS 24
 #define PHASES 16
 #define TEMPLATES 8
 #define TEMPLATE 64
 #define PAGE 4096
 #define CHANNEL (3 * PAGE)
-#define PHASES_AT 1024
+#define PHASES_AT 2048
 #define SIDE_FILE (4 * PAGE)
 #define LONGEST 65600
 #define NEVER ((uint64_t)INT64_MAX)
@@ -29,7 +30,9 @@ enum state { CREATED, RUNNING, STOPPED, ENDED, FAILED };
 
 struct side_link {
     char file[NAME], nic[NAME];
-    uint32_t end, hub, spare[14];
+    uint32_t end, hub, nics, spare0;
+    uint64_t first_mac;
+    uint32_t spare1[10];
 };
 
 struct side {
@@ -53,18 +56,25 @@ struct phase {
 struct link {
     word magic;
     half version, spare0;
-    word delay, rate, queue, pause, ring, spare1;
+    word delay, rate, queue, pause, ring, buffer;
     char sides[2][NAME];
+};
+
+// What one NIC has on its own wire.
+struct wire {
+    word free, pressed, pressed_until, spare;
 };
 
 struct channel {
     // The writer's.
-    word horizon, promise, promise_seen, head, wire_free, pressed, pressed_until, pauses;
-    word sent, sent_bytes, sent_hash, queue_drops, early_drops, broken, spare0[2];
+    word horizon, promise, promise_seen, head, wire_free, spare0[2], pauses;
+    word sent, sent_bytes, sent_hash, queue_drops, early_drops, broken, switch_drops, spare1;
     // The reader's.
-    word tail, want, blocked, taken, taken_bytes, taken_hash, nic_drops, late, spare1[8];
+    word tail, want, blocked, taken, taken_bytes, taken_hash, nic_drops, late, spare2[8];
     // vexp's.
-    word phase_count, spare2[7];
+    word phase_count, spare3[7];
+    // The writer's.
+    struct wire wires[NICS];
 };
 
 // Before each frame in a ring. Frames begin at multiples of 8.
@@ -84,7 +94,9 @@ _Static_assert(offsetof(struct link, sides) == 64, "layout");
 _Static_assert(sizeof(struct link) == 64 + 2 * NAME, "layout");
 _Static_assert(offsetof(struct channel, tail) == 128, "layout");
 _Static_assert(offsetof(struct channel, phase_count) == 256, "layout");
-_Static_assert(sizeof(struct channel) == 320, "layout");
+_Static_assert(offsetof(struct channel, wires) == 320, "layout");
+_Static_assert(sizeof(struct channel) == 320 + NICS * 32, "layout");
+_Static_assert(sizeof(struct channel) <= PHASES_AT, "layout");
 _Static_assert(PHASES_AT + PHASES * sizeof(struct phase) <= CHANNEL, "layout");
 _Static_assert(sizeof(struct record) == 16, "layout");
 

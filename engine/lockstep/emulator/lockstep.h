@@ -10,17 +10,24 @@
 // guest; ../src/wait.rs knows them.
 enum { REFUSED = 81, MISUSED = 82, ABANDONED = 83, INSIDE_GUEST = 84, INTERNAL = 85 };
 
-// This side's end of a link.
+// A NIC of the machine at a link.
+struct nic {
+    NetClientState *nc;
+    void *e1000; // its registers, if back-pressure stops it
+    uint64_t mac; // as a number; the first byte of the address is the highest
+};
+
+// This side's end of a link. Where it has several NICs, a switch joins them to it.
 struct port {
     struct link *link;
     struct channel *tx, *rx;
     uint8_t *tx_ring, *rx_ring;
-    uint64_t ring, delay, rate, queue, pause;
+    uint64_t ring, delay, rate, queue, pause, buffer;
     struct side *peer;
     int peer_file;
     const char *name;
-    NetClientState *nc;
-    void *e1000; // its registers, if back-pressure stops it
+    struct nic nics[NICS];
+    int nic_count;
     uint64_t rung; // where the ring's head was when the peer was last woken
     uint64_t known, first; // as survey() saw them
     uint64_t phase_due; // when the generator sends next

@@ -50,7 +50,7 @@ static void open_port(struct port *p, const char *folder, const struct side_link
     if (!ring || ring & (ring - 1) || size < PAGE + 2 * (CHANNEL + ring)) fail(MISUSED, "%s: a ring of %lu bytes in a file of %zu", path, (long)ring, size);
     int end = about->end & 1;
     char *channels[2] = { (char *)link + PAGE, (char *)link + PAGE + CHANNEL + ring };
-    *p = (struct port){ .link = link, .ring = ring, .delay = link->delay, .rate = link->rate ? link->rate : 1, .queue = link->queue, .pause = link->pause };
+    *p = (struct port){ .link = link, .ring = ring, .delay = link->delay, .rate = link->rate ? link->rate : 1, .queue = link->queue, .pause = link->pause, .buffer = link->buffer };
     p->tx = (void *)channels[end], p->tx_ring = (uint8_t *)channels[end] + CHANNEL;
     p->rx = (void *)channels[!end], p->rx_ring = (uint8_t *)channels[!end] + CHANNEL;
     p->rung = p->tx->head;
@@ -106,10 +106,19 @@ uint64_t serialisation(struct port *p, uint64_t length)
     return (most(length, 60) + 24) * 8000000000ull / p->rate;
 }
 
-static void send_frame(struct port *p, const uint8_t *frame, size_t length)
+// When a frame's end leaves the switch, which forwards whole frames in the order in which they come; 0 if it has no room.
+static uint64_t through_switch(struct port *p, uint64_t comes, size_t length)
+{
+    uint64_t free = get(&p->tx->wire_free);
+    if (free > comes + p->buffer) return 0;
+    return most(comes, free) + serialisation(p, length);
+}
+
+static void send_frame(struct port *p, int from, const uint8_t *frame, size_t length)
 {
     struct channel *c = p->tx;
-    uint64_t now = (uint64_t)qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL), begins = most(now, get(&c->wire_free));
+    struct wire *wire = &c->wires[from];
+    uint64_t now = (uint64_t)qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL), begins = most(now, get(&wire->free));
     if (now < me->start) {
         count(&c->early_drops, 1);
         return;
@@ -118,7 +127,17 @@ static void send_frame(struct port *p, const uint8_t *frame, size_t length)
         count(&c->queue_drops, 1);
         return;
     }
-    uint64_t end = begins + serialisation(p, length), head = get(&c->head), bytes = sizeof(struct record) + ((length + 7) & ~7ull);
+    uint64_t end = begins + serialisation(p, length);
+    set(&wire->free, end);
+    if (p->nics[from].e1000 && !get(&wire->pressed) && end - now > p->pause) {
+        set(&wire->pressed, 1), set(&wire->pressed_until, now);
+        arm();
+    }
+    if (p->nic_count > 1 && !(end = through_switch(p, end, length))) {
+        count(&c->switch_drops, 1);
+        return;
+    }
+    uint64_t head = get(&c->head), bytes = sizeof(struct record) + ((length + 7) & ~7ull);
     struct record record = { .at = end + p->delay, .length = (uint32_t)length };
     if (head + bytes - atomic_load(&c->tail) > p->ring) fail(INTERNAL, "the ring of the link with %s has no room", p->name);
     if (record.at < known_there(p)) count(&c->broken, 1);
@@ -128,17 +147,14 @@ static void send_frame(struct port *p, const uint8_t *frame, size_t length)
     count(&c->sent, 1), count(&c->sent_bytes, length);
     chain(&c->sent_hash, record.at, frame, length);
     atomic_store(&c->head, head + bytes);
-    if (p->e1000 && !get(&c->pressed) && end - now > p->pause) {
-        set(&c->pressed, 1), set(&c->pressed_until, now);
-        arm();
-    }
 }
 
 // QEMU's hub has a frame for the link.
 static ssize_t receive(NetClientState *nc, const uint8_t *frame, size_t length)
 {
     for each_port (p)
-        if (p->nc == nc) send_frame(p, frame, length);
+        for (int i = 0; i < p->nic_count; i++)
+            if (p->nics[i].nc == nc) send_frame(p, i, frame, length);
     return (ssize_t)length;
 }
 
@@ -150,6 +166,22 @@ uint64_t first_arrival(struct port *p)
     if (tail == atomic_load(&p->rx->head)) return NEVER;
     copy_out(p, tail, &record, sizeof record);
     return record.at;
+}
+
+static void hand_over(struct port *p, struct nic *nic, const uint8_t *frame, size_t length)
+{
+    if (qemu_can_send_packet(nic->nc)) qemu_send_packet(nic->nc, frame, (int)length);
+    else count(&p->rx->nic_drops, 1); // as a real NIC whose ring is full
+}
+
+// To the NIC that it is for. The switch knows the NICs' addresses; what is for none of them goes to all.
+static void hand_out(struct port *p, const uint8_t *frame, size_t length)
+{
+    uint64_t to = 0;
+    for (int i = 0; i < 6; i++) to = to << 8 | frame[i];
+    for (int i = 0; i < p->nic_count; i++)
+        if (p->nics[i].mac == to) return hand_over(p, &p->nics[i], frame, length);
+    for (int i = 0; i < p->nic_count; i++) hand_over(p, &p->nics[i], frame, length);
 }
 
 // Gives the machine what has arrived.
@@ -168,8 +200,7 @@ void deliver(uint64_t now)
             count(&c->taken, 1), count(&c->taken_bytes, record.length);
             chain(&c->taken_hash, record.at, frame, record.length);
             if (now - record.at >= (uint64_t)icount_to_ns(1)) count(&c->late, 1);
-            if (qemu_can_send_packet(p->nc)) qemu_send_packet(p->nc, frame, (int)record.length);
-            else count(&c->nic_drops, 1); // as a real NIC whose ring is full
+            hand_out(p, frame, record.length);
         }
     }
 }
@@ -177,33 +208,41 @@ void deliver(uint64_t now)
 // ---- back-pressure ----
 // While the wire is busy the NIC's transmitter is off, so that the guest's ring fills as on a real NIC.
 
-static void transmitter(struct port *p, bool on)
+static void transmitter(struct nic *nic, bool on)
 {
     const uint64_t tctl = 0x400, enable = 2;
     uint64_t value = 0;
-    memory_region_dispatch_read(p->e1000, tctl, &value, MEMOP_32, 0);
-    memory_region_dispatch_write(p->e1000, tctl, on ? value | enable : value & ~enable, MEMOP_32, 0);
+    memory_region_dispatch_read(nic->e1000, tctl, &value, MEMOP_32, 0);
+    memory_region_dispatch_write(nic->e1000, tctl, on ? value | enable : value & ~enable, MEMOP_32, 0);
 }
+
+static uint64_t wire_due(struct wire *wire) { return get(&wire->pressed) ? get(&wire->pressed_until) : NEVER; }
 
 uint64_t press_due(struct port *p)
 {
-    return get(&p->tx->pressed) ? get(&p->tx->pressed_until) : NEVER;
+    uint64_t due = NEVER;
+    for (int i = 0; i < p->nic_count; i++) due = least(due, wire_due(&p->tx->wires[i]));
+    return due;
+}
+
+static void press_wire(struct port *p, int n, uint64_t now)
+{
+    struct wire *wire = &p->tx->wires[n];
+    if (get(&wire->pressed) == 1) {
+        transmitter(&p->nics[n], false);
+        count(&p->tx->pauses, 1);
+        set(&wire->pressed, 2), set(&wire->pressed_until, most(now + 1, get(&wire->free) - p->pause / 2));
+    } else {
+        set(&wire->pressed, 0);
+        transmitter(&p->nics[n], true);
+    }
 }
 
 void press(uint64_t now)
 {
-    for each_port (p) {
-        struct channel *c = p->tx;
-        if (press_due(p) > now) continue;
-        if (get(&c->pressed) == 1) {
-            transmitter(p, false);
-            count(&c->pauses, 1);
-            set(&c->pressed, 2), set(&c->pressed_until, most(now + 1, get(&c->wire_free) - p->pause / 2));
-        } else {
-            set(&c->pressed, 0);
-            transmitter(p, true);
-        }
-    }
+    for each_port (p)
+        for (int i = 0; i < p->nic_count; i++)
+            if (wire_due(&p->tx->wires[i]) <= now) press_wire(p, i, now);
 }
 
 // ---- the generator ----
@@ -239,7 +278,7 @@ static void send_generated(struct port *p, struct phase *f, uint64_t now)
     memcpy(frame + 42, &n, 8); // the payload: its number and its time
     memcpy(frame + 50, &now, 8);
     set(&f->sent, n + 1);
-    send_frame(p, frame, length);
+    send_frame(p, 0, frame, length);
 }
 
 void generate(uint64_t now)
@@ -256,20 +295,30 @@ void generate(uint64_t now)
 
 static NetClientInfo client = { .type = 0, .size = 4096, .receive = receive };
 
+// A single NIC has the id that the side's file gives; several have it with their number.
+static void connect_nic(struct port *p, int n, const struct side_link *about)
+{
+    struct nic *nic = &p->nics[n];
+    char name[32], path[128];
+    snprintf(name, sizeof name, "lockstep%ld.%d", (long)(p - ports), n);
+    nic->nc = qemu_new_net_client(&client, NULL, "lockstep", name);
+    net_hub_add_port((int)about->hub + n, NULL, nic->nc);
+    if (about->first_mac) nic->mac = about->first_mac + (uint64_t)n;
+    if (!about->nic[0]) return;
+    if (p->nic_count > 1) snprintf(path, sizeof path, "/machine/peripheral/%.*s-%d", NAME, about->nic, n);
+    else snprintf(path, sizeof path, "/machine/peripheral/%.*s", NAME, about->nic);
+    bool ambiguous = false;
+    void *device = object_resolve_path(path, &ambiguous);
+    nic->e1000 = device ? object_resolve_path_component(device, "e1000-mmio[0]") : NULL;
+    if (!nic->e1000) fail(MISUSED, "there is no e1000 %s, whose transmitter the link with %s should stop", path, p->name);
+}
+
 void connect_ports(void)
 {
     for (int i = 0; i < port_count; i++) {
         struct port *p = &ports[i];
-        const struct side_link *about = &me->links[i];
-        char name[32], path[128];
-        snprintf(name, sizeof name, "lockstep%d", i);
-        p->nc = qemu_new_net_client(&client, NULL, "lockstep", name);
-        net_hub_add_port((int)about->hub, NULL, p->nc);
-        if (!about->nic[0]) continue;
-        bool ambiguous = false;
-        snprintf(path, sizeof path, "/machine/peripheral/%.*s", NAME, about->nic);
-        void *device = object_resolve_path(path, &ambiguous);
-        p->e1000 = device ? object_resolve_path_component(device, "e1000-mmio[0]") : NULL;
-        if (!p->e1000) fail(MISUSED, "no e1000 has id=%.*s, whose transmitter the link with %s should stop", NAME, about->nic, p->name);
+        if (!me->links[i].nics || me->links[i].nics > NICS) fail(MISUSED, "the link with %s has %u NICs", p->name, me->links[i].nics);
+        p->nic_count = (int)me->links[i].nics;
+        for (int n = 0; n < p->nic_count; n++) connect_nic(p, n, &me->links[i]);
     }
 }

@@ -19,11 +19,13 @@ pub(crate) const SIDE_MAGIC: u64 = u64::from_le_bytes(*b"vexpside");
 /// First word of a link's file.
 pub(crate) const LINK_MAGIC: u64 = u64::from_le_bytes(*b"vexplink");
 /// Changes with each change of this layout.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of a name, its final zero among them.
 pub(crate) const NAME: usize = 64;
 /// The most links that a side has.
 pub(crate) const LINKS: usize = 16;
+/// The most NICs that a machine has at a link.
+pub(crate) const NICS: usize = 24;
 /// The most phases that a generator has.
 pub(crate) const PHASES: usize = 16;
 /// The most destinations of a phase.
@@ -34,7 +36,7 @@ pub(crate) const TEMPLATE: usize = 64;
 pub(crate) const PAGE: usize = 4096;
 /// Bytes of a channel before its ring, and where its generator's phases are among them.
 pub(crate) const CHANNEL: usize = 3 * PAGE;
-pub(crate) const PHASES_AT: usize = 1024;
+pub(crate) const PHASES_AT: usize = 2048;
 /// Bytes of a side's file.
 pub(crate) const SIDE_FILE: usize = 4 * PAGE;
 /// Bytes before each frame in a ring: when it arrives, and its length.
@@ -82,13 +84,19 @@ impl State {
 pub(crate) struct SideLink {
     /// The link's file, in the same folder.
     pub(crate) file: [AtomicU8; NAME],
-    /// QEMU's id of the e1000 whose transmitter back-pressure stops; empty if none.
+    /// QEMU's id of the e1000 whose transmitter back-pressure stops; empty if none. Of several NICs, what stands before
+    /// `-NUMBER` in their ids.
     pub(crate) nic: [AtomicU8; NAME],
     /// Which of the link's ends: 0 or 1. It writes the channel of this number.
     pub(crate) end: AtomicU32,
-    /// The QEMU hub that the link's port is plugged into.
+    /// The QEMU hub that the first NIC is plugged into; the others follow.
     pub(crate) hub: AtomicU32,
-    spare: [AtomicU32; 14],
+    /// How many NICs.
+    pub(crate) nics: AtomicU32,
+    spare0: AtomicU32,
+    /// The first NIC's MAC address as a number, of which the others' follow; 0 where there is one NIC, which gets all.
+    pub(crate) first_mac: AtomicU64,
+    spare1: [AtomicU32; 10],
 }
 
 /// A side's file.
@@ -166,9 +174,21 @@ pub(crate) struct LinkFields {
     pub(crate) pause: AtomicU64,
     /// Bytes of each ring: a power of two.
     pub(crate) ring: AtomicU64,
-    spare1: AtomicU64,
+    /// The longest time that a frame waits in the switch that joins several NICs; one that would wait longer is dropped.
+    pub(crate) buffer: AtomicU64,
     /// The sides at its ends.
     pub(crate) sides: [[AtomicU8; NAME]; 2],
+}
+
+/// What one NIC has on its own wire.
+#[repr(C)]
+pub(crate) struct NicWire {
+    /// When the last frame's end leaves the NIC.
+    free: AtomicU64,
+    /// Back-pressure: 0 off, 1 to be stopped, 2 stopped; and when that changes next.
+    pressed: AtomicU64,
+    pressed_until: AtomicU64,
+    spare: AtomicU64,
 }
 
 /// One direction of a link.
@@ -179,11 +199,9 @@ pub(crate) struct Channel {
     pub(crate) promise_seen: AtomicU64,
     /// Bytes ever put into the ring.
     pub(crate) head: AtomicU64,
-    /// When the last frame's end leaves the sender.
+    /// When the last frame's end leaves the sender, or the switch that joins its NICs.
     pub(crate) wire_free: AtomicU64,
-    /// Back-pressure: 0 off, 1 to be stopped, 2 stopped; and when that changes next.
-    pub(crate) pressed: AtomicU64,
-    pub(crate) pressed_until: AtomicU64,
+    spare0: [AtomicU64; 2],
     pub(crate) pauses: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) sent_bytes: AtomicU64,
@@ -194,7 +212,9 @@ pub(crate) struct Channel {
     pub(crate) early_drops: AtomicU64,
     /// Frames that arrive earlier than the sender had promised: a run with one isn't valid.
     pub(crate) broken: AtomicU64,
-    spare0: [AtomicU64; 2],
+    /// Dropped because the switch had no room.
+    pub(crate) switch_drops: AtomicU64,
+    spare1: AtomicU64,
     // The reader writes from here on.
     /// Bytes ever taken out of the ring.
     pub(crate) tail: AtomicU64,
@@ -207,10 +227,12 @@ pub(crate) struct Channel {
     pub(crate) nic_drops: AtomicU64,
     /// Delivered after their time: a run with one isn't valid.
     pub(crate) late: AtomicU64,
-    spare1: [AtomicU64; 8],
+    spare2: [AtomicU64; 8],
     /// Phases of the generator that sends in this direction; vexp's side writes it.
     pub(crate) phase_count: AtomicU64,
-    spare2: [AtomicU64; 7],
+    spare3: [AtomicU64; 7],
+    /// The emulator's, as those before `tail`.
+    wires: [NicWire; NICS],
 }
 
 const _: () = {
@@ -226,7 +248,8 @@ const _: () = {
     assert!(size_of::<LinkFields>() == 64 + 2 * NAME);
     assert!(offset_of!(Channel, tail) == 128);
     assert!(offset_of!(Channel, phase_count) == 256);
-    assert!(size_of::<Channel>() == 320);
+    assert!(offset_of!(Channel, wires) == 320);
+    assert!(size_of::<Channel>() == 320 + NICS * 32);
     assert!(PHASES_AT >= size_of::<Channel>());
     assert!(PHASES_AT + PHASES * size_of::<Phase>() <= CHANNEL);
 };

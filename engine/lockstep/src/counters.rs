@@ -26,6 +26,8 @@ pub struct Direction {
     pub delivered_hash: u64,
     /// Frames dropped by the sender, because the link's queue was full.
     pub queue_drops: u64,
+    /// Frames that the switch which joins several NICs had no room for.
+    pub switch_drops: u64,
     /// Frames dropped by the sender, because it was before the lockstep's start.
     pub early_drops: u64,
     /// Frames dropped on arrival, because the receiver's NIC had no room.
@@ -103,6 +105,7 @@ fn direction(channel: &Channel, from: String, to: String) -> Direction {
         delivered_bytes: read(&channel.taken_bytes),
         delivered_hash: read(&channel.taken_hash),
         queue_drops: read(&channel.queue_drops),
+        switch_drops: read(&channel.switch_drops),
         early_drops: read(&channel.early_drops),
         nic_drops: read(&channel.nic_drops),
         late: read(&channel.late),

@@ -10,7 +10,7 @@
 //! # use vexp_lockstep::{LIBRARY, side::{LinkError, Side}, topology::{End, Link, LinkSpec, Nic, Topology, plugin_argument}};
 //! # fn main() -> Result<(), LinkError> {
 //! # let folder = Path::new("");
-//! let nic = |hub, paused: Option<&str>| Nic { machine: "m1".into(), hub, paused: paused.map(Into::into) };
+//! let nic = |hub, paused: Option<&str>| Nic { machine: "m1".into(), hub, paused: paused.map(Into::into), switched: None };
 //! let topology = Topology {
 //!     start_ns: 8_000_000_000, // by then the machines have booted
 //!     quantum_ns: 20_000,

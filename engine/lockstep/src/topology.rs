@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use crate::channel::{
-    self, HASH_START, LINK_MAGIC, LINKS, LONGEST, NAME, NEVER, SIDE_MAGIC, VERSION, serialisation,
-    write_name,
+    self, HASH_START, LINK_MAGIC, LINKS, LONGEST, NAME, NEVER, NICS, SIDE_MAGIC, VERSION,
+    serialisation, write_name,
 };
 use crate::map::{LinkFile, SideFile};
 use crate::side::LinkError;
@@ -25,7 +25,13 @@ pub struct LinkSpec {
     pub queue_ns: u64,
     /// The e1000 that a [`Nic`] names stops its transmitter while more than this waits for the wire, in nanoseconds.
     pub pause_ns: u64,
+    /// The longest time that a frame waits in the switch that joins several [`Nic`]s, in nanoseconds; one that would wait
+    /// longer is dropped.
+    pub buffer_ns: u64,
 }
+
+/// What a port of a switch can hold, in bits: 512 KiB, as gigabit switches of the paper's time have.
+const BUFFER_BITS: u64 = 8 * 512 * 1024;
 
 impl LinkSpec {
     /// A link for measurements: 20 µs.
@@ -36,6 +42,7 @@ impl LinkSpec {
             rate_bps,
             queue_ns: 12_000_000,
             pause_ns: 100_000,
+            buffer_ns: BUFFER_BITS * 1_000_000_000 / rate_bps.max(1_000),
         }
     }
 
@@ -51,7 +58,7 @@ impl LinkSpec {
     /// Bytes of a ring that always has room: what can wait for the wire and be on it, and what the other side can be behind
     /// by, with the records' heads.
     fn ring(&self) -> u64 {
-        let time = u128::from(self.queue_ns + 3 * self.delay_ns + 2_000_000);
+        let time = u128::from(self.queue_ns + self.buffer_ns + 3 * self.delay_ns + 2_000_000);
         let bytes = time * u128::from(self.rate_bps) / 8_000_000_000;
         let bytes = bytes * 3 / 2 + 4 * LONGEST as u128;
         u64::try_from(bytes)
@@ -65,11 +72,23 @@ impl LinkSpec {
 pub struct Nic {
     /// The machine's name, which is its side's.
     pub machine: String,
-    /// The QEMU hub that the NIC is plugged into (`-netdev hubport,hubid=`). Each link has a hub of its own.
+    /// The QEMU hub that the NIC is plugged into (`-netdev hubport,hubid=`). Each NIC has a hub of its own.
     pub hub: u32,
     /// The `id=` of the e1000 whose transmitter waits while the wire is busy, so that the guest's ring fills as on a real
     /// NIC. Without it, what the link can't queue is dropped.
     pub paused: Option<String>,
+    /// The machine has several NICs here, each with a wire of the link's rate to a switch, which has one to the other end.
+    pub switched: Option<Switched>,
+}
+
+/// Several NICs behind a switch. Number n, from 0, is plugged into the n-th hub from the [`Nic`]'s on, and its `id=` is the
+/// [`Nic`]'s with `-n`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switched {
+    /// How many, 1 to 24.
+    pub nics: u32,
+    /// The MAC address of the first as a number; those of the others follow.
+    pub first_mac: u64,
 }
 
 /// One end of a link.
@@ -184,6 +203,7 @@ impl Topology {
             rate_bps,
             queue_ns,
             pause_ns,
+            buffer_ns,
         } = link.spec;
         if delay_ns < self.quantum_ns {
             let quantum = self.quantum_ns;
@@ -196,10 +216,20 @@ impl Topology {
                 "a rate of {rate_bps} b/s is not within 1 kb/s and 100 Gb/s"
             ));
         }
-        if delay_ns > 10_000_000_000 || queue_ns > 10_000_000_000 || pause_ns > queue_ns {
+        if delay_ns.max(queue_ns).max(buffer_ns) > 10_000_000_000 || pause_ns > queue_ns {
             return Err(format!(
-                "a delay of {delay_ns} ns, a queue of {queue_ns} ns and a pause at {pause_ns} ns: the most is 10 s, and the pause is within the queue"
+                "a delay of {delay_ns} ns, a queue of {queue_ns} ns, a switch's of {buffer_ns} ns and a pause at {pause_ns} ns: the most is 10 s, and the pause is within the queue"
             ));
+        }
+        for end in &link.ends {
+            let End::Nic(nic) = end else { continue };
+            let nics = nic.switched.map_or(1, |switched| switched.nics);
+            if !(1..=NICS as u32).contains(&nics) {
+                let machine = &nic.machine;
+                return Err(format!(
+                    "{nics} NICs of {machine}; 1 to {NICS} are possible"
+                ));
+            }
         }
         if link.ends[0].side() == link.ends[1].side() {
             return Err(format!("both its ends are at {}", link.ends[0].side()));
@@ -228,6 +258,7 @@ impl Topology {
         fields.queue.store(link.spec.queue_ns, Relaxed);
         fields.pause.store(link.spec.pause_ns, Relaxed);
         fields.ring.store(file.ring(), Relaxed);
+        fields.buffer.store(link.spec.buffer_ns, Relaxed);
         let lead = serialisation(0, link.spec.rate_bps) + link.spec.delay_ns;
         for (number, end) in link.ends.iter().enumerate() {
             write_name(&fields.sides[number], end.side());
@@ -257,6 +288,11 @@ impl Topology {
             if let End::Nic(nic) = &link.ends[end] {
                 place.hub.store(nic.hub, Relaxed);
                 write_name(&place.nic, nic.paused.as_deref().unwrap_or_default());
+                place
+                    .nics
+                    .store(nic.switched.map_or(1, |all| all.nics), Relaxed);
+                let first_mac = nic.switched.map_or(0, |all| all.first_mac);
+                place.first_mac.store(first_mac, Relaxed);
             }
             count += 1;
         }

@@ -26,6 +26,7 @@ fn topology(links: usize) -> Topology {
                 machine: "m".into(),
                 hub: 0,
                 paused: None,
+                switched: None,
             }),
         ],
     };
@@ -397,6 +398,7 @@ fn a_topology_that_cannot_be_is_refused() {
                 machine: machine.into(),
                 hub: 0,
                 paused: None,
+                switched: None,
             })
         };
         topology.links[1].ends = [nic("m"), nic("n")];

@@ -47,6 +47,7 @@ fn topology(machines: u32) -> Topology {
             machine,
             hub,
             paused,
+            switched: None,
         })
     };
     let link = |name: &str, spec, ends| Link {

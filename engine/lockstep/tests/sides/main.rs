@@ -51,6 +51,7 @@ fn nic(machine: &str, hub: u32) -> End {
         machine: machine.into(),
         hub,
         paused: None,
+        switched: None,
     })
 }
 

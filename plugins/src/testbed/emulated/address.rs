@@ -62,6 +62,11 @@ impl Who {
     pub(in crate::testbed) fn mac(self, net: u8) -> String {
         format!("52:54:00:00:{net:02x}:{:02x}", self.last())
     }
+
+    /// The same as a number, whose highest byte is the address's first.
+    pub(in crate::testbed) fn mac_number(self, net: u8) -> u64 {
+        0x5254_0000_0000 | u64::from(net) << 8 | u64::from(self.last())
+    }
 }
 
 /// `address/prefix`.

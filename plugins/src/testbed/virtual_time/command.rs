@@ -29,6 +29,12 @@ pub(super) fn hub(net: u8) -> u32 {
     1 + u32::from(net)
 }
 
+/// The peers on a data network; they are numbered through all networks.
+pub(super) fn peers_on(machine: &Machine, net: u8) -> impl Iterator<Item = Who> {
+    let first = u32::from(net) * machine.peers;
+    (first..first + machine.peers).map(Who::Peer)
+}
+
 /// What differs between a machine under test and an emulator of peers.
 pub(super) struct Shape {
     processors: u32,
@@ -66,17 +72,21 @@ impl Shape {
         }
     }
 
-    /// The emulator of the peers on a data network.
-    pub(super) fn peers(net: u8) -> Self {
-        let who = Who::Peers(net);
+    /// The emulator of the peers on a data network, each with a NIC of its own.
+    pub(super) fn peers(machine: &Machine, net: u8) -> Self {
+        let mut nics = vec![(Who::Peers(net).control_mac(), CONTROL_HUB, "ctl".to_owned())];
+        nics.extend(peers_on(machine, net).zip(0..).map(|(peer, n)| {
+            let id = match machine.peers {
+                1 => nic_id(net),
+                _ => format!("{}-{n}", nic_id(net)),
+            };
+            (peer.mac(net), hub(net) + n, id)
+        }));
         Self {
             processors: 1,
             memory_mib: PEERS_MIB,
             cpu: qemu::CPU.to_owned(),
-            nics: vec![
-                (who.control_mac(), CONTROL_HUB, "ctl".to_owned()),
-                (who.mac(net), hub(net), nic_id(net)),
-            ],
+            nics,
             kernel: linux(),
         }
     }
@@ -181,7 +191,21 @@ mod tests {
             assert_eq!(args.matches("e1000,id=data").count(), 2, "{args}");
             assert_eq!(args.contains("sched=credit"), hypervisor == "xen", "{args}");
         }
-        let peers = Shape::peers(1).args(0).join(" ");
-        assert!(peers.contains("hubport,id=n2,hubid=2"), "{peers}");
+        let mut machine = machine("linux");
+        let two = Shape::peers(&machine, 1).args(0).join(" ");
+        machine.peers = 1;
+        let one = Shape::peers(&machine, 1).args(0).join(" ");
+        assert!(
+            one.contains("e1000,id=data1,netdev=n2,mac=52:54:00:00:01:65"),
+            "{one}"
+        );
+        assert!(
+            two.contains("e1000,id=data1-0,netdev=n2,mac=52:54:00:00:01:66"),
+            "{two}"
+        );
+        assert!(
+            two.contains("e1000,id=data1-1,netdev=n3,mac=52:54:00:00:01:67"),
+            "{two}"
+        );
     }
 }

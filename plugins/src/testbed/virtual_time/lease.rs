@@ -11,14 +11,14 @@ use vexp_api::plugin::{
 };
 use vexp_api::site::{NodeInfo, Site};
 use vexp_lockstep::side::Side;
-use vexp_lockstep::topology::{End, Link, LinkSpec, Nic, Topology};
+use vexp_lockstep::topology::{End, Link, LinkSpec, Nic, Switched, Topology};
 
 use super::super::emulated::address::Who;
 use super::super::emulated::nodes::{Nodes, data_networks, interface};
 use super::super::emulated::qemu;
 use super::super::emulated::run::LabError;
 use super::super::emulated::snapshot::{Origin, Shelf};
-use super::command::{self, Shape};
+use super::command::{self, Shape, peers_on};
 use super::emulator::{self, Emulator};
 use super::fleet::{Fleet, MACHINE, Start};
 use super::regime::Regime;
@@ -173,7 +173,8 @@ fn acquire(
         let whom: Vec<_> = all.nodes.iter().map(|(who, info)| (*who, info)).collect();
         let files = seeds::peers(all.net, &whom, &peer_key, &keys.client);
         let disks = [("root", &*guest_image.root)];
-        start(&all.name(), &Shape::peers(all.net), boot, &disks, files)?;
+        let shape = Shape::peers(machine, all.net);
+        start(&all.name(), &shape, boot, &disks, files)?;
     }
     let running = match kept {
         Some(kept) => Some(snapshot::restore(&fleet, kept)?),
@@ -245,12 +246,13 @@ fn lay_out(folder: &Path, boot: &BootFiles, archive: &[u8]) -> std::io::Result<(
     std::io::Write::write_all(&mut initramfs, archive)
 }
 
-/// The peers, numbered through all data networks.
+/// The peers of each data network.
 fn peers(machine: &Machine, nodes: &Nodes<'_>) -> Result<Vec<Peers>, LabError> {
     let of = |net: u8| {
         let first = u32::from(net) * machine.peers;
-        let all =
-            (first..first + machine.peers).map(|n| Ok((Who::Peer(n), nodes.peer(n, Some(net))?)));
+        let all = peers_on(machine, net)
+            .zip(first..)
+            .map(|(who, n)| Ok((who, nodes.peer(n, Some(net))?)));
         let nodes = all.collect::<Result<_, LabError>>()?;
         Ok(Peers { net, nodes })
     };
@@ -258,11 +260,12 @@ fn peers(machine: &Machine, nodes: &Nodes<'_>) -> Result<Vec<Peers>, LabError> {
 }
 
 pub(super) fn topology(machine: &Machine, regime: Regime) -> Topology {
-    let nic = |machine: &str, hub, paused| {
+    let nic = |machine: &str, hub, paused, switched| {
         End::Nic(Nic {
             machine: machine.to_owned(),
             hub,
             paused,
+            switched,
         })
     };
     let names = data_networks(machine).map(|net| format!("peers{net}"));
@@ -271,16 +274,28 @@ pub(super) fn topology(machine: &Machine, regime: Regime) -> Topology {
         .map(|name| Link {
             name: format!("control-{name}"),
             spec: LinkSpec::control(),
-            ends: [End::Vexp, nic(&name, command::CONTROL_HUB, None)],
+            ends: [End::Vexp, nic(&name, command::CONTROL_HUB, None, None)],
         });
     let data = data_networks(machine)
         .zip(&machine.nics)
         .map(|(net, nic_of)| {
-            let end = |name: &str| nic(name, command::hub(net), Some(command::nic_id(net)));
+            let end = |name: &str, switched| {
+                nic(
+                    name,
+                    command::hub(net),
+                    Some(command::nic_id(net)),
+                    switched,
+                )
+            };
+            let first = peers_on(machine, net).next().filter(|_| machine.peers > 1);
+            let switched = first.map(|first| Switched {
+                nics: machine.peers,
+                first_mac: first.mac_number(net),
+            });
             Link {
                 name: format!("data{net}"),
                 spec: LinkSpec::data(nic_of.rate.bits_per_second()),
-                ends: [end(MACHINE), end(&format!("peers{net}"))],
+                ends: [end(MACHINE, None), end(&format!("peers{net}"), switched)],
             }
         });
     Topology {

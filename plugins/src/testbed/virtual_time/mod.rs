@@ -28,6 +28,9 @@ use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
 
+/// Most peers on a data network.
+const MOST_PEERS: u32 = 24;
+
 /// The testbed.
 #[derive(Debug)]
 pub struct Virtual {
@@ -127,6 +130,13 @@ fn refuses(machine: &Machine) -> Option<String> {
             "in virtual time NICs are e1000: other models send in another thread of QEMU, at moments \
              that are this computer's",
         );
+    }
+    if machine.peers > MOST_PEERS {
+        return what(&format!(
+            "in virtual time a data network has {MOST_PEERS} peers at most, as each has a NIC of one \
+             emulator; this one has {}",
+            machine.peers
+        ));
     }
     super::limits::refuses(machine, &["e1000"])
 }

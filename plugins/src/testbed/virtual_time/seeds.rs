@@ -15,15 +15,15 @@ use super::super::emulated::seed::{Archive, Identity, NetLine};
 const SEED: u64 = 1;
 
 /// What an emulator of peers does once it is ready: a line of `peers` becomes a network namespace with an SSH server.
-/// The NICs are shared by macvlan; each peer has MAC addresses of its own.
+/// Each has a data NIC of its own, named after it; the control NIC is shared by macvlan.
 pub(super) const PEERS: &str = r#"export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 modprobe macvlan || { echo "vexp: failed module macvlan"; exit 1; }
 key=/run/vexp/dropbear_ed25519_host_key
-while read -r name ctl_mac ctl_cidr data_mac data_cidr; do
+while read -r name ctl_mac ctl_cidr data_cidr; do
     ip netns add "$name" || exit
     ip -batch - <<BATCH || exit
 link add link ctl0 name c-$name address $ctl_mac netns $name type macvlan mode bridge
-link add link data0 name d-$name address $data_mac netns $name type macvlan mode bridge
+link set dev d-$name netns $name
 BATCH
     ip -netns "$name" -batch - <<BATCH || exit
 link set lo up
@@ -89,10 +89,8 @@ pub(super) fn peers(
         bridge: None,
     };
     let whole = Who::Peers(net);
-    let lines = [
-        nic(whole.control_mac(), "ctl0"),
-        nic(whole.mac(net), "data0"),
-    ];
+    let mut lines = vec![nic(whole.control_mac(), "ctl0")];
+    lines.extend((peers.iter()).map(|(who, info)| nic(who.mac(net), &format!("d-{}", info.name))));
     let hostname = format!("peers{net}");
     let identity = Identity {
         hostname: &hostname,
@@ -106,7 +104,7 @@ pub(super) fn peers(
     let each = peers.iter().map(|(who, info)| {
         let (name, data) = (&info.name, cidr(who.data(net)));
         let (control_mac, control) = (who.control_mac(), control_cidr(*who));
-        format!("{name} {control_mac} {control} {} {data}\n", who.mac(net))
+        format!("{name} {control_mac} {control} {data}\n")
     });
     files.push(("peers", each.collect()));
     files.push(("agent", PEERS.to_owned()));

@@ -31,7 +31,7 @@ pub(super) fn keeping(request: &MachineRequest, store: &Path) -> Option<(Shelf, 
     let machine = &request.machine;
     let regime = Regime::of(&request.options).ok()?;
     let shapes = std::iter::once(Shape::machine(machine, bootable(image).ok()?))
-        .chain(data_networks(machine).map(Shape::peers));
+        .chain(data_networks(machine).map(|net| Shape::peers(machine, net)));
     let mut arguments: Vec<String> = shapes
         .flat_map(|shape| shape.args(regime.shift()))
         .collect();
