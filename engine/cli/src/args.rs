@@ -272,6 +272,10 @@ pub(crate) struct ReportArgs {
     /// Write into FILE what this run, in virtual time, gives on every computer: a digest a trial
     #[arg(long, value_name = "FILE")]
     pub(crate) write_expected: Option<PathBuf>,
+    /// A run of the same study at another link rate: show whether verdicts are the same over the range, or
+    /// where they turn; may be given several times
+    #[arg(long, value_name = "RUN", conflicts_with = "format")]
+    pub(crate) with: Vec<PathBuf>,
     /// How to print the verdicts
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -285,6 +289,7 @@ impl ReportArgs {
             out: None,
             templates: None,
             write_expected: None,
+            with: Vec::new(),
             format: Format::Text,
         }
     }

@@ -5,6 +5,9 @@ use std::path::Path;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_report::derived::derive;
+use vexp_report::frame;
+use vexp_report::judge;
+use vexp_report::judge::range::{self, AtRate};
 use vexp_report::report::{ReportError, ReportSummary};
 use vexp_report::{ClaimVerdict, Verdict};
 
@@ -18,6 +21,12 @@ pub(super) fn run(args: &ReportArgs, registry: &Registry) -> Result<Exit, Failur
         super::identity::write(&args.run, path, registry)?;
     }
     match args.format {
+        Format::Text if !args.with.is_empty() => {
+            let over = over_range(args, registry)?;
+            let exit = made.claims()?;
+            render::out(&format!("\n{over}"));
+            Ok(exit)
+        }
         Format::Text => made.claims(),
         Format::Json => {
             let claims = &made.summary.claims;
@@ -27,6 +36,31 @@ pub(super) fn run(args: &ReportArgs, registry: &Registry) -> Result<Exit, Failur
             Ok(exit(claims))
         }
     }
+}
+
+/// The claims of several runs of a study, by their link rates.
+fn over_range(args: &ReportArgs, registry: &Registry) -> Result<String, Failure> {
+    let mut runs = Vec::new();
+    let mut study = None;
+    for path in std::iter::once(&args.run).chain(&args.with) {
+        is_run(path)?;
+        let frames = frame::read(path, registry);
+        let frames = frames.map_err(|error| unreadable(&ReportError::Frame(error)))?;
+        let of = frames.run.plan.study.clone();
+        let first = study.get_or_insert(of.clone());
+        if *first != of {
+            let message = format!(
+                "{} is a run of study `{of}`, not of `{first}`",
+                path.display()
+            );
+            return Err(Failure::new(Exit::Usage, message)
+                .hint("--with takes runs of the same study at other link rates"));
+        }
+        let verdicts = judge::judge(&frames);
+        runs.push(AtRate::new(&frames.run, &verdicts.claims));
+    }
+    let claims = range::over(&mut runs);
+    Ok(render::verdicts::over_range(&runs, &claims))
 }
 
 /// Makes the report and prints the claims table, the deviations and where the report is.

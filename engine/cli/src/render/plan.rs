@@ -62,6 +62,20 @@ pub(crate) fn link(plan: &Plan, link: Option<&LinkScale>, measured: Option<&str>
     )
 }
 
+/// One line: when claims are looked at.
+fn looks(plan: &Plan) -> String {
+    let units: Vec<String> = plan
+        .looks
+        .iter()
+        .map(|look| look.units.to_string())
+        .collect();
+    format!(
+        "at most, until the claims are decided: looks after {} repetitions, between which only the trials of open \
+         claims are run",
+        units.join(", ")
+    )
+}
+
 /// One line: how machines come up.
 fn boots(plan: &Plan) -> String {
     let blocks = &plan.blocks;
@@ -129,6 +143,9 @@ pub(crate) fn text(
         building(plan, to_build),
         estimate.disk.mib()
     );
+    if !plan.looks.is_empty() {
+        text.push_str(&wrapped(&looks(plan), "", "  "));
+    }
     text.push_str(&wrapped(&boots(plan), "", "  "));
     let link = link(plan, scale, measured);
     if !link.is_empty() {

@@ -1,6 +1,7 @@
 //! The claims table that ends a run.
 
 use comfy_table::{Cell, Color};
+use vexp_report::judge::range::{AtRate, OverRange};
 use vexp_report::{ClaimVerdict, Verdict};
 
 use super::table::table;
@@ -30,6 +31,26 @@ pub(crate) fn text(claims: &[ClaimVerdict]) -> String {
         let names: Vec<&str> = not_tested.iter().map(|c| c.claim.as_str()).collect();
         let names = format!("not tested (the report says why): {}", names.join(", "));
         text.push_str(&wrapped(&names, " ", "     "));
+    }
+    text
+}
+
+/// Claims over a range of link rates.
+pub(crate) fn over_range(runs: &[AtRate], claims: &[OverRange]) -> String {
+    let heads: Vec<String> = runs.iter().map(|run| format!("× {}", run.factor)).collect();
+    let mut columns = vec!["claim"];
+    columns.extend(heads.iter().map(String::as_str));
+    columns.push("over the range");
+    let rows = claims.iter().map(|claim| {
+        let mut cells = vec![Cell::new(&claim.claim)];
+        let verdicts = claim.verdicts.iter();
+        cells.extend(verdicts.map(|found| found.map_or_else(|| Cell::new("-"), painted)));
+        cells.push(Cell::new(&claim.words));
+        cells
+    });
+    let mut text = table(&columns, rows);
+    for run in runs {
+        text.push_str(&format!("× {}: {}\n", run.factor, run.run));
     }
     text
 }

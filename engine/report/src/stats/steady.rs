@@ -136,6 +136,35 @@ mod tests {
         assert_eq!(shift(&[1.0]), None);
     }
 
+    /// How often a trend or a step is found. `cargo test -p vexp-report steady_power -- --nocapture` prints the
+    /// table of docs/statistics.md.
+    #[test]
+    fn steady_power() {
+        const ROUNDS: u32 = 1000;
+        let mut random = Bootstrap::new(3, "power");
+        let mut found = |n: usize, bend: fn(f64) -> f64| {
+            let suspected = (0..ROUNDS).filter(|_| {
+                let series = autoregressive(&mut random, n, 0.0);
+                let bent = |(i, x): (usize, &f64)| x + bend(i as f64 / n as f64);
+                let series: Vec<f64> = series.iter().enumerate().map(bent).collect();
+                p_value(statistic(&series)) <= ALPHA
+            });
+            suspected.count() as f64 / f64::from(ROUNDS)
+        };
+        let bends: [fn(f64) -> f64; 4] = [
+            |_| 0.0,
+            |at| 3.0 * at,
+            |at| 6.0 * at,
+            |at| if at < 0.5 { 0.0 } else { 4.0 },
+        ];
+        for (n, least) in [(8, 0.05), (20, 0.7), (40, 0.95)] {
+            let rates = bends.map(|bend| found(n, bend));
+            let [level, small, large, step] = rates.map(|rate| 100.0 * rate);
+            println!("| {n} | {level:.0} % | {small:.0} % | {large:.0} % | {step:.0} % |");
+            assert!(rates[0] <= ALPHA && rates[2] >= least, "{n}: {rates:?}");
+        }
+    }
+
     /// With neighbours' correlations of up to [`PHI`], level series are suspected no more often than
     /// [`ALPHA`] says; trends and steps are found.
     #[test]
