@@ -331,8 +331,9 @@ pub trait Lease: Send {
 
     /// Keeps the machine as it is, with `site().running` replaced by `running`, as the snapshot of
     /// its boot with so many guests. Nobody may be connected to it. It then goes on. `false` if this
-    /// testbed or accelerator can't.
-    async fn save(&mut self, _running: u32) -> Result<bool, PluginError> {
+    /// testbed or accelerator can't. Without `keep` the machine goes through the same, and the snapshot
+    /// is removed: a machine is then the same, however many of its snapshots are needed.
+    async fn save(&mut self, _running: u32, _keep: bool) -> Result<bool, PluginError> {
         Ok(false)
     }
 

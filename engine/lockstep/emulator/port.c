@@ -106,11 +106,22 @@ uint64_t serialisation(struct port *p, uint64_t length)
     return (most(length, 60) + 24) * 8000000000ull / p->rate;
 }
 
-// When a frame's end leaves the switch, which forwards whole frames in the order in which they come; 0 if it has no room.
+// SplitMix64 (Steele, Lea and Flood, 2014).
+static uint64_t scatter(uint64_t n)
+{
+    n = (n + 1) * 0x9e3779b97f4a7c15ull;
+    n = (n ^ n >> 30) * 0xbf58476d1ce4e5b9ull;
+    n = (n ^ n >> 27) * 0x94d049bb133111ebull;
+    return n ^ n >> 31;
+}
+
+// When a frame's end leaves the switch, which forwards whole frames in the order in which they come; 0 if it drops it.
+// From a buffer half full on it drops some, as RED does (Floyd and Jacobson, 1993): with a full buffer alone, senders of
+// equal rates would stay in step, and all losses would be one sender's.
 static uint64_t through_switch(struct port *p, uint64_t comes, size_t length)
 {
-    uint64_t free = get(&p->tx->wire_free);
-    if (free > comes + p->buffer) return 0;
+    uint64_t free = get(&p->tx->wire_free), half = p->buffer / 2 + 1, queued = free > comes ? free - comes : 0;
+    if (queued > half && scatter(get(&p->tx->sent) + get(&p->tx->switch_drops)) % half < queued - half) return 0;
     return most(comes, free) + serialisation(p, length);
 }
 

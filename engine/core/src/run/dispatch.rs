@@ -384,8 +384,9 @@ impl Work<'_> {
         for guests in all {
             self.worker(Some(guests)).await?;
             self.running = guests;
-            let keep = self.block.boot.is_some() && needed.contains(&guests);
-            let kept = keep && self.lease.save(guests).await?;
+            let keep = needed.contains(&guests);
+            let save = self.block.boot.is_some() && (keep || one_by_one);
+            let kept = save && self.lease.save(guests, keep).await?;
             self.kept = kept || one_by_one;
             if !self.kept {
                 // It goes on as it is, with all guests that the worker boots.

@@ -112,6 +112,10 @@ fn point(trial: &Trial) -> (Name, Name, u32) {
     (trial.experiment.clone(), trial.platform.clone(), trial.vms)
 }
 
+fn can_be_seen(claim: &Claim, run: &Run) -> bool {
+    regime::Declared { claim, run }.causes().is_empty()
+}
+
 /// A run's claims while they are looked at.
 struct Looking<'a> {
     frames: &'a Frames,
@@ -168,7 +172,8 @@ fn untested(frames: &Frames, claims: &[(&Name, &Claim, Points)]) -> Vec<ClaimVer
 }
 
 impl<'a> Looking<'a> {
-    /// The trials that the next look needs: all of its first units, and later those of open claims.
+    /// The trials that the next look needs: those of open claims, and one of each point for the report. A claim that
+    /// can't be seen here, whatever is measured, needs none.
     fn needed(&self) -> BTreeSet<Name> {
         let taken = self.sequence.taken;
         let units = match taken {
@@ -181,12 +186,13 @@ impl<'a> Looking<'a> {
         let standings = self.sequence.standings.iter();
         let open: BTreeSet<_> = (self.claims.iter().zip(standings))
             .filter(|(_, standing)| **standing == Standing::Open)
+            .filter(|((_, claim, _), _)| taken > 0 || can_be_seen(claim, &self.frames.run))
             .flat_map(|((_, _, points), _)| points)
             .collect();
         let trials = self.frames.run.plan.trials();
         trials
             .filter(|trial| trial.repetition <= units)
-            .filter(|trial| taken == 0 || open.contains(&point(trial)))
+            .filter(|trial| trial.repetition == 1 || open.contains(&point(trial)))
             .map(|trial| trial.id.clone())
             .collect()
     }

@@ -41,8 +41,9 @@ pub(super) fn of(
     let open = |outcome: &TestOutcome| matches!(outcome, TestOutcome::Open { .. });
     match verdict {
         Verdict::OutOfRegime => {
-            let causes: Vec<&str> = causes.iter().map(|cause| cause.what.as_str()).collect();
-            causes.join("; ")
+            let kinds = super::CauseKind::ALL.iter();
+            let kinds: Vec<String> = kinds.filter_map(|kind| of_kind(causes, *kind)).collect();
+            kinds.join("; ")
         }
         Verdict::NotTested => {
             let mut reasons = tests.iter().filter_map(|test| match &test.outcome {
@@ -98,6 +99,16 @@ pub(super) fn of(
             )
         }
     }
+}
+
+/// The first cause of a kind, and how many more there are: the others stand in the report.
+fn of_kind(causes: &[Cause], kind: super::CauseKind) -> Option<String> {
+    let mut alike = causes.iter().filter(|cause| cause.kind == kind);
+    let first = alike.next()?;
+    Some(match alike.count() {
+        0 => first.what.clone(),
+        more => format!("{} (and {more} more like it)", first.what),
+    })
 }
 
 /// How many units would tell. One that is outside is enough to contradict the claim; for it to be

@@ -1,13 +1,18 @@
 //! Whether a claim can be seen in a run at all: decided before its direction is looked at, by what the
 //! study declares (`needs`) and by what can be attained on the run's machines.
 
+mod declared;
+
 use std::collections::BTreeSet;
 
 use vexp_api::ids::Name;
 use vexp_api::metric;
-use vexp_api::plan::{Calibration, Machine};
+use vexp_api::plan::Calibration;
 use vexp_api::sample::Unit;
-use vexp_api::spec::{Assertion, Calibrate, Claim, Condition, MetricRef, Operand, Role, TimeKind};
+use vexp_api::spec::{Assertion, Calibrate, Claim, Condition, MetricRef, Operand, Role};
+
+pub(super) use declared::Declared;
+use declared::HARDWARE;
 
 use super::assertion::{Judged, Lookup, region};
 use super::reason::{describe, digits};
@@ -94,15 +99,19 @@ pub(super) fn control_p(control: &Judged) -> f64 {
 
 /// Everything but controls that keeps a claim from being seen, each once, sorted.
 pub(super) fn causes(claim: &Claim, lookup: &Lookup<'_>) -> Vec<Cause> {
+    let frames = lookup.frames();
+    let about = Declared {
+        claim,
+        run: &frames.run,
+    };
     let cx = Cx {
+        about,
         claim,
         lookup,
-        frames: lookup.frames(),
+        frames,
     };
     let mut found = BTreeSet::new();
-    cx.versions(&mut found);
-    cx.testbed(&mut found);
-    cx.machines(&mut found);
+    found.extend(cx.about.causes());
     cx.calibration(&mut found);
     cx.conditions(&mut found);
     for test in &claim.tests {
@@ -112,6 +121,7 @@ pub(super) fn causes(claim: &Claim, lookup: &Lookup<'_>) -> Vec<Cause> {
 }
 
 struct Cx<'a> {
+    about: Declared<'a>,
     claim: &'a Claim,
     lookup: &'a Lookup<'a>,
     frames: &'a Frames,
@@ -119,152 +129,7 @@ struct Cx<'a> {
 
 type Found = BTreeSet<Cause>;
 
-const HARDWARE: &str = "testbed `hosts`, or `emulated` on a computer with virtualization hardware";
-
 impl<'a> Cx<'a> {
-    /// The points that the claim is about, each once.
-    fn points(&self) -> BTreeSet<(&'a Name, &'a Name, u32)> {
-        let sides = self.claim.tests.iter().flat_map(sides);
-        sides
-            .map(|of| (&of.experiment, &of.platform, of.vms))
-            .collect()
-    }
-
-    /// The machine of a point; `None` where nothing of the platform is planned.
-    fn machine(&self, experiment: &Name, platform: &Name) -> Option<&'a Machine> {
-        let mut blocks = self.frames.run.plan.blocks.iter();
-        let block = blocks.find(|block| {
-            let mut trials = block.trials.iter();
-            trials.any(|trial| (&trial.experiment, &trial.platform) == (experiment, platform))
-        });
-        block.map(|block| &block.machine)
-    }
-
-    fn versions(&self, found: &mut Found) {
-        for need in &self.claim.needs.versions {
-            let mut blocks = self.frames.run.plan.blocks.iter();
-            let machine = blocks.find(|block| block.machine.platform == need.platform);
-            let Some(machine) = machine.map(|block| &block.machine) else {
-                continue;
-            };
-            if !is_older(&machine.version, &need.below) {
-                found.insert(Cause {
-                    kind: CauseKind::Software,
-                    what: format!(
-                        "`{}` is {} {} here, and what the claim is about ended with {}: {}",
-                        need.platform, machine.hypervisor, machine.version, need.below, need.reason
-                    ),
-                    lift: format!(
-                        "a testbed with {} older than {}",
-                        machine.hypervisor, need.below
-                    ),
-                });
-            }
-        }
-    }
-
-    /// Platforms that the testbed has no image for.
-    fn testbed(&self, found: &mut Found) {
-        let run = &self.frames.run;
-        let boots = run
-            .plan
-            .blocks
-            .iter()
-            .any(|block| block.machine.image.is_some());
-        let Some(overlay) = run.study.testbeds.get(&run.plan.testbed).filter(|_| boots) else {
-            return;
-        };
-        for (_, name, _) in self.points() {
-            let Some(platform) = run.study.platforms.get(name) else {
-                continue;
-            };
-            let has = overlay.software.iter().any(|rule| {
-                (&rule.hypervisor, &rule.version) == (&platform.hypervisor, &platform.version)
-            });
-            let planned = run
-                .plan
-                .blocks
-                .iter()
-                .any(|block| block.machine.platform == *name);
-            if !has && !planned {
-                found.insert(Cause {
-                    kind: CauseKind::Testbed,
-                    what: format!(
-                        "testbed `{}` has no {} {}",
-                        run.plan.testbed, platform.hypervisor, platform.version
-                    ),
-                    lift: HARDWARE.to_owned(),
-                });
-            }
-        }
-    }
-
-    fn machines(&self, found: &mut Found) {
-        let needs = &self.claim.needs;
-        let plan = &self.frames.run.plan;
-        let virtual_time = self.frames.run.is_virtual();
-        let time = if virtual_time {
-            TimeKind::Virtual
-        } else {
-            TimeKind::Real
-        };
-        if needs.time.is_some_and(|needed| needed != time) {
-            let (here, lift) = match virtual_time {
-                true => ("virtual", HARDWARE),
-                false => ("real", "testbed `virtual`"),
-            };
-            found.insert(Cause {
-                kind: CauseKind::Testbed,
-                what: format!("time is {here} on testbed `{}`", plan.testbed),
-                lift: lift.to_owned(),
-            });
-        }
-        for (experiment, platform, _) in self.points() {
-            let Some(machine) = self.machine(experiment, platform) else {
-                continue;
-            };
-            if let Some(least) = needs.processors.filter(|least| machine.cpus < *least) {
-                found.insert(Cause {
-                    kind: CauseKind::Machine,
-                    what: format!(
-                        "`{}` has {} here, and the claim is about {least}",
-                        machine.hardware,
-                        processors(machine.cpus)
-                    ),
-                    lift: format!("a machine with {}: {HARDWARE}", processors(least)),
-                });
-            }
-        }
-        if needs.holds.contains(&Condition::HardwareVirtualization) {
-            found.extend(self.emulated_guests());
-        }
-    }
-
-    /// Guests whose virtualization hardware is an emulator's.
-    fn emulated_guests(&self) -> Option<Cause> {
-        let run = &self.frames.run;
-        let points = self.points();
-        let mut blocks = run.plan.blocks.iter().filter(|block| {
-            let mut trials = block.trials.iter();
-            block.machine.hypervisor == *"kvm"
-                && trials.any(|t| points.contains(&(&t.experiment, &t.platform, t.vms)))
-        });
-        let emulated = blocks.find(|block| {
-            let site = run.blocks.get(&block.id).map(|record| &record.site);
-            site.and_then(|site| site.get("accelerator"))
-                .is_some_and(|accelerator| accelerator == "tcg")
-        })?;
-        Some(Cause {
-            kind: CauseKind::Testbed,
-            what: format!(
-                "`{}` runs its guests on emulated virtualization hardware, whose exits cost what an \
-                 emulator's do",
-                emulated.machine.platform
-            ),
-            lift: HARDWARE.to_owned(),
-        })
-    }
-
     /// A link rate that was to be found and was not is no condition that was met.
     fn calibration(&self, found: &mut Found) {
         let run = &self.frames.run;
@@ -286,7 +151,7 @@ impl<'a> Cx<'a> {
 
     fn conditions(&self, found: &mut Found) {
         for condition in &self.claim.needs.holds {
-            for (experiment, platform, vms) in self.points() {
+            for (experiment, platform, vms) in self.about.points() {
                 found.extend(match condition {
                     Condition::Unsaturated => self.saturated(experiment, platform, vms),
                     Condition::LinkFilled => self.link_not_filled(experiment),
@@ -295,7 +160,7 @@ impl<'a> Cx<'a> {
             }
         }
         if let Some(share) = self.claim.needs.offered {
-            for (experiment, platform, vms) in self.points() {
+            for (experiment, platform, vms) in self.about.points() {
                 found.extend(self.lagging(share, experiment, platform, vms));
             }
         }
@@ -314,7 +179,7 @@ impl<'a> Cx<'a> {
 
     fn saturated(&self, experiment: &Name, platform: &Name, vms: u32) -> Option<Cause> {
         let used = self.value("cpu_total", experiment, platform, vms)?;
-        let all = 100.0 * f64::from(self.machine(experiment, platform)?.cpus);
+        let all = 100.0 * f64::from(self.about.machine(experiment, platform)?.cpus);
         (used >= SATURATED * all).then(|| Cause {
             kind: CauseKind::Machine,
             what: format!(
@@ -336,6 +201,7 @@ impl<'a> Cx<'a> {
         let platform = &classical.platform;
         let reached = self.value("throughput_aggregate", experiment, platform, 0)?;
         let rate = self
+            .about
             .machine(experiment, platform)?
             .nics
             .first()?
@@ -354,7 +220,7 @@ impl<'a> Cx<'a> {
 
     fn lagging(&self, share: f64, experiment: &Name, platform: &Name, vms: u32) -> Option<Cause> {
         let offered = self.value("offered_load", experiment, platform, vms)?;
-        let machine = self.machine(experiment, platform)?;
+        let machine = self.about.machine(experiment, platform)?;
         // What a router forwards comes from a machine of its own for each flow.
         let role = self.frames.run.study.experiments.get(experiment)?.role;
         let sources = if role == Role::Router { vms.max(1) } else { 1 };
@@ -412,7 +278,7 @@ impl<'a> Cx<'a> {
         let (_, possible) = metric.possible();
         let all = match metric.unit {
             Unit::CpuPercent => {
-                let machine = self.machine(&of.experiment, &of.platform)?;
+                let machine = self.about.machine(&of.experiment, &of.platform)?;
                 let all = 100.0 * f64::from(machine.cpus);
                 let own = machine.guest.filter(|_| metric.name == "cpu_guest");
                 own.map_or(all, |guest| all.min(100.0 * f64::from(guest.vcpus)))
@@ -446,13 +312,6 @@ fn at(experiment: &Name, platform: &Name, vms: u32) -> String {
         0 => format!("{platform} in {experiment}"),
         1 => format!("{platform} with 1 VM in {experiment}"),
         n => format!("{platform} with {n} VMs in {experiment}"),
-    }
-}
-
-fn processors(n: u32) -> String {
-    match n {
-        1 => "1 processor".to_owned(),
-        n => format!("{n} processors"),
     }
 }
 
@@ -510,15 +369,6 @@ fn missed(asked: &Calibrate, found: &Calibration) -> Option<String> {
     })
 }
 
-/// Whether a version comes before another: by its numbers, `4.17` after `4.2`.
-fn is_older(version: &str, than: &str) -> bool {
-    let numbers = |text: &str| -> Vec<u64> {
-        let parts = text.split(|c: char| !c.is_ascii_digit());
-        parts.filter_map(|part| part.parse().ok()).collect()
-    };
-    numbers(version) < numbers(than)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -553,19 +403,6 @@ mod tests {
             attained((0.5, 1.0), region_of(Some(0.95), None, true)),
             Attained::Both
         );
-    }
-
-    #[test]
-    fn versions_are_compared_by_their_numbers() {
-        for (version, than, older) in [
-            ("3.1.0", "3.2", true),
-            ("3.2", "3.2", false),
-            ("4.17", "3.2", false),
-            ("4.2", "4.17", true),
-            ("84", "85", true),
-        ] {
-            assert_eq!(is_older(version, than), older, "{version} {than}");
-        }
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Lease for LabLease {
         command
     }
 
-    async fn save(&mut self, running: u32) -> Result<bool, PluginError> {
+    async fn save(&mut self, running: u32, _keep: bool) -> Result<bool, PluginError> {
         self.site.running = running;
         let command = LabCommand::Save(running);
         let answer = ask(self.lifeline.as_mut(), self.answers.as_mut(), &command).await;

@@ -184,6 +184,14 @@ impl Shelf {
         (0..=most).rev().find(known)
     }
 
+    /// Removes the machine with so many guests, unless somebody uses it.
+    pub(in crate::testbed) fn remove(&self, origin: &Origin, running: u32) {
+        // What can't be removed now goes when it is the oldest.
+        if let (Ok(_lock), Ok(key)) = (lock(&self.folder), origin.key(running)) {
+            let _ = remove_unused(&self.folder.join(key.hex()));
+        }
+    }
+
     /// Removes the machine with any number of guests up to `most`, unless somebody uses it.
     pub(in crate::testbed) fn forget(&self, origin: &Origin, most: u32) {
         // What can't be removed now goes when it is the oldest.

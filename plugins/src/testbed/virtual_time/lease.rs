@@ -338,7 +338,7 @@ impl Lease for VirtualLease {
 
     /// The machines are then started anew from what was kept: what comes after is the same whether they were kept
     /// now or earlier.
-    async fn save(&mut self, running: u32) -> Result<bool, PluginError> {
+    async fn save(&mut self, running: u32, keep: bool) -> Result<bool, PluginError> {
         self.site.running = running;
         self.workers = u64::from(running);
         let Some((shelf, origin)) = self.keeping.clone() else {
@@ -354,7 +354,11 @@ impl Lease for VirtualLease {
         let anew = tokio::task::spawn_blocking(move || {
             snapshot::save(&shelf, &origin, running, &fleet, &shared, &links)?;
             fleet.end();
-            acquire(store.as_deref(), &request, &cx)
+            let anew = acquire(store.as_deref(), &request, &cx);
+            if !keep {
+                shelf.remove(&origin, running);
+            }
+            anew
         });
         let anew = anew
             .await
