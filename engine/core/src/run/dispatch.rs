@@ -170,9 +170,16 @@ async fn run_blocks(
         run_to_the_end(request, block, events).await
     };
     tokio::select! {
-        done = side_by_side::run(blocks, request.jobs, one) => done,
+        done = side_by_side::run(blocks, request.jobs, |block| is_kept(request, block), one) => done,
         _ = cancel.wait_for(|stop| *stop) => Err(RunError::Interrupted),
     }
+}
+
+/// Whether the snapshot is there that a block starts from.
+fn is_kept(request: &RunRequest<'_>, block: &Block) -> bool {
+    // A machine that can't be named is refused when the block starts.
+    let machine = request.machine(block).ok();
+    machine.is_some_and(|machine| request.testbed.kept(&machine) == Some(block.vms))
 }
 
 /// The block with the trials that have no record yet. Where results are to be the same each time, it is

@@ -7,19 +7,20 @@ use std::task::Poll;
 use vexp_api::ids::Name;
 use vexp_api::plan::Block;
 
-/// The machine of a block: blocks of the same one run one after the other, since the first keeps the snapshot that
-/// the next one starts from.
+/// The machine of a block: until its snapshot is there, blocks of the same one run one after the other, since the first
+/// keeps the snapshot that the next one starts from.
 fn machine(block: &Block) -> (&Name, &Name) {
     (&block.machine.platform, &block.machine.hardware)
 }
 
-/// Runs blocks in their order, `jobs` of them at a time.
+/// Runs blocks in their order, `jobs` of them at a time. `kept` says whether a block's snapshot is there.
 ///
 /// # Errors
 /// The first error of a block. Blocks that run then are dropped.
 pub(super) async fn run<'a, F, E>(
     blocks: &'a [Block],
     jobs: usize,
+    kept: impl Fn(&Block) -> bool,
     start: impl Fn(&'a Block) -> F,
 ) -> Result<(), E>
 where
@@ -29,7 +30,9 @@ where
     let mut running: Vec<(&Block, Pin<Box<F>>)> = Vec::new();
     loop {
         while running.len() < jobs.max(1) {
-            let free = |block: &&Block| !running.iter().any(|(r, _)| machine(r) == machine(block));
+            let free = |block: &&Block| {
+                !running.iter().any(|(r, _)| machine(r) == machine(block)) || kept(block)
+            };
             let Some(next) = waiting.iter().position(free) else {
                 break;
             };
@@ -77,7 +80,8 @@ mod tests {
         let tell = |sign: &str, block: &Block| {
             told.lock().unwrap().push(format!("{sign}{}", block.id));
         };
-        let ended = run(blocks, jobs, async |block| {
+        let kept = |block: &Block| block.id.as_str().starts_with("kept");
+        let ended = run(blocks, jobs, kept, async |block| {
             tell("+", block);
             for _ in 0..3 {
                 tokio::task::yield_now().await;
@@ -100,6 +104,14 @@ mod tests {
         assert_eq!(ended, Ok(()));
         let (one, _) = story(&blocks, 1, "").await;
         assert_eq!(one, ["+p1", "-p1", "+p2", "-p2", "+q1", "-q1"]);
+    }
+
+    #[tokio::test]
+    async fn blocks_whose_snapshot_is_there_run_at_once() {
+        let blocks = [of("p", "p1"), of("p", "p2"), of("p", "kept3")];
+        let (two, ended) = story(&blocks, 2, "").await;
+        assert_eq!(two, ["+p1", "+kept3", "-p1", "-kept3", "+p2", "-p2"]);
+        assert_eq!(ended, Ok(()));
     }
 
     #[tokio::test]

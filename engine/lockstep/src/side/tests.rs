@@ -423,7 +423,7 @@ fn files_of_another_format_are_refused() {
         std::fs::write(&path, whole).unwrap();
         error
     };
-    assert!(refused(8, &[9]).contains("its format is 9; this vexp knows 1"));
+    assert!(refused(8, &[9]).contains("its format is 9; this vexp knows 2"));
     assert!(refused(0, b"x").contains("it isn't a file of a lockstep"));
     assert!(refused(48, &[1]).contains("a ring of"));
     std::fs::write(&path, [0; 100]).unwrap();
