@@ -69,7 +69,7 @@ pub fn calibration_plan(checked: &CheckedStudy, testbed: &Name) -> Result<Option
     if blocks.is_empty() {
         return Err(PlanError::Nothing(reasons(&excluded)));
     }
-    machine::size(&mut blocks, checked.virtual_time(testbed));
+    machine::size(&mut blocks);
     Rng::new(checked.study().seed, "calibration").shuffle(&mut blocks);
     // Blocks have links of several rates: none of them is a deviation from anything.
     let overlay = Overlay {

@@ -95,9 +95,8 @@ pub(crate) fn of(
     })
 }
 
-/// Sets how many guests and peers the blocks' machines need. In virtual time peers weigh on nothing that is measured, and
-/// a machine with as many as its largest block needs is the same for all of them, so that one grows from another.
-pub(super) fn size(blocks: &mut [Block], virtual_time: bool) {
+/// Sets how many guests and peers the blocks' machines need.
+pub(super) fn size(blocks: &mut [Block]) {
     let mut most: BTreeMap<(Name, Name), u32> = BTreeMap::new();
     let key = |block: &Block| {
         (
@@ -112,11 +111,6 @@ pub(super) fn size(blocks: &mut [Block], virtual_time: bool) {
     for block in blocks {
         block.machine.max_vms = most.get(&key(block)).copied().unwrap_or(block.vms);
         // Flows come from distinct machines (section IV.C of the paper).
-        let flows = if virtual_time {
-            block.machine.max_vms
-        } else {
-            block.vms
-        };
-        block.machine.peers = flows.max(1);
+        block.machine.peers = block.vms.max(1);
     }
 }

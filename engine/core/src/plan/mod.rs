@@ -183,7 +183,7 @@ fn planned(
     let groups = cx.expand(&mut excluded)?;
     let mut blocks = cx.blocks(groups)?;
     // A machine is the same whatever else is selected.
-    machine::size(&mut blocks, checked.virtual_time(testbed));
+    machine::size(&mut blocks);
     if let Some(only) = &only {
         for block in &mut blocks {
             block.trials.retain(|trial| only.matches(trial.id.as_str()));

@@ -29,6 +29,15 @@ pub(super) fn hub(net: u8) -> u32 {
     1 + u32::from(net)
 }
 
+/// A block's machine with all peers that any block of it needs. They cost the machine nothing, and with them it is the
+/// same for all of these blocks, so that one grows from another.
+pub(super) fn with_all_peers(machine: &Machine) -> Machine {
+    Machine {
+        peers: machine.peers.max(machine.max_vms),
+        ..machine.clone()
+    }
+}
+
 /// The peers on a data network; they are numbered through all networks.
 pub(super) fn peers_on(machine: &Machine, net: u8) -> impl Iterator<Item = Who> {
     let first = u32::from(net) * machine.peers;

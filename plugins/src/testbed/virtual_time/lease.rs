@@ -18,7 +18,7 @@ use super::super::emulated::nodes::{Nodes, data_networks, interface};
 use super::super::emulated::qemu;
 use super::super::emulated::run::LabError;
 use super::super::emulated::snapshot::{Origin, Shelf};
-use super::command::{self, Shape, peers_on};
+use super::command::{self, Shape, peers_on, with_all_peers};
 use super::emulator::{self, Emulator};
 use super::fleet::{Fleet, MACHINE, Start};
 use super::regime::Regime;
@@ -103,7 +103,7 @@ fn acquire(
     let guest_image = request.guest_image.as_ref().ok_or_else(missing)?;
     let emulator_image = (request.tools.get(emulator::IMAGE))
         .ok_or_else(|| fail("the emulator's image was not built"))?;
-    let machine = &request.machine;
+    let machine = &with_all_peers(&request.machine);
     let regime = Regime::of(&request.options).map_err(fail)?;
     if machine.nics.len() > MOST_NETWORKS {
         return Err(fail(format!(

@@ -131,11 +131,11 @@ fn refuses(machine: &Machine) -> Option<String> {
              that are this computer's",
         );
     }
-    if machine.peers > MOST_PEERS {
+    let peers = command::with_all_peers(machine).peers;
+    if peers > MOST_PEERS {
         return what(&format!(
             "in virtual time a data network has {MOST_PEERS} peers at most, as each has a NIC of one \
-             emulator; this one has {}",
-            machine.peers
+             emulator; this one has {peers}"
         ));
     }
     super::limits::refuses(machine, &["e1000"])

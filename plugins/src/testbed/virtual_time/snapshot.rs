@@ -8,7 +8,7 @@ use vexp_api::plugin::MachineRequest;
 use super::super::emulated::nodes::data_networks;
 use super::super::emulated::run::LabError;
 use super::super::emulated::snapshot::{Kept, Origin, Shelf};
-use super::command::Shape;
+use super::command::{Shape, with_all_peers};
 use super::emulator;
 use super::fleet::Fleet;
 use super::lease::{bootable, topology};
@@ -28,7 +28,7 @@ const REST: u64 = 4_000_000_000;
 pub(super) fn keeping(request: &MachineRequest, store: &Path) -> Option<(Shelf, Origin)> {
     let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
     let emulator = request.tools.get(emulator::IMAGE)?;
-    let machine = &request.machine;
+    let machine = &with_all_peers(&request.machine);
     let regime = Regime::of(&request.options).ok()?;
     let shapes = std::iter::once(Shape::machine(machine, bootable(image).ok()?))
         .chain(data_networks(machine).map(|net| Shape::peers(machine, net)));
