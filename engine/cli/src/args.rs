@@ -145,6 +145,16 @@ pub(crate) enum Verb {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Show everything about a trial on one screen, or what became of each trial of a run
+    ///
+    /// With a trial: how it ended and why, what was read back before it, every program that ran with its times,
+    /// samples in numbers, and where its files are. Without: all trials with their outcome.
+    Show {
+        /// The run's folder
+        run: PathBuf,
+        /// The trial, as the list names it: send-tcp.xen-3.2.v2.r1
+        trial: Option<Name>,
+    },
     /// Say what this machine can do, and what it lacks; or what the machines of a study are like
     ///
     /// With a study: looks at the machines of its inventory as `run` does before it takes them, and

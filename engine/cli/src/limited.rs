@@ -29,6 +29,7 @@ fn only_reads(verb: &Verb) -> bool {
         | Verb::Compare(_)
         | Verb::Trend(_)
         | Verb::Runs { .. }
+        | Verb::Show { .. }
         | Verb::Gc(_) => true,
         Verb::Verify(args) => !args.rerun,
         _ => false,

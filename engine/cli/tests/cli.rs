@@ -30,6 +30,7 @@ fn help_of_every_verb() {
         "trend",
         "nightly",
         "runs",
+        "show",
         "gc",
         "doctor",
         "release",
@@ -276,6 +277,7 @@ fn every_reader_works_on_a_run_that_is_read_only() {
         (&["export", recorded, "--output", "bundle"][..], &[0, 2][..]),
         (&["trend", recorded, "--out", "site"], &[0]),
         (&["runs", runs], &[0]),
+        (&["show", recorded], &[0]),
         (&["compare", recorded, run], &[2, 5]),
     ] {
         let told = read_only(args);
@@ -444,6 +446,34 @@ fn a_run_is_listed_with_its_report() {
     );
     assert_eq!(listed[0]["report"], html.to_str().unwrap());
     assert_eq!(listed[0]["trials"], 23);
+}
+
+#[test]
+fn a_trial_is_shown_whole() {
+    let run = root().join("engine/cli/tests/data/recorded-run");
+    let at = run.to_str().unwrap();
+    let show = |args: &[&str]| vexp(&[&["show", at], args].concat());
+    let trial = "send-tcp.linux.v0.r1";
+    let all = show(&[]);
+    assert_eq!((all.code, all.err.as_str()), (0, ""));
+    assert!(
+        all.out.contains(trial) && all.out.contains("measured"),
+        "{}",
+        all.out
+    );
+    let one = show(&[trial]);
+    assert_eq!((one.code, one.err.as_str()), (0, ""));
+    insta::assert_snapshot!("show", one.out.replace(at, "RUN"));
+    let none = show(&["send-tcp.linux.v0.r9"]);
+    assert_eq!(none.code, 2);
+    assert!(
+        none.err.contains("has no trial send-tcp.linux.v0.r9"),
+        "{}",
+        none.err
+    );
+    assert!(none.err.contains("hint: `vexp show "), "{}", none.err);
+    let nothing = vexp(&["show", "engine/cli/tests/data"]);
+    assert_eq!(nothing.code, 2, "{}", nothing.err);
 }
 
 /// A study of experiments with such traffic, a name each.

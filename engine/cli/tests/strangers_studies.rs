@@ -210,12 +210,13 @@ fn no_verb_follows_a_link_or_opens_what_is_no_file() {
     let (study, whole_path) = (run.join("source/e2e.ncl"), whole.to_str().unwrap());
     let study = study.to_str().unwrap();
     let resume = ["run", study, "--testbed", "virtual", "--resume", path];
-    let verbs: [(&str, &[&str]); 8] = [
+    let verbs: [(&str, &[&str]); 9] = [
         ("compare", &["compare", whole_path, path, "--anyway"]),
         ("trend", &["trend", path]),
         ("run --resume", &resume),
         ("report", &["report", path]),
         ("runs", &["runs"]),
+        ("show", &["show", path]),
         ("gc --dry-run", &["gc", "--dry-run", "--keep", "12h"]),
         ("gc", &["gc", "--keep", "12h"]),
         ("export", &["export", path, "--output", "bundle"]),

@@ -159,50 +159,12 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
     let (mut trials, mut unusable) = (Vec::new(), Vec::new());
     let mut left = MOST_SAMPLES;
     for trial in planned {
-        let mut reject = |trial: &Trial, kind, reason| {
-            unusable.push(Unusable {
-                trial: trial.id.clone(),
-                experiment: trial.experiment.clone(),
-                platform: trial.platform.clone(),
-                vms: trial.vms,
-                repetition: trial.repetition,
-                kind,
-                reason,
-            });
-        };
-        let Some(record) = run.trials.get(&trial.id) else {
-            let why = match run.plan.looks.is_empty() {
-                true => "the run ended before it",
-                false => "no look has asked for it, or the run ended before it",
-            };
-            reject(&trial, "not run", why.to_owned());
-            continue;
-        };
-        // Also those of failed trials: a changed file is a changed run.
-        let dir = run.dir.join("trials").join(trial.id.as_str());
-        let bytes = record
-            .artefacts
-            .iter()
-            .map(|artefact| raw::read(&dir, artefact))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| FrameError::Tampered {
-                trial: trial.id.clone(),
-                source,
-            })?;
-        match &record.outcome {
-            Outcome::Failed { error } => reject(&trial, "failed", error.clone()),
-            Outcome::Invalid { reason, .. } => reject(&trial, "invalid", reason.clone()),
-            Outcome::Measured => match samples(&trial, record, &dir, &bytes, registry) {
-                Ok(rows) => {
-                    left = left.checked_sub(rows.len()).ok_or(FrameError::Samples)?;
-                    trials.push(TrialFrame {
-                        asked: asked(&run, &trial, registry),
-                        trial,
-                        rows,
-                    });
-                }
-                Err(error) => reject(&trial, "unreadable", chain(&error)),
-            },
+        match one(&run, trial, registry)? {
+            Ok(frame) => {
+                left = (left.checked_sub(frame.rows.len())).ok_or(FrameError::Samples)?;
+                trials.push(frame);
+            }
+            Err(why) => unusable.push(why),
         }
     }
     Ok(Frames {
@@ -210,6 +172,57 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
         trials,
         unusable,
     })
+}
+
+/// The samples of one planned trial, or why it can't be used.
+///
+/// # Errors
+/// Its raw data are not those that were recorded.
+pub fn one(
+    run: &Run,
+    trial: Trial,
+    registry: &Registry,
+) -> Result<Result<TrialFrame, Unusable>, FrameError> {
+    let reject = |trial: &Trial, kind, reason| {
+        Ok(Err(Unusable {
+            trial: trial.id.clone(),
+            experiment: trial.experiment.clone(),
+            platform: trial.platform.clone(),
+            vms: trial.vms,
+            repetition: trial.repetition,
+            kind,
+            reason,
+        }))
+    };
+    let Some(record) = run.trials.get(&trial.id) else {
+        let why = match run.plan.looks.is_empty() {
+            true => "the run ended before it",
+            false => "no look has asked for it, or the run ended before it",
+        };
+        return reject(&trial, "not run", why.to_owned());
+    };
+    // Also those of failed trials: a changed file is a changed run.
+    let dir = run.dir.join("trials").join(trial.id.as_str());
+    let artefacts = record.artefacts.iter();
+    let bytes = artefacts.map(|artefact| raw::read(&dir, artefact));
+    let bytes = bytes
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| FrameError::Tampered {
+            trial: trial.id.clone(),
+            source,
+        })?;
+    match &record.outcome {
+        Outcome::Failed { error } => reject(&trial, "failed", error.clone()),
+        Outcome::Invalid { reason, .. } => reject(&trial, "invalid", reason.clone()),
+        Outcome::Measured => match samples(&trial, record, &dir, &bytes, registry) {
+            Ok(rows) => Ok(Ok(TrialFrame {
+                asked: asked(run, &trial, registry),
+                trial,
+                rows,
+            })),
+            Err(error) => reject(&trial, "unreadable", chain(&error)),
+        },
+    }
 }
 
 /// What each source of a trial was told to send, Mb/s.

@@ -24,6 +24,7 @@ mod report;
 mod run;
 mod runs;
 mod schema;
+mod show;
 mod study;
 mod trend;
 mod trust;
@@ -87,6 +88,7 @@ pub(crate) fn run(
             runs,
             format,
         } => runs::run(&folder.unwrap_or(runs), format),
+        Verb::Show { run, trial } => show::run(&run, trial.as_ref(), registry),
         Verb::Doctor {
             file: None, format, ..
         } => doctor::run(format),

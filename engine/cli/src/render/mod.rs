@@ -6,6 +6,7 @@ pub(crate) mod findings;
 mod plain;
 pub(crate) mod plan;
 pub(crate) mod progress;
+pub(crate) mod show;
 pub(crate) mod table;
 pub(crate) mod trend;
 pub(crate) mod verdicts;
