@@ -151,8 +151,8 @@ fn said(found: Option<(&Test, &Compared)>) -> String {
     let left = test.left.of.as_ref().map_or_else(String::new, describe);
     let value = compared.value.map_or("undefined".to_owned(), digits);
     let interval = compared.adjusted.or(compared.interval);
-    let interval = interval.map_or("no interval".to_owned(), |i| {
-        format!("[{}, {}]", digits(i.low), digits(i.high))
+    let interval = interval.map_or_else(String::new, |i| {
+        format!(" [{}, {}]", digits(i.low), digits(i.high))
     });
     let of = match &test.right.of {
         Some(right) => format!(" times {}", describe(right)),
@@ -163,7 +163,7 @@ fn said(found: Option<(&Test, &Compared)>) -> String {
         other => format!(" ({})", other.describe()),
     };
     let claimed = claimed(test.relation, compared.claimed, test.margin);
-    format!("{left} is {value} {interval}{of}{basis}, claimed: {claimed}")
+    format!("{left} is {value}{interval}{of}{basis}, claimed: {claimed}")
 }
 
 pub(super) fn claimed(relation: Relation, claimed: f64, margin: f64) -> String {
