@@ -1,8 +1,6 @@
 //! Tables that fit the terminal.
 
-use comfy_table::{
-    Attribute, Cell, ColumnConstraint, ContentArrangement, Table, Width, presets,
-};
+use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 /// Rows that are laid out at a time where there are very many.
 const AT_A_TIME: usize = 1000;

@@ -342,4 +342,20 @@ mod tests {
             assert!(error.contains(says), "{text:?}: {error}");
         }
     }
+
+    #[test]
+    fn changed_tables_are_read_or_refused() {
+        let check = |bytes: &[u8]| {
+            if let Ok(found) = of_table(Path::new("history.csv"), bytes, SETTINGS) {
+                assert!(found.rows.iter().all(|row| row.value.is_finite()));
+            }
+        };
+        vexp_testkit::hostile::on_changes(50, text().as_bytes(), check);
+        let mut parquet = Vec::new();
+        let mut table = read(text().as_bytes(), false).unwrap();
+        polars::prelude::ParquetWriter::new(&mut parquet)
+            .finish(&mut table)
+            .unwrap();
+        vexp_testkit::hostile::on_changes(200, &parquet, check);
+    }
 }

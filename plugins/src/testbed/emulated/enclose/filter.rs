@@ -493,7 +493,8 @@ mod tests {
         let known = [ALLOWED, MISSING, &looked_at, &sockets].concat();
         let known: Vec<u32> = known.into_iter().map(number).collect();
         // Kernels let 335 and 336 (`uretprobe`, `uprobe`) pass every filter: outside of a probe they are SIGILL.
-        let others = (0..=NEWEST).filter(|call| !known.contains(call) && !(335..=336).contains(call));
+        let others =
+            (0..=NEWEST).filter(|call| !known.contains(call) && !(335..=336).contains(call));
         let mut refused = 0;
         for call in others {
             assert_eq!(called(call), Some(libc::EPERM), "{call}");
