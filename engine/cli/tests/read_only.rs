@@ -128,7 +128,9 @@ fn what_promises_to_change_nothing_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().canonicalize().unwrap();
     world(&at);
-    ["runs", "store", "bundle", "table.csv", "ping.txt"].map(|name| read_only(&at.join(name)));
+    for name in ["runs", "store", "bundle", "table.csv", "ping.txt"] {
+        read_only(&at.join(name));
+    }
     // Evaluated studies are kept there, and nothing else.
     let cache = at.join("store/specs-v1");
     let before = tree(&at, &[cache.clone(), at.join("tmp")]);

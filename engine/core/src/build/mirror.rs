@@ -294,7 +294,7 @@ Debian|Packages|cdrom:[Debian]/|bookworm
 
     #[test]
     fn changed_answers_of_apt_are_read_or_refused() {
-        let on = vexp_testkit::hostile::on_changed_text;
+        use vexp_testkit::hostile::on_changed_text as on;
         let targets = "Debian|Packages|http://a.example/debian/|bookworm\n\
                        Debian|Packages|mirror+file:///etc/apt/mirrors/debian.list|bookworm\n";
         let list = "http://b.example/debian/ priority:1\nhttps://c.example/debian/\n";

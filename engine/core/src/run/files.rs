@@ -16,7 +16,7 @@ use vexp_api::run_dir::{RECORD_BYTES, RunDir, RunDirError};
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The operating system refused.
-    #[error("cannot {action} {}", .path.display())]
+    #[error("cannot {action} {}", vexp_api::shown::path(.path))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -29,7 +29,7 @@ pub enum FileError {
     #[error(transparent)]
     Strange(#[from] RunDirError),
     /// The content is not what it should be.
-    #[error("{} is not valid", .path.display())]
+    #[error("{} is not valid", vexp_api::shown::path(.path))]
     Json {
         /// The file.
         path: PathBuf,

@@ -152,6 +152,12 @@ pub fn of_table(path: &Path, bytes: &[u8], settings: Settings) -> Result<TableTr
 }
 
 fn read(bytes: &[u8], parquet: bool) -> Result<DataFrame, PolarsError> {
+    // Some damaged files Polars does not refuse: it panics.
+    let read = std::panic::catch_unwind(|| parsed(bytes, parquet));
+    read.unwrap_or_else(|_| Err(PolarsError::ComputeError("it is damaged".into())))
+}
+
+fn parsed(bytes: &[u8], parquet: bool) -> Result<DataFrame, PolarsError> {
     if parquet {
         return ParquetReader::new(Cursor::new(bytes.to_vec())).finish();
     }

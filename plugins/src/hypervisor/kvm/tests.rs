@@ -154,7 +154,7 @@ async fn stopping_goes_on_after_a_failure_and_ends_what_will_not_end() {
 
 #[test]
 fn changed_answers_of_qemu_are_read_or_refused() {
-    let on = vexp_testkit::hostile::on_changed_text;
+    use vexp_testkit::hostile::on_changed_text as on;
     let probe = r#"{"QMP": {"version": {"qemu": {"micro": 3, "minor": 0, "major": 10}, "package": ""}}}
 {"return": {"enabled": true, "present": true}}
 "#;

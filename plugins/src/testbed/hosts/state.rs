@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn changed_answers_about_a_network_are_read_or_refused() {
-        let on = vexp_testkit::hostile::on_changed_text;
+        use vexp_testkit::hostile::on_changed_text as on;
         on(100, ADDRESSES, |text| drop(parse_links(text)));
         on(100, ROUTES, |text| drop(parse_routes(text)));
         on(100, "net.ipv4.ip_forward = 0\n", |text| {

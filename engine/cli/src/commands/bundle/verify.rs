@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use vexp_api::digest::Digest;
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
+use vexp_api::modes::{Others, only_ours};
 use vexp_api::registry::Registry;
 use vexp_engine::bundle::{BundleError, Manifest, list};
 use vexp_engine::run::files;
@@ -142,6 +143,10 @@ fn target(args: &VerifyArgs) -> Result<(Option<tempfile::TempDir>, PathBuf), Fai
         return Ok((Some(scratch), path));
     };
     files::create_dir(folder).or_exit(Exit::Infrastructure)?;
+    // Else what is looked at need not be what was unpacked, nor be written there.
+    only_ours(folder, Others::Caller).map_err(|error| {
+        Failure::of(Exit::Usage, &error).hint("name a folder of your own with --into")
+    })?;
     let mut entries = std::fs::read_dir(folder).or_exit(Exit::Infrastructure)?;
     match entries.next() {
         None => Ok((None, folder.clone())),
