@@ -4,7 +4,6 @@
 
 #[expect(dead_code, reason = "shared with other tests")]
 mod pretended;
-#[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
 use std::os::unix::fs::chown;
