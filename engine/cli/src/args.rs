@@ -40,8 +40,8 @@ pub(crate) use parse::{FrameFormat, ParseArgs, Side, command};
       6  recorded data can't be read or trusted: nothing was judged\n  \
     130  interrupted\n\n\
     Environment (options have theirs beside them):\n  \
-    VEXP_MEMORY_MIB  MiB of memory that reading runs, bundles and raw output may take;\n                   \
-                     by default 8192, or three quarters of the computer's if that is less")]
+    VEXP_MEMORY_MIB  most memory for reading runs and bundles, in MiB\n                   \
+                     (8192, or 3/4 of the computer's if that is less)")]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
