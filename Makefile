@@ -26,6 +26,9 @@ reproduce: packages ## Rerun the paper: install what is missing, build, measure,
 # they run after the others and one at a time.
 test: test-packages lint ## Every test, with the end-to-end runs on real hypervisors
 	cargo test --workspace --locked
+ifdef CI
+	VEXP_FUZZ=1 cargo test --workspace --locked --lib --test run --test specs -- changed_ any_bytes
+endif
 	scripts/check-crate
 	cargo test --package vexp --locked --test 'e2e*' $(AS_ROOT) -- --ignored --test-threads=1
 
@@ -35,7 +38,7 @@ lint: ## Formatting, clippy; licences and spelling where cargo-deny and typos ar
 	@if command -v cargo-deny > /dev/null; then cargo deny check; else echo 'skipped: cargo-deny is not installed'; fi
 	@if command -v typos > /dev/null; then typos; else echo 'skipped: typos is not installed'; fi
 
-# `make test` tries the same cases each time; what this finds becomes a test of its own.
+# `make test` tries the same cases each time, and new ones where `CI` is set; what these find becomes a test of its own.
 fuzz: test-packages ## What properties promise, on new random cases, TIMES as many (TIMES=100)
 	VEXP_FUZZ=$(TIMES) cargo test --workspace --locked --no-fail-fast
 

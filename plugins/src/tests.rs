@@ -1,5 +1,6 @@
 //! What holds for all plugins.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use nickel_lang_core::eval::cache::CacheImpl;
@@ -278,4 +279,20 @@ fn any_bytes_are_read_without_a_panic_and_never_give_wrong_numbers() {
             });
         }
     }
+}
+
+/// What machines answer when they are asked what they are.
+#[test]
+fn changed_answers_of_nodes_are_facts_or_none() {
+    use vexp_api::environment::{compare, facts, sections};
+    let answer = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../engine/api/testdata/environment-debian13.txt");
+    let answer = std::fs::read_to_string(answer).unwrap();
+    let of = |text: &str| BTreeMap::from([("host".to_owned(), facts(&sections(text)))]);
+    let whole = of(&answer);
+    vexp_testkit::hostile::on_changed_text(40, &answer, |text| {
+        let changed = of(text);
+        assert!(compare(&changed, &changed).comparable());
+        let _ = compare(&whole, &changed);
+    });
 }

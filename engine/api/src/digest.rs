@@ -1,5 +1,7 @@
 //! SHA-256 digests over canonical bytes.
 
+use std::io::Write;
+
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -34,7 +36,9 @@ impl Digest {
 
     /// The digest of a value's canonical JSON: see [`canonical_json`].
     pub fn of_value<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        canonical_json(value).map(|text| Self::of(text.as_bytes()))
+        let mut hasher = Hasher::new();
+        write_canonical_json(&mut hasher, value)?;
+        Ok(hasher.finish())
     }
 
     /// The 64 hexadecimal digits without the prefix: usable as a file name.
@@ -100,10 +104,32 @@ impl Hasher {
     }
 }
 
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// JSON with object keys in byte order and no white space, so that equal values give equal bytes
 /// on every machine. Struct fields are sorted too: `serde_json::Value` keeps its maps ordered.
 pub fn canonical_json<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
     serde_json::to_string(&serde_json::to_value(value)?)
+}
+
+/// The same, written piece by piece.
+///
+/// # Errors
+/// The value has no JSON, or `out` takes no more.
+pub fn write_canonical_json<T: Serialize + ?Sized>(
+    out: impl Write,
+    value: &T,
+) -> Result<(), serde_json::Error> {
+    serde_json::to_writer(out, &serde_json::to_value(value)?)
 }
 
 #[cfg(test)]

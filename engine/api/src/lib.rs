@@ -24,6 +24,7 @@ pub mod remote;
 pub mod run_dir;
 pub mod sample;
 pub mod shell;
+pub mod shown;
 pub mod site;
 pub mod spec;
 pub mod units;

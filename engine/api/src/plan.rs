@@ -1,8 +1,10 @@
 //! A plan: the trials of a run in order, with everything that was substituted.
 
+use std::io::Write;
+
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, write_canonical_json};
 use crate::ids::Name;
 use crate::looks::Look;
 use crate::spec::{GuestShape, MeasureUse, Options, Role};
@@ -52,6 +54,55 @@ impl Plan {
     /// All trials in order.
     pub fn trials(&self) -> impl Iterator<Item = &Trial> {
         self.blocks.iter().flat_map(|block| &block.trials)
+    }
+
+    /// Writes the canonical JSON, one block at a time: a plan of very many trials is never in memory as text.
+    ///
+    /// # Errors
+    /// `out` takes no more.
+    pub fn write_json(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let rest = serde_json::to_value(self.without_blocks())?;
+        let fields = rest.as_object().into_iter().flatten();
+        for (i, (name, value)) in fields.enumerate() {
+            let before = if i == 0 { '{' } else { ',' };
+            write!(out, "{before}\"{name}\":")?;
+            if name == "blocks" {
+                self.write_blocks(out)?;
+            } else {
+                serde_json::to_writer(&mut *out, value)?;
+            }
+        }
+        out.write_all(b"}")
+    }
+
+    fn write_blocks(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        out.write_all(b"[")?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            if i > 0 {
+                out.write_all(b",")?;
+            }
+            write_canonical_json(&mut *out, block)?;
+        }
+        out.write_all(b"]")
+    }
+
+    fn without_blocks(&self) -> Self {
+        Self {
+            format: self.format,
+            study: self.study.clone(),
+            study_digest: self.study_digest.clone(),
+            testbed: self.testbed.clone(),
+            testbed_options: self.testbed_options.clone(),
+            effort: self.effort.clone(),
+            seed: self.seed,
+            looks: self.looks.clone(),
+            calibration: self.calibration.clone(),
+            images: self.images.clone(),
+            blocks: Vec::new(),
+            deviations: self.deviations.clone(),
+            excluded: self.excluded.clone(),
+            estimate: self.estimate,
+        }
     }
 }
 
@@ -239,6 +290,33 @@ pub struct Estimate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_is_written_piece_by_piece_as_it_would_be_whole() {
+        let block = |id: &str| {
+            serde_json::json!({
+                "id": id, "repetition": 1, "vms": 1, "boot": null, "trials": [], "machine": {
+                    "platform": "p", "hardware": "h", "cpus": 1, "memory": "1GiB", "nics": [],
+                    "image": null, "guest_image": null, "hypervisor": "xen", "version": "4.20",
+                    "toolstack": null, "scheduler": null, "dom0_weight": null, "nic": null,
+                    "guest": null, "max_vms": 1, "peers": 1, "options": {"b": "é\n", "a": 1},
+                },
+            })
+        };
+        for blocks in [vec![], vec![block("a")], vec![block("a"), block("b")]] {
+            let plan: Plan = serde_json::from_value(serde_json::json!({
+                "format": 1, "study": "s", "study_digest": Digest::of(b""), "testbed": "t",
+                "effort": "e", "seed": 1, "calibration": null, "images": ["i"], "blocks": blocks,
+                "deviations": [], "excluded": [{"experiment": "x", "platform": null, "reason": "\"why\""}],
+                "estimate": {"run": "1s", "build": "1s", "disk": "1MB"},
+            }))
+            .unwrap();
+            let mut written = Vec::new();
+            plan.write_json(&mut written).unwrap();
+            let whole = crate::digest::canonical_json(&plan).unwrap();
+            assert_eq!(String::from_utf8(written).unwrap(), whole);
+        }
+    }
 
     #[test]
     fn only_the_first_flow_is_measured_where_the_others_are_loaded() {

@@ -27,7 +27,7 @@ const DEPTH: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {source}", crate::shown::path(.path))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -37,7 +37,7 @@ pub enum RunDirError {
         source: std::io::Error,
     },
     /// It is not what a run has.
-    #[error("{} is {what}, and a run has none such: remove it, or get the run from somebody you trust", .path.display())]
+    #[error("{} is {what}, and a run has none such: remove it, or get the run from somebody you trust", crate::shown::path(.path))]
     Strange {
         /// The file.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum RunDirError {
         what: &'static str,
     },
     /// It has more bytes than a reader takes.
-    #[error("{} has more than {most} bytes, which no file of its kind has", .path.display())]
+    #[error("{} has more than {most} bytes, which no file of its kind has", crate::shown::path(.path))]
     Large {
         /// The file.
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum RunDirError {
         most: u64,
     },
     /// The name leads out of the folder.
-    #[error("`{}` does not stay below the run's folder", .0.display())]
+    #[error("`{}` does not stay below the run's folder", crate::shown::path(.0))]
     Outside(PathBuf),
 }
 
@@ -184,6 +184,63 @@ impl RunDir {
             let _ = rustix::fs::unlinkat(&folder, &temporary, AtFlags::empty());
         }
         renamed
+    }
+
+    /// Makes a folder below this one, and those above it, where there is none.
+    ///
+    /// # Errors
+    /// One of them is a link or no folder, or the operating system refuses.
+    pub fn create_dir(&self, name: impl AsRef<Path>) -> Result<(), RunDirError> {
+        let mut above = PathBuf::new();
+        for part in name.as_ref().components() {
+            let folder = self.beneath(&above, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+            above.push(part);
+            let made = rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o755));
+            match made {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(failed("write", &self.path.join(&above), error.into())),
+            }
+        }
+        self.beneath(&above, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .map(drop)
+    }
+
+    /// Replaces a folder by one with these files, by their paths in it. A folder can't be renamed over a full one,
+    /// so that for a moment there is none; there never is a mixture.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn replace_dir(&self, name: &str, files: &[(String, Vec<u8>)]) -> Result<(), RunDirError> {
+        let path = self.path.join(name);
+        let io = |error: rustix::io::Errno| failed("write", &path, error.into());
+        let temporary = || format!(".tmp{}-{}", std::process::id(), unique());
+        let (new, old) = (temporary(), temporary());
+        rustix::fs::mkdirat(&self.dir, &new, Mode::from_raw_mode(0o755)).map_err(io)?;
+        let folder = OFlags::RDONLY | OFlags::DIRECTORY;
+        let written = self
+            .beneath(Path::new(&new), folder, Mode::empty())
+            .and_then(|dir| {
+                let path = self.path.join(&new);
+                let inside = Self { path, dir };
+                files.iter().try_for_each(|(name, bytes)| {
+                    if let Some(above) = Path::new(name).parent() {
+                        inside.create_dir(above)?;
+                    }
+                    inside.write(name, bytes)
+                })
+            });
+        let replaced = written.and_then(|()| {
+            match rustix::fs::renameat(&self.dir, name, &self.dir, &old) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(io(error)),
+            }
+            rustix::fs::renameat(&self.dir, &new, &self.dir, name).map_err(io)
+        });
+        for left in [new, old] {
+            // Of a link this removes the link; what stays is removed by `vexp gc`.
+            let _ = std::fs::remove_dir_all(self.path.join(left));
+        }
+        replaced
     }
 
     /// Looks at all that is in it.
@@ -441,6 +498,53 @@ mod tests {
         assert_eq!(std::fs::read_to_string(canary).unwrap(), "CANARY");
         assert_eq!(std::fs::read_dir(path.join("d")).unwrap().count(), 1);
         assert!(run.read("h", 3).unwrap_err().is_not_found());
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_is_replaced_whole_and_never_through_a_link() {
+        let (path, canary) = folder("replace");
+        let run = RunDir::open(&path).unwrap();
+        let files = |name: &str| {
+            vec![
+                (name.to_owned(), b"1".to_vec()),
+                (format!("sub/{name}"), vec![]),
+            ]
+        };
+        let outside = path.parent().unwrap().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        symlink(&outside, path.join("report")).unwrap();
+        symlink(&outside, path.join("frames")).unwrap();
+        for name in ["a", "b"] {
+            run.replace_dir("report", &files(name)).unwrap();
+            assert_eq!(std::fs::read_dir(path.join("report")).unwrap().count(), 2);
+            assert!(path.join("report/sub").join(name).is_file());
+        }
+        assert!(run.create_dir("frames").is_err());
+        assert!(run.create_dir("f").is_err());
+        run.create_dir("x/y").unwrap();
+        run.create_dir("x/y").unwrap();
+        run.write("x/y/z", b"1").unwrap();
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+        assert_eq!(std::fs::read_to_string(canary).unwrap(), "CANARY");
+        let left = std::fs::read_dir(&path).unwrap();
+        let left = left.filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_str().unwrap().starts_with(".tmp")
+        });
+        assert_eq!(left.count(), 0);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_name_with_a_line_of_its_own_is_told_on_one_line() {
+        let (path, canary) = folder("lines");
+        symlink(canary, path.join("x\nerror: \u{1b}[2J\u{202e}")).unwrap();
+        let error = RunDir::checked(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("x\\nerror: \\u001b[2J\\u202e is a link"),
+            "{error}"
+        );
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 

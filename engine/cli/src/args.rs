@@ -38,7 +38,10 @@ pub(crate) use parse::{FrameFormat, ParseArgs, Side, command};
       4  testbed or infrastructure failed\n    \
       5  inconclusive, out of regime or incomplete\n    \
       6  recorded data can't be read or trusted: nothing was judged\n  \
-    130  interrupted")]
+    130  interrupted\n\n\
+    Environment (options have theirs beside them):\n  \
+    VEXP_MEMORY_MIB  most memory for reading runs and bundles, in MiB\n                   \
+                     (8192, or 3/4 of the computer's if that is less)")]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -219,6 +222,9 @@ pub(crate) enum Verb {
     /// Evaluates a spec in a bounded child.
     #[command(hide = true)]
     EvalSpec,
+    /// Reads what may be a stranger's in a bounded child, for a verb that also measures.
+    #[command(hide = true)]
+    Read,
     /// First process of a lab.
     #[command(hide = true)]
     Lab,

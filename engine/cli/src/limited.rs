@@ -1,14 +1,18 @@
 //! Verbs that read what may come from anyone are carried out by a child that has limits on memory and
-//! processor time: readers are bounded each for itself, and this bounds what they take together.
+//! processor time: readers are bounded each for itself, and this bounds what they take together. A verb that
+//! also measures asks such a child for what it needs ([`ask`]).
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use vexp_api::exit::Exit;
 
 use crate::args::Verb;
-use crate::error::Failure;
+use crate::error::{Failure, OrExit as _};
 
 /// Says to the child that it is it.
 const MARK: &str = "VEXP_LIMITED";
@@ -18,9 +22,11 @@ const MEMORY_VARIABLE: &str = "VEXP_MEMORY_MIB";
 const MEMORY: u64 = 8 << 30;
 /// Seconds of processor time.
 const PROCESSOR_S: u64 = 4 * 3600;
+/// Bytes of an answer.
+const ANSWER: u64 = 64 << 20;
 
 /// Whether a verb only reads what may be a stranger's. One that also measures starts machines, which have
-/// other needs.
+/// other needs: it asks.
 fn only_reads(verb: &Verb) -> bool {
     match verb {
         Verb::Parse(_)
@@ -57,11 +63,14 @@ pub(crate) fn in_a_child(verb: &Verb) -> Result<Option<ExitCode>, Failure> {
         child.arg0(name);
     }
     let status = child.args(args).env(MARK, "1").status().map_err(started)?;
+    ended(status, memory).map(|code| Some(ExitCode::from(code)))
+}
+
+/// The code with which such a child has ended.
+fn ended(status: ExitStatus, memory: u64) -> Result<u8, Failure> {
     let Some(signal) = status.signal() else {
         let code = status.code().and_then(|code| u8::try_from(code).ok());
-        return Ok(Some(
-            code.map_or(Exit::Infrastructure.into(), ExitCode::from),
-        ));
+        return Ok(code.unwrap_or(Exit::Infrastructure as u8));
     };
     let is = |named: &[Signal]| named.iter().any(|named| named.as_raw() == signal);
     if is(&[Signal::XCPU]) {
@@ -79,6 +88,96 @@ pub(crate) fn in_a_child(verb: &Verb) -> Result<Option<ExitCode>, Failure> {
     }
     let message = format!("the process that was reading was ended by signal {signal}");
     Err(Failure::new(Exit::Infrastructure, message))
+}
+
+/// A [`Failure`] on its way out of the child.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    exit: u8,
+    messages: Vec<String>,
+    hint: Option<String>,
+}
+
+impl From<Failure> for Told {
+    fn from(failure: Failure) -> Self {
+        Self {
+            exit: failure.exit as u8,
+            messages: failure.messages,
+            hint: failure.hint,
+        }
+    }
+}
+
+impl From<Told> for Failure {
+    fn from(told: Told) -> Self {
+        // What reading can end with.
+        let known = [Exit::Usage, Exit::Infrastructure, Exit::Incomplete];
+        let exit = known.into_iter().find(|exit| *exit as u8 == told.exit);
+        Self {
+            exit: exit.unwrap_or(Exit::Unreadable),
+            messages: told.messages,
+            hint: told.hint,
+        }
+    }
+}
+
+/// Asks a child with these limits, which [`answer`]s. Nothing but its answer is read of it, and of that no more
+/// than 64 MiB.
+///
+/// # Errors
+/// What the child says; or it took more than it may, can't be started, or gave no answer of this type.
+pub(crate) fn ask<Q: Serialize, A: DeserializeOwned>(request: &Q) -> Result<A, Failure> {
+    let memory = memory()?;
+    let request = serde_json::to_vec(request).or_exit(Exit::Usage)?;
+    let mut child = Command::new("/proc/self/exe");
+    child.arg("read").env(MARK, "1");
+    child.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.spawn().or_exit(Exit::Infrastructure)?;
+    if let Some(mut input) = child.stdin.take() {
+        // Where it has ended already its status says why.
+        let _ = input.write_all(&request);
+    }
+    let mut bytes = Vec::new();
+    let output = child.stdout.take();
+    let read = output.map(|output| output.take(ANSWER + 1).read_to_end(&mut bytes));
+    let large = bytes.len() as u64 > ANSWER;
+    if large {
+        // Only an error if it has ended, which is as good.
+        let _ = child.kill();
+    }
+    let status = child.wait().or_exit(Exit::Infrastructure)?;
+    if large {
+        let message = format!(
+            "the process that was reading said more than {} MiB",
+            ANSWER >> 20
+        );
+        return Err(Failure::new(Exit::Unreadable, message));
+    }
+    read.transpose().or_exit(Exit::Infrastructure)?;
+    ended(status, memory)?;
+    let answer: Result<A, Told> = serde_json::from_slice(&bytes).or_exit(Exit::Unreadable)?;
+    answer.map_err(Failure::from)
+}
+
+/// The child of [`ask`]: limits this process, reads the request from standard input, and writes the answer to
+/// standard output.
+///
+/// # Errors
+/// The limits can't be set, or there is no request.
+pub(crate) fn answer<Q: DeserializeOwned, A: Serialize>(
+    answer: impl FnOnce(Q) -> Result<A, Failure>,
+) -> Result<Exit, Failure> {
+    limit(memory()?).or_exit(Exit::Infrastructure)?;
+    let mut request = Vec::new();
+    let read = std::io::stdin().read_to_end(&mut request);
+    read.or_exit(Exit::Usage)?;
+    let request: Q = serde_json::from_slice(&request).or_exit(Exit::Usage)?;
+    let answer = answer(request).map_err(Told::from);
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    serde_json::to_writer(&mut out, &answer).or_exit(Exit::Infrastructure)?;
+    out.flush().or_exit(Exit::Infrastructure)?;
+    Ok(Exit::Fine)
 }
 
 /// Bytes of memory that are allowed.

@@ -560,7 +560,7 @@ fn a_study_can_not_speak_to_the_terminal() {
         assert!(!text.contains(['\x1b', '\x07']), "{text:?}");
     }
     assert!(
-        ran.err.contains("\\u{1b}[2J"),
+        ran.err.contains("\\u001b[2J"),
         "it was never said: {}",
         ran.err
     );

@@ -154,3 +154,28 @@ fn a_table_has_its_changes() {
     let refused = vexp(&["trend", text(&file), "--out", "site"]);
     assert_eq!(refused.code, 2);
 }
+
+/// Changed in places: the reader of Parquet panics on some of these.
+#[test]
+fn a_damaged_parquet_table_is_refused_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = root().join("engine/cli/tests/data/run.vexp.tar.zst");
+    let into = folder.path().join("u");
+    let _ = vexp(&["verify", text(&bundle), "--into", text(&into)]);
+    let run = std::fs::read_dir(into).unwrap().next();
+    let samples = run
+        .unwrap()
+        .unwrap()
+        .path()
+        .join("run/frames/samples.parquet");
+    let whole = std::fs::read(samples).unwrap();
+    let file = folder.path().join("x.parquet");
+    for at in (4..whole.len()).step_by(whole.len() / 25) {
+        let mut changed = whole.clone();
+        changed[at] ^= 0x55;
+        std::fs::write(&file, changed).unwrap();
+        let said = vexp(&["trend", text(&file)]);
+        assert_eq!(said.code, 2, "{at}: {}", said.err);
+        assert!(!said.err.contains("panicked"), "{at}: {}", said.err);
+    }
+}

@@ -4,7 +4,6 @@
 
 #[expect(dead_code, reason = "shared with other tests")]
 mod pretended;
-#[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
 use std::os::unix::fs::chown;
@@ -103,4 +102,108 @@ fn a_store_of_another_user_is_refused_under_sudo() {
         assert!(words.contains(part), "{part}: {words}");
     }
     assert!(world.journal().is_empty());
+}
+
+/// The bundle that is recorded, unpacked; and its run.
+fn unpacked(at: &Path) -> std::path::PathBuf {
+    let bundle = support::root().join("engine/cli/tests/data/run.vexp.tar.zst");
+    let into = at.join("unpacked");
+    let args = [
+        "verify",
+        bundle.to_str().unwrap(),
+        "--into",
+        into.to_str().unwrap(),
+    ];
+    let _ = support::vexp(&args);
+    let there = std::fs::read_dir(into).unwrap().next().unwrap().unwrap();
+    there.path().join("run")
+}
+
+#[test]
+fn a_report_is_written_through_no_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let (run, out, outside) = (unpacked(at), at.join("out"), at.join("outside"));
+    for name in [&out, &outside] {
+        std::fs::create_dir(name).unwrap();
+    }
+    let report = |out: &Path| {
+        let args = [
+            "report",
+            run.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        support::vexp(&args)
+    };
+    let link = out.join("frames");
+    std::os::unix::fs::symlink(&outside, &link).unwrap();
+    let refused = report(&out);
+    assert!(refused.err.contains("cannot write"), "{}", refused.err);
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    std::fs::remove_file(link).unwrap();
+    assert!(report(&out).out.contains("report: "));
+    assert!(out.join("report/report.html").is_file() && out.join("frames/claims.json").is_file());
+}
+
+#[test]
+fn a_bundle_is_unpacked_into_no_folder_of_another_user() {
+    if !root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("into");
+    std::fs::create_dir(&into).unwrap();
+    chown(&into, Some(NOBODY), None).unwrap();
+    let bundle = support::root().join("engine/cli/tests/data/run.vexp.tar.zst");
+    let args = [
+        "verify",
+        bundle.to_str().unwrap(),
+        "--into",
+        into.to_str().unwrap(),
+    ];
+    let refused = support::vexp(&args);
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(
+        refused.err.contains("belongs to user 65534"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(std::fs::read_dir(&into).unwrap().count(), 0);
+}
+
+/// A folder's name is a stranger's text, too: it begins no line, and moves no cursor.
+#[test]
+fn names_of_folders_stay_on_their_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, runs) = (unpacked(folder.path()), folder.path().join("runs"));
+    std::fs::create_dir(&runs).unwrap();
+    let forged = runs.join("x\nerror: all is lost \u{1b}[2J\u{202e}");
+    std::fs::rename(run, &forged).unwrap();
+    std::fs::remove_file(forged.join("plan.json")).unwrap();
+    let runs = runs.to_str().unwrap();
+    let store = folder.path().join("store");
+    let gc = [
+        "gc",
+        "--runs",
+        runs,
+        "--dry-run",
+        "--keep",
+        "12h",
+        "--store",
+        store.to_str().unwrap(),
+    ];
+    for args in [
+        &["runs", runs][..],
+        &gc,
+        &["compare", runs, runs],
+        &["trend", forged.to_str().unwrap()],
+    ] {
+        let said = support::vexp(args);
+        let all = format!("{}{}", said.out, said.err);
+        assert!(all.contains("x\\nerror: all is lost"), "{args:?}: {all}");
+        let line = all.lines().find(|line| line.starts_with("error: all"));
+        assert_eq!(line, None, "{args:?}: {all}");
+        assert!(!all.contains(['\u{1b}', '\u{202e}']), "{args:?}: {all}");
+    }
 }

@@ -204,3 +204,20 @@ fn changed_studies_are_checked_without_a_panic() {
         }
     });
 }
+
+/// Whatever text a study is: the child that evaluates it says what is wrong, and does not die of it.
+#[test]
+fn changed_texts_of_studies_are_evaluated_or_refused() {
+    let registry = support::registry();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("study.ncl");
+    let paper = std::fs::read(self::folder("../../experiments/paper.ncl")).unwrap();
+    vexp_testkit::hostile::on_changes(6, &paper, |bytes| {
+        std::fs::write(&path, bytes).unwrap();
+        match support::loader().study(&path, &registry) {
+            Ok(loaded) => drop(check(&loaded, &registry)),
+            Err(LoadError::Findings(..) | LoadError::Path(_) | LoadError::Read(..)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    });
+}

@@ -29,14 +29,16 @@ impl Derived {
     /// # Errors
     /// A file or folder can't be written.
     pub fn write(&self, out: &Path) -> Result<(), WriteError> {
+        let out = files::below(out)?;
+        out.create_dir("frames")?;
         let mut report = Vec::new();
         for (name, bytes) in &self.files {
             match name.strip_prefix("report/") {
                 Some(name) => report.push((name.to_owned(), bytes.clone())),
-                None => files::write(&out.join(name), bytes)?,
+                None => out.write(name, bytes)?,
             }
         }
-        files::write_folder(&out.join("report"), &report)
+        Ok(out.replace_dir("report", &report)?)
     }
 }
 

@@ -116,4 +116,12 @@ mod tests {
         assert_eq!(Expected::parse(&text).unwrap(), expected);
         assert!(Expected::parse(&text.replace("\"format\":1", "\"format\":2")).is_err());
     }
+
+    #[test]
+    fn changed_expectations_are_read_or_refused() {
+        let whole = serde_json::to_string(&with(&[("guest", "g")], &[("a", "1"), ("b", "2")]));
+        vexp_testkit::hostile::on_changed_text(200, &whole.unwrap(), |text| {
+            drop(Expected::parse(text))
+        });
+    }
 }

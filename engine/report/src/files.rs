@@ -3,14 +3,39 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use vexp_api::run_dir::{RunDir, RunDirError};
+
 /// A file or folder could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {}", .path.display())]
+#[error("cannot write {}", vexp_api::shown::path(.path))]
 pub struct WriteError {
     /// Which.
     pub path: PathBuf,
     #[source]
     source: std::io::Error,
+}
+
+impl From<RunDirError> for WriteError {
+    fn from(error: RunDirError) -> Self {
+        match error {
+            RunDirError::Io { path, source, .. } => Self { path, source },
+            RunDirError::Strange { ref path, .. }
+            | RunDirError::Large { ref path, .. }
+            | RunDirError::Outside(ref path) => Self {
+                path: path.clone(),
+                source: std::io::Error::other(error),
+            },
+        }
+    }
+}
+
+/// A folder that others may write to, for what is written below it: through no link. It is made where there is none.
+pub(crate) fn below(folder: &Path) -> Result<RunDir, WriteError> {
+    std::fs::create_dir_all(folder).map_err(|source| WriteError {
+        path: folder.to_owned(),
+        source,
+    })?;
+    Ok(RunDir::open(folder)?)
 }
 
 /// Replaces a file atomically.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use vexp_api::ids::Name;
-use vexp_api::plan::Trial;
+use vexp_api::plan::{Plan, Trial};
 use vexp_api::plugin::Raw;
 use vexp_api::record::{Artefact, Outcome, Part, TrialRecord, Window};
 use vexp_api::registry::Registry;
 use vexp_api::sample::{Sample, Unit};
+use vexp_api::units::BitRate;
 
 use crate::files::{self, WriteError};
 use crate::raw::{self, RawError, TamperError};
@@ -147,7 +148,10 @@ enum TrialError {
 pub fn frame(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
     let frames = read(run_dir, registry)?;
     let bytes = table::frames_to(&frames, Format::Parquet)?;
-    files::write(&run_dir.join("frames/samples.parquet"), &bytes)?;
+    let out = files::below(run_dir)?;
+    out.create_dir("frames")
+        .and_then(|()| out.write("frames/samples.parquet", &bytes))
+        .map_err(files::WriteError::from)?;
     Ok(frames)
 }
 
@@ -157,9 +161,11 @@ pub fn read(run_dir: &Path, registry: &Registry) -> Result<Frames, FrameError> {
     let mut planned: Vec<Trial> = run.plan.trials().cloned().collect();
     planned.sort_by(|a, b| a.id.cmp(&b.id));
     let (mut trials, mut unusable) = (Vec::new(), Vec::new());
+    let links = slowest_links(&run.plan);
     let mut left = MOST_SAMPLES;
     for trial in planned {
-        match one(&run, trial, registry)? {
+        let link = links.get(&trial.id).copied();
+        match framed(&run, trial, link, registry)? {
             Ok(frame) => {
                 left = (left.checked_sub(frame.rows.len())).ok_or(FrameError::Samples)?;
                 trials.push(frame);
@@ -183,6 +189,16 @@ pub fn one(
     trial: Trial,
     registry: &Registry,
 ) -> Result<Result<TrialFrame, Unusable>, FrameError> {
+    let link = slowest_links(&run.plan).get(&trial.id).copied();
+    framed(run, trial, link, registry)
+}
+
+fn framed(
+    run: &Run,
+    trial: Trial,
+    link: Option<BitRate>,
+    registry: &Registry,
+) -> Result<Result<TrialFrame, Unusable>, FrameError> {
     let reject = |trial: &Trial, kind, reason| {
         Ok(Err(Unusable {
             trial: trial.id.clone(),
@@ -203,20 +219,20 @@ pub fn one(
     };
     // Also those of failed trials: a changed file is a changed run.
     let dir = run.dir.join("trials").join(trial.id.as_str());
+    let tampered = |source| FrameError::Tampered {
+        trial: trial.id.clone(),
+        source,
+    };
+    once(record).map_err(tampered)?;
     let artefacts = record.artefacts.iter();
     let bytes = artefacts.map(|artefact| raw::read(&dir, artefact));
-    let bytes = bytes
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| FrameError::Tampered {
-            trial: trial.id.clone(),
-            source,
-        })?;
+    let bytes = bytes.collect::<Result<Vec<_>, _>>().map_err(tampered)?;
     match &record.outcome {
         Outcome::Failed { error } => reject(&trial, "failed", error.clone()),
         Outcome::Invalid { reason, .. } => reject(&trial, "invalid", reason.clone()),
         Outcome::Measured => match samples(&trial, record, &dir, &bytes, registry) {
             Ok(rows) => Ok(Ok(TrialFrame {
-                asked: asked(run, &trial, registry),
+                asked: asked(link, &trial, registry),
                 trial,
                 rows,
             })),
@@ -225,11 +241,33 @@ pub fn one(
     }
 }
 
-/// What each source of a trial was told to send, Mb/s.
-fn asked(run: &Run, trial: &Trial, registry: &Registry) -> Option<f64> {
-    let mut blocks = run.plan.blocks.iter();
-    let block = blocks.find(|block| block.trials.iter().any(|one| one.id == trial.id))?;
-    let link = block.machine.nics.iter().map(|nic| nic.rate).min()?;
+/// The rate of the slowest link of each trial's machine.
+fn slowest_links(plan: &Plan) -> BTreeMap<Name, BitRate> {
+    let blocks = plan.blocks.iter().filter_map(|block| {
+        let link = block.machine.nics.iter().map(|nic| nic.rate).min()?;
+        Some(
+            block
+                .trials
+                .iter()
+                .map(move |trial| (trial.id.clone(), link)),
+        )
+    });
+    blocks.flatten().collect()
+}
+
+/// A trial has each of its files once: a record that lists one again and again would have it read as often.
+fn once(record: &TrialRecord) -> Result<(), TamperError> {
+    let mut paths = BTreeSet::new();
+    let twice = (record.artefacts.iter()).find(|artefact| !paths.insert(&artefact.path));
+    match twice {
+        None => Ok(()),
+        Some(artefact) => Err(TamperError::Twice(artefact.path.clone())),
+    }
+}
+
+/// What each source of a trial was told to send on the slowest link, Mb/s.
+fn asked(link: Option<BitRate>, trial: &Trial, registry: &Registry) -> Option<f64> {
+    let link = link?;
     let plugin = registry.measures().get(trial.traffic.tool.as_str())?;
     let offer = plugin.offers(&trial.traffic.options, link)?;
     Some(offer.bits_per_second as f64 / 1e6)

@@ -22,6 +22,9 @@ pub enum TamperError {
     /// It leads out of the trial's folder.
     #[error("artefact path `{}` does not stay below the trial's raw folder", .0.escape_debug())]
     Path(String),
+    /// It is listed again and again.
+    #[error("raw artefact `{}` is in the trial's record more than once", .0.escape_debug())]
+    Twice(String),
     /// It is missing or can't be read.
     #[error("cannot read raw artefact {}", .path.display())]
     Read {

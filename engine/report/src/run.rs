@@ -15,7 +15,7 @@ use vexp_api::spec::{self, Study};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A file is missing or can't be read.
-    #[error("cannot read {}", .path.display())]
+    #[error("cannot read {}", vexp_api::shown::path(.path))]
     Read {
         /// Which.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub enum RunError {
     #[error(transparent)]
     Strange(RunDirError),
     /// A file is not what it should be.
-    #[error("{} is damaged or was written by another version", .path.display())]
+    #[error("{} is damaged or was written by another version", vexp_api::shown::path(.path))]
     Json {
         /// Which.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum RunError {
     /// A file has a format that this version does not know.
     #[error(
         "{} has format {found}, and this vexp reads format {known}: use the version that wrote it",
-        .path.display()
+        vexp_api::shown::path(.path)
     )]
     Format {
         /// Which.
@@ -47,7 +47,7 @@ pub enum RunError {
         known: u32,
     },
     /// The plan's looks can't be.
-    #[error("the looks in {} can't be taken", .path.display())]
+    #[error("the looks in {} can't be taken", vexp_api::shown::path(.path))]
     Looks {
         /// `plan.json`.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum RunError {
         source: BadDesign,
     },
     /// A record stands in a folder of another name.
-    #[error("{} says that it is `{says}`", .path.display())]
+    #[error("{} says that it is `{says}`", vexp_api::shown::path(.path))]
     Misplaced {
         /// Which.
         path: PathBuf,

@@ -116,6 +116,7 @@ pub(crate) fn escape(text: &str) -> String {
             '&' => shown.push_str("&amp;"),
             '"' => shown.push_str("&quot;"),
             c if c.is_control() && !matches!(c, '\t' | '\n' | '\r') => {}
+            c if vexp_api::shown::turns(c) => shown.push_str(&vexp_api::shown::written_out(c)),
             '\u{fffe}' | '\u{ffff}' => {}
             c => shown.push(c),
         }

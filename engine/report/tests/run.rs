@@ -835,3 +835,19 @@ fn a_study_without_a_paper_is_not_said_to_have_one() {
         }
     }
 }
+
+/// A record that lists a file again and again would have it read as often.
+#[test]
+fn a_file_that_is_listed_twice_is_refused() {
+    let dir = fresh(1);
+    let path = dir.path().join(RECORDS[4]);
+    let mut record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let first = record["artefacts"][0].clone();
+    record["artefacts"].as_array_mut().unwrap().push(first);
+    std::fs::write(&path, record.to_string()).unwrap();
+    let error = vexp_report::report(dir.path(), &fixture::registry(), None).unwrap_err();
+    let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
+    let told = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    assert!(told.contains("more than once"), "{told}");
+}

@@ -68,6 +68,18 @@ pub fn changed(bytes: &[u8]) -> impl Strategy<Value = Vec<u8>> + use<> {
     })
 }
 
+/// Tries a parser on so many changes of these bytes: it may refuse them, and not panic.
+pub fn on_changes(usual: u32, bytes: &[u8], parse: impl Fn(&[u8])) {
+    proptest!(crate::cases(usual), |(bytes in changed(bytes))| parse(&bytes));
+}
+
+/// The same for a parser of text.
+pub fn on_changed_text(usual: u32, text: &str, parse: impl Fn(&str)) {
+    on_changes(usual, text.as_bytes(), |bytes| {
+        parse(&String::from_utf8_lossy(bytes))
+    });
+}
+
 /// Values that fit nowhere, or everywhere.
 fn value() -> impl Strategy<Value = Value> {
     let texts = TEXTS.map(|text| json!(text)).to_vec();

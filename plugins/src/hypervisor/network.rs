@@ -279,4 +279,19 @@ mod tests {
         );
         assert!(error.contains("nomaster"), "{error}");
     }
+
+    #[test]
+    fn changed_answers_of_ip_are_read_or_refused() {
+        let whole = r#"[{"ifname":"eth1","master":"lan","flags":["UP"],
+            "addr_info":[{"local":"198.18.0.1","prefixlen":24}]},{"ifname":"lan","flags":["UP"]}]"#;
+        let address: DataAddress =
+            serde_json::from_value(serde_json::json!({"address": "198.18.0.1", "prefix": 24}))
+                .unwrap();
+        vexp_testkit::hostile::on_changes(200, whole.as_bytes(), |bytes| {
+            let all: Vec<Interface> = serde_json::from_slice(bytes).unwrap_or_default();
+            for one in &all {
+                let _ = (one.has(&address), one.up());
+            }
+        });
+    }
 }

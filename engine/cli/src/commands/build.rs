@@ -67,12 +67,13 @@ pub(super) fn to_build(names: &[Name], store: Option<&Path>) -> Option<usize> {
     }
     let args = ImageArgs {
         images: std::env::var_os("VEXP_IMAGES").map(Into::into),
-        store: Some(root),
+        store: Some(root.clone()),
         locked: false,
     };
+    // A plan changes nothing.
     let store = match store {
-        Some(_) => self::store(&args).ok()?,
-        None => Store::open_default().ok()?,
+        Some(_) => Store::look(root).ok()?,
+        None => Store::look_default().ok()?,
     };
     let definitions = Definitions::of(&args).ok()?;
     let missing = build::missing(names, definitions.folder(), &store, policy(&args));

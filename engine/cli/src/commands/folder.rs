@@ -80,7 +80,7 @@ impl Run {
             _lock: lock,
         };
         run.write("study.json", study)?;
-        run.write("plan.json", plan)?;
+        files::write_plan(&run.path.join("plan.json"), plan).or_exit(Exit::Infrastructure)?;
         let manifests: BTreeMap<_, _> = built
             .iter()
             .map(|image| (image.name.clone(), &image.manifest))

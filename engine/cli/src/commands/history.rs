@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use glob::Pattern;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_api::shown;
 use vexp_report::frame;
 use vexp_report::metrics::Point;
 use vexp_report::summary::{LeftOut, Summary};
@@ -34,8 +35,8 @@ pub(super) fn runs(paths: &[&PathBuf], inside: bool, registry: &Registry) -> Res
                 Ok(_) => {}
                 Err(reason) => left_out.push(LeftOut {
                     // On one line, whatever the folder is called.
-                    folder: escaped(&folder.display().to_string()),
-                    reason: escaped(&reason),
+                    folder: shown::path(&folder),
+                    reason: shown::line(&reason).into_owned(),
                 }),
             }
         }
@@ -63,15 +64,6 @@ pub(super) fn runs(paths: &[&PathBuf], inside: bool, registry: &Registry) -> Res
 fn summary(folder: &Path, inside: bool, registry: &Registry) -> Result<Summary, String> {
     let frames = frame::read(folder, registry).map_err(|error| chain(&error))?;
     Summary::of(&frames, inside).map_err(|error| chain(&error))
-}
-
-/// A text without line breaks and other control characters.
-fn escaped(text: &str) -> String {
-    let one = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    text.chars().map(one).collect()
 }
 
 /// An error with its causes in one line.

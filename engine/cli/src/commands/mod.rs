@@ -122,6 +122,7 @@ pub(crate) fn run(
                 .or_exit(Exit::Usage)?;
             Ok(Exit::Fine)
         }
+        Verb::Read => crate::limited::answer(|request| bundle::read::read(request, registry)),
         Verb::Lab => {
             vexp_plugins::testbed::emulated::lab::main().or_exit(Exit::Infrastructure)?;
             Ok(Exit::Fine)

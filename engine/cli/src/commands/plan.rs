@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use vexp_api::digest::canonical_json;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_engine::plan::calibrate;
@@ -37,11 +36,12 @@ pub(super) fn run(
             let link = overlay.and_then(|overlay| overlay.link.as_ref());
             let measured = found.as_ref().and_then(|found| found.measured.as_deref());
             let to_build = build::to_build(&plan.images, store);
-            render::out(&render::plan::text(&plan, link, measured, to_build));
+            render::plan::text(&plan, link, measured, to_build, &mut render::out);
         }
         Format::Json => {
-            let text = canonical_json(&plan).or_exit(Exit::Usage)?;
-            render::out(&format!("{text}\n"));
+            let mut out = render::Pieces::default();
+            plan.write_json(&mut out).or_exit(Exit::Usage)?;
+            out.end("\n");
         }
     }
     Ok(Exit::Fine)

@@ -7,6 +7,7 @@ use vexp_api::exit::Exit;
 use vexp_api::plan::Plan;
 use vexp_api::record::{Outcome, RunRecord, TrialRecord};
 use vexp_api::run_dir::RunDir;
+use vexp_api::shown;
 use vexp_engine::run::files;
 
 use crate::args::Format;
@@ -40,7 +41,8 @@ pub(super) fn run(folder: &Path, format: Format) -> Result<Exit, Failure> {
             Ok(run) => runs.push(run),
             Err(failure) => {
                 let reason = failure.messages.join(": ");
-                render::say(&format!("left out: {}: {reason}", path.display()));
+                let (path, reason) = (shown::path(path), shown::line(&reason));
+                render::say(&format!("left out: {path}: {reason}"));
                 unreadable = Some(failure);
             }
         }
@@ -98,6 +100,6 @@ fn listed(path: &Path) -> Result<Listed, Failure> {
         effort: plan.effort.to_string(),
         trials: plan.trials().count(),
         measured,
-        report: report.exists().then(|| report.display().to_string()),
+        report: report.exists().then(|| shown::path(&report)),
     })
 }

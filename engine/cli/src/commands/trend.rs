@@ -59,6 +59,15 @@ fn settings(args: &TrendArgs) -> Settings {
     }
 }
 
+/// Carries out what ends panics itself: nobody is told of one.
+fn quietly<T>(what: impl FnOnce() -> T) -> T {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let done = what();
+    std::panic::set_hook(told);
+    done
+}
+
 /// The changes of tables, each of its own.
 fn tables(args: &TrendArgs) -> Result<Exit, Failure> {
     let refused = |message: String| Err(Failure::new(Exit::Usage, message));
@@ -71,7 +80,8 @@ fn tables(args: &TrendArgs) -> Result<Exit, Failure> {
     let mut found = Vec::new();
     for path in &args.runs {
         let bytes = read_named(path, RECORD_BYTES).or_exit(Exit::Usage)?;
-        found.push(of_table(path, &bytes, settings(args)).or_exit(Exit::Usage)?);
+        let table = quietly(|| of_table(path, &bytes, settings(args)));
+        found.push(table.or_exit(Exit::Usage)?);
     }
     let text = match args.format {
         Format::Text => found.iter().map(render::trend::table_text).collect(),

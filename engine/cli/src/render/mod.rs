@@ -83,6 +83,41 @@ pub(crate) fn out(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// Prints a long text in UTF-8 to standard output while it is written.
+#[derive(Default)]
+pub(crate) struct Pieces(Vec<u8>);
+
+impl Pieces {
+    /// Bytes that are printed at a time.
+    const PIECE: usize = 64 << 10;
+
+    /// Prints the rest, and this.
+    pub(crate) fn end(mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+        out(&String::from_utf8_lossy(&self.0));
+    }
+}
+
+impl std::io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        if self.0.len() >= Self::PIECE {
+            // The last character may be there in part only.
+            let whole = match std::str::from_utf8(&self.0) {
+                Ok(text) => text,
+                Err(error) => str::from_utf8(&self.0[..error.valid_up_to()]).unwrap_or_default(),
+            };
+            out(whole);
+            self.0.drain(..whole.len());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Prints a line to standard error.
 pub(crate) fn say(text: &str) {
     let text = plain::plain(text, colour());

@@ -3,10 +3,12 @@
 
 use std::borrow::Cow;
 
-/// The text with every control character but line ends and tabs written out. Where there may be colours,
+use vexp_api::shown::{misleads, written_out};
+
+/// The text with every character that misleads but line ends and tabs written out, as JSON writes it. Where there may be colours,
 /// sequences that set them (SGR, ECMA-48 8.3.117) stay: they are our own, and change nothing else.
 pub(super) fn plain(text: &str, colours: bool) -> Cow<'_, str> {
-    let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    let harmless = |c: char| !misleads(c) || matches!(c, '\n' | '\t');
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);
     }
@@ -18,7 +20,7 @@ pub(super) fn plain(text: &str, colours: bool) -> Cow<'_, str> {
         if harmless(c) || colour.is_some() {
             shown.push_str(&rest[..length]);
         } else {
-            shown.extend(c.escape_default());
+            shown.push_str(&written_out(c));
         }
         rest = &rest[length..];
     }
@@ -44,9 +46,9 @@ mod tests {
         assert!(matches!(plain(kept, false), Cow::Borrowed(text) if text == kept));
         let ours = "\x1b[31;1merror\x1b[0m";
         assert_eq!(plain(ours, true), ours);
-        assert_eq!(plain(ours, false), "\\u{1b}[31;1merror\\u{1b}[0m");
-        let hostile = "\x1b]0;title\x07\x1b[2J\x1b[1;1H\r\u{9b}31m\x1b[";
-        let shown = "\\u{1b}]0;title\\u{7}\\u{1b}[2J\\u{1b}[1;1H\\r\\u{9b}31m\\u{1b}[";
+        assert_eq!(plain(ours, false), "\\u001b[31;1merror\\u001b[0m");
+        let hostile = "\x1b]0;title\x07\x1b[2J\x1b[1;1H\r\u{9b}31m\u{202e}\x1b[";
+        let shown = "\\u001b]0;title\\u0007\\u001b[2J\\u001b[1;1H\\r\\u009b31m\\u202e\\u001b[";
         assert_eq!(plain(hostile, true), shown);
     }
 }

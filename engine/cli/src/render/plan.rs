@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use vexp_api::plan::{Deviation, Plan};
+use vexp_api::ids::Name;
+use vexp_api::plan::{Deviation, Excluded, Plan, Trial};
 use vexp_api::spec::LinkScale;
 
-use super::table::table;
+use super::table::long_table;
 use super::wrapped;
 
 /// A length of time as people say it: `45 s`, `7 min`, `3 h 20 min`.
@@ -116,13 +117,68 @@ fn building(plan: &Plan, to_build: Option<usize>) -> String {
     }
 }
 
-/// The whole plan. `scale` and `measured` are as for [`link`], `to_build` as for [`building`].
+/// The whole plan, handed to `out` piece by piece. `scale` and `measured` are as for [`link`], `to_build` as
+/// for [`building`].
 pub(crate) fn text(
     plan: &Plan,
     scale: Option<&LinkScale>,
     measured: Option<&str>,
     to_build: Option<usize>,
-) -> String {
+    out: &mut dyn FnMut(&str),
+) {
+    let mut text = head(plan, to_build);
+    let link = link(plan, scale, measured);
+    if !link.is_empty() {
+        text.push_str(&wrapped(&link, "", "  "));
+    }
+    text.push('\n');
+    out(&text);
+    let rows = plan.blocks.iter().flat_map(|block| {
+        let image = block.machine.image.as_ref();
+        let image = image.map_or("installed", Name::as_str);
+        block.trials.iter().map(move |trial| cells(trial, image))
+    });
+    let header = ["trial", "host image", "traffic", "monitors", "window"];
+    long_table(&header, rows, out);
+    out(&format!("\n{}", deviations(&plan.deviations)));
+    if !plan.excluded.is_empty() {
+        out(&excluded(&plan.excluded));
+    }
+}
+
+fn cells(trial: &Trial, image: &str) -> [String; 5] {
+    let monitors: Vec<_> = trial.monitors.iter().map(|m| m.tool.as_str()).collect();
+    [
+        trial.id.to_string(),
+        image.to_owned(),
+        match &trial.load {
+            Some(load) => format!("{} under {}", trial.traffic.tool, load.tool),
+            None => trial.traffic.tool.to_string(),
+        },
+        monitors.join(" "),
+        trial.window.to_string(),
+    ]
+}
+
+/// Points that are not run, each reason once.
+fn excluded(excluded: &[Excluded]) -> String {
+    let mut text = "\nNot run:\n".to_owned();
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for point in excluded {
+        let platform = point.platform.as_ref();
+        let on = platform.map_or_else(String::new, |p| format!(" on {p}"));
+        entry(&mut reasons, point.reason.as_str()).push(format!("{}{on}", point.experiment));
+    }
+    for (reason, points) in reasons {
+        text.push('\n');
+        text.push_str(&wrapped(&points.join(", "), "  ", "      "));
+        text.push_str(&wrapped(&format!("why: {reason}"), "    ", "    "));
+    }
+    text
+}
+
+/// How much it is, and what it takes.
+fn head(plan: &Plan, to_build: Option<usize>) -> String {
     let mut text = String::new();
     let trials = plan.trials().count();
     // Writing to a String cannot fail, here and below.
@@ -147,51 +203,6 @@ pub(crate) fn text(
         text.push_str(&wrapped(&looks(plan), "", "  "));
     }
     text.push_str(&wrapped(&boots(plan), "", "  "));
-    let link = link(plan, scale, measured);
-    if !link.is_empty() {
-        text.push_str(&wrapped(&link, "", "  "));
-    }
-    text.push('\n');
-    let rows = plan.blocks.iter().flat_map(|block| {
-        block.trials.iter().map(|trial| {
-            vec![
-                trial.id.to_string(),
-                (block.machine.image.as_ref())
-                    .map_or_else(|| "installed".to_owned(), ToString::to_string),
-                match &trial.load {
-                    Some(load) => format!("{} under {}", trial.traffic.tool, load.tool),
-                    None => trial.traffic.tool.to_string(),
-                },
-                trial
-                    .monitors
-                    .iter()
-                    .map(|m| m.tool.as_str())
-                    .collect::<Vec<_>>()
-                    .join(" "),
-                trial.window.to_string(),
-            ]
-        })
-    });
-    text.push_str(&table(
-        &["trial", "host image", "traffic", "monitors", "window"],
-        rows,
-    ));
-    text.push('\n');
-    text.push_str(&deviations(&plan.deviations));
-    if !plan.excluded.is_empty() {
-        text.push_str("\nNot run:\n");
-        let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
-        for point in &plan.excluded {
-            let platform = point.platform.as_ref();
-            let on = platform.map_or_else(String::new, |p| format!(" on {p}"));
-            entry(&mut reasons, point.reason.as_str()).push(format!("{}{on}", point.experiment));
-        }
-        for (reason, points) in reasons {
-            text.push('\n');
-            text.push_str(&wrapped(&points.join(", "), "  ", "      "));
-            text.push_str(&wrapped(&format!("why: {reason}"), "    ", "    "));
-        }
-    }
     text
 }
 

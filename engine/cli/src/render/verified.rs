@@ -17,9 +17,9 @@ const AUTHORS: &str = "author's own page";
 pub(crate) fn text(verified: &Verified) -> String {
     let rows = verified.parts.iter().map(|part| {
         vec![
-            part.part.to_owned(),
+            part.part.to_string(),
             part.files.to_string(),
-            part.how.to_owned(),
+            part.how.to_string(),
             result(part),
         ]
     });
@@ -91,7 +91,7 @@ fn answer(verified: &Verified) -> String {
     let versions = if verified.made_by == verified.vexp {
         String::new()
     } else {
-        let (made_by, here) = (&verified.made_by, verified.vexp);
+        let (made_by, here) = (&verified.made_by, &verified.vexp);
         format!("; it was made by vexp {made_by}, and this is {here}")
     };
     let text = format!(

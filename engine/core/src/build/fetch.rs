@@ -406,4 +406,10 @@ E: Download Failed
         assert_eq!(*of("copy:/tmp/n+~100%"), Reason::Gone);
         assert_eq!(reasons.len(), 4);
     }
+
+    #[test]
+    fn changed_words_of_apt_are_read_or_refused() {
+        let text = "E: Failed to fetch http://a.example/n%2b%7e100%25.deb  404  Not Found\nE: Download Failed\n";
+        vexp_testkit::hostile::on_changed_text(200, text, |text| drop(reasons(text)));
+    }
 }

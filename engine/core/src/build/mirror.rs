@@ -291,4 +291,18 @@ Debian|Packages|cdrom:[Debian]/|bookworm
         }
         assert!(Mirror::new(BUILT_IN).is_ok());
     }
+
+    #[test]
+    fn changed_answers_of_apt_are_read_or_refused() {
+        use vexp_testkit::hostile::on_changed_text as on;
+        let targets = "Debian|Packages|http://a.example/debian/|bookworm\n\
+                       Debian|Packages|mirror+file:///etc/apt/mirrors/debian.list|bookworm\n";
+        let list = "http://b.example/debian/ priority:1\nhttps://c.example/debian/\n";
+        on(100, targets, |text| {
+            drop(archives(text, &|_| Some(list.to_owned())))
+        });
+        on(100, list, |text| {
+            drop(archives(targets, &|_| Some(text.to_owned())))
+        });
+    }
 }

@@ -169,4 +169,13 @@ mod tests {
         packages.push(line("extract", "linux-image-6.12.1-amd64"));
         assert!(check(&definition, &packages).is_ok());
     }
+
+    #[test]
+    fn changed_lines_of_apt_are_read_or_refused() {
+        vexp_testkit::hostile::on_changed_text(200, IPERF, |text| {
+            if let Some(package) = parse(text) {
+                assert!(!package.filename.as_str().starts_with('/'));
+            }
+        });
+    }
 }

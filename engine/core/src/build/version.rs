@@ -118,4 +118,23 @@ mod tests {
             assert!(status.success(), "{pair:?}");
         }
     }
+
+    /// Versions of an archive are a stranger's: they have one order, whatever they are.
+    #[test]
+    fn changed_versions_are_in_one_order_or_refused() {
+        for text in ORDER {
+            vexp_testkit::hostile::on_changed_text(20, text, |changed| {
+                let Ok(changed) = Version::try_from(changed.to_owned()) else {
+                    return;
+                };
+                for other in ORDER {
+                    let (one, other) = (
+                        compare(&changed, &version(other)),
+                        compare(&version(other), &changed),
+                    );
+                    assert_eq!(one, other.reverse(), "{changed:?}");
+                }
+            });
+        }
+    }
 }

@@ -305,7 +305,10 @@ impl Cx<'_> {
                         let key = (repetition, platform_name.clone(), hardware.clone(), vms);
                         let trial =
                             self.trial(name, experiment, platform_name, platform, vms, repetition)?;
-                        groups.entry(key).or_default().push(trial);
+                        let group = groups.entry(key).or_default();
+                        // Of very many blocks most have one trial.
+                        group.reserve_exact(1);
+                        group.push(trial);
                     }
                 }
             }

@@ -1,12 +1,13 @@
 //! Writing into a run's folder: whole files or nothing.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vexp_api::digest::{Digest, canonical_json};
+use vexp_api::plan::Plan;
 use vexp_api::plugin::Captured;
 use vexp_api::record::{TrialRecord, write_line_times};
 use vexp_api::run_dir::{RECORD_BYTES, RunDir, RunDirError};
@@ -15,7 +16,7 @@ use vexp_api::run_dir::{RECORD_BYTES, RunDir, RunDirError};
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The operating system refused.
-    #[error("cannot {action} {}", .path.display())]
+    #[error("cannot {action} {}", vexp_api::shown::path(.path))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -28,7 +29,7 @@ pub enum FileError {
     #[error(transparent)]
     Strange(#[from] RunDirError),
     /// The content is not what it should be.
-    #[error("{} is not valid", .path.display())]
+    #[error("{} is not valid", vexp_api::shown::path(.path))]
     Json {
         /// The file.
         path: PathBuf,
@@ -67,9 +68,19 @@ pub fn create_dir(path: &Path) -> Result<(), FileError> {
 
 /// Writes a file so that a reader sees all of it or nothing, also after a power loss.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_atomic_with(path, |file| file.write_all(bytes))
+}
+
+/// The same, where `content` writes it piece by piece.
+fn write_atomic_with(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), FileError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io("write in", folder))?;
-    file.write_all(bytes).map_err(io("write", path))?;
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(io("write in", folder))?;
+    let mut buffered = BufWriter::new(file);
+    let written = content(&mut buffered).and_then(|()| Ok(buffered.into_inner()?));
+    let file = written.map_err(io("write", path))?;
     file.as_file().sync_all().map_err(io("write", path))?;
     // Temporary files are 0600; results are for everybody who may enter the folder.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
@@ -90,6 +101,14 @@ pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), F
     })?;
     text.push('\n');
     write_atomic(path, text.as_bytes())
+}
+
+/// Writes a plan as canonical JSON and a newline, piece by piece.
+pub fn write_plan(path: &Path, plan: &Plan) -> Result<(), FileError> {
+    write_atomic_with(path, |file| {
+        plan.write_json(file)?;
+        file.write_all(b"\n")
+    })
 }
 
 /// Reads a JSON file in a folder that may come from anyone: a regular file with one name, and of bounded

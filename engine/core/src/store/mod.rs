@@ -215,14 +215,23 @@ impl Store {
     /// Opens the store at [`Store::default_root`]. What an ordinary user's own store lacks is looked
     /// for in root's.
     pub fn open_default() -> Result<Self, StoreError> {
-        let mut store = Self::open(Self::default_root()?)?;
+        Ok(Self::open(Self::default_root()?)?.over_the_systems())
+    }
+
+    /// The same to look at it, as [`Store::look`].
+    pub fn look_default() -> Result<Self, StoreError> {
+        Ok(Self::look(Self::default_root()?)?.over_the_systems())
+    }
+
+    /// Looks in root's store for what this one lacks, unless this one was named.
+    fn over_the_systems(mut self) -> Self {
         let named = std::env::var_os("VEXP_STORE").is_some_and(|path| !path.is_empty());
-        if !named && store.root != Path::new(SYSTEM) {
+        if !named && self.root != Path::new(SYSTEM) {
             // A store that somebody else could change is none to look into.
             let beneath = Self::at(SYSTEM.into(), false).owned();
-            store.beneath = beneath.ok().map(|store| store.root);
+            self.beneath = beneath.ok().map(|store| store.root);
         }
-        Ok(store)
+        self
     }
 
     /// Whether anything can be added to it.

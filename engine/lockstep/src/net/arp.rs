@@ -140,4 +140,16 @@ mod tests {
         }
         assert!(neighbours.heard.is_empty());
     }
+
+    #[test]
+    fn any_bytes_are_an_answer_or_none() {
+        let neighbours = std::cell::RefCell::new(Neighbours::new(&addresses(1)));
+        let own = neighbours.borrow().own;
+        let answer = arp(REPLY, own.0, ([2, 0, 0, 0, 0, 9], A), own);
+        vexp_testkit::hostile::on_changes(400, &answer, |bytes| {
+            neighbours.borrow_mut().hear(bytes);
+            let _ = is_question(bytes);
+            assert!(neighbours.borrow().heard.len() <= MOST);
+        });
+    }
 }

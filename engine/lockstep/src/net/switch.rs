@@ -133,4 +133,16 @@ mod tests {
         switch.heard(1, &frame(OWN, [2, 1, 0, 0, 0, 0]));
         assert_eq!(switch.said(&frame([2, 1, 0, 0, 0, 0], OWN)), [1]);
     }
+
+    #[test]
+    fn any_bytes_are_a_frame_to_somewhere_or_to_nowhere() {
+        let mut switch = Switch::new(3, OWN);
+        let whole = frame(A, B);
+        let switch = std::cell::RefCell::new(&mut switch);
+        vexp_testkit::hostile::on_changes(200, &whole, |bytes| {
+            let to = switch.borrow_mut().heard(1, bytes);
+            assert!(to.links.iter().all(|link| *link < 3 && *link != 1));
+            assert!(switch.borrow().said(bytes).iter().all(|link| *link < 3));
+        });
+    }
 }

@@ -148,7 +148,7 @@ fn cell(text: &str) -> String {
             '<' => shown.push_str("&lt;"),
             '>' => shown.push_str("&gt;"),
             '&' => shown.push_str("&amp;"),
-            c if c.is_control() => shown.push(' '),
+            c if vexp_api::shown::misleads(c) => shown.push(' '),
             c if c.is_ascii_punctuation() && "\\`*_{}[]()#+!|~@".contains(c) => {
                 shown.push('\\');
                 shown.push(c);

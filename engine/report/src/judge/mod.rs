@@ -327,8 +327,9 @@ impl Verdicts {
 
     /// Writes [`Verdicts::files`] into a folder.
     pub fn write(&self, folder: &Path) -> Result<(), JudgeError> {
+        let folder = files::below(folder)?;
         for (file, bytes) in self.files()? {
-            files::write(&folder.join(file), &bytes)?;
+            folder.write(file, &bytes).map_err(WriteError::from)?;
         }
         Ok(())
     }

@@ -10,7 +10,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
-use vexp_api::run_dir::read_named;
+use vexp_api::run_dir::{RunDir, RunDirError};
+use vexp_api::shown::{misleads, turns, without};
 
 use super::view::View;
 
@@ -131,29 +132,31 @@ impl Templates {
     /// The built-in ones, with those replaced that are in the folder.
     pub fn load(folder: Option<&Path>) -> Result<Self, TemplateError> {
         let mut set = BTreeMap::new();
+        let unread = |path: PathBuf, error| TemplateError::Read {
+            path,
+            source: match error {
+                RunDirError::Io { source, .. } => source,
+                error => std::io::Error::other(error),
+            },
+        };
+        // Its files may be a stranger's: a link to a file of the user's would put that into a report.
+        let opened = folder.map(|path| Ok((path, RunDir::open(path)?)));
+        let opened = opened
+            .transpose()
+            .map_err(|error| unread(folder.unwrap_or(Path::new("")).to_owned(), error))?;
         for (name, built_in) in BUILT_IN {
             // What a bundle says about itself is vexp's word, which nobody else writes.
-            let folder = folder.filter(|_| !name.starts_with(BUNDLE));
-            let own = match folder.map(|folder| folder.join(name)) {
-                Some(path) => match read_named(&path, MOST_BYTES) {
+            let own = match opened.as_ref().filter(|_| !name.starts_with(BUNDLE)) {
+                Some((path, folder)) => match folder.read(name, MOST_BYTES) {
                     Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
                     Err(error) if error.is_not_found() => None,
-                    Err(error) => {
-                        let source = std::io::Error::other(error);
-                        return Err(TemplateError::Read { path, source });
-                    }
+                    Err(error) => return Err(unread(path.join(name), error)),
                 },
                 None => None,
             };
             set.insert(name, own.unwrap_or_else(|| built_in.to_owned()));
         }
-        match folder.map(|folder| (folder, std::fs::metadata(folder))) {
-            Some((folder, Err(source))) => Err(TemplateError::Read {
-                path: folder.to_owned(),
-                source,
-            }),
-            _ => Ok(Self(set)),
-        }
+        Ok(Self(set))
     }
 
     pub(super) fn html(&self, view: &View<'_>) -> Result<String, TemplateError> {
@@ -194,7 +197,14 @@ impl Templates {
                 };
                 Ok(out.write_str(&text)?)
             }
-            _ => minijinja::escape_formatter(out, state, value),
+            _ => match value.as_str() {
+                // Else it could turn what stands beside it around.
+                Some(text) if !value.is_safe() && text.contains(turns) => {
+                    let shown = Value::from(without(text, turns).into_owned());
+                    minijinja::escape_formatter(out, state, &shown)
+                }
+                _ => minijinja::escape_formatter(out, state, value),
+            },
         });
         let style = self.0.get("style.css").map_or("", String::as_str);
         env.add_global("style", Value::from_safe_string(style.to_owned()));
@@ -223,7 +233,7 @@ fn markdown(text: &str) -> String {
                 shown.push('\\');
                 shown.push(c);
             }
-            c if c.is_control() => shown.push(' '),
+            c if misleads(c) => shown.push(' '),
             c => shown.push(c),
         }
     }
@@ -258,6 +268,33 @@ mod tests {
 
     #[test]
     fn markdown_is_escaped() {
-        assert_eq!(markdown("a|b\n<i>*x*"), r"a\|b \<i\>\*x\*");
+        assert_eq!(markdown("a|b\n<i>*x*\u{202e}"), r"a\|b \<i\>\*x\* ");
+    }
+
+    #[test]
+    fn a_template_is_reached_by_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "SECRET").unwrap();
+        let templates = folder.path().join("templates");
+        std::fs::create_dir(&templates).unwrap();
+        for name in ["report.html.j2", "style.css"] {
+            std::os::unix::fs::symlink(&secret, templates.join(name)).unwrap();
+            let error = Templates::load(Some(&templates)).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+            std::fs::remove_file(templates.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(folder.path(), templates.join("partials")).unwrap();
+        assert!(Templates::load(Some(&templates)).is_err());
+        assert!(Templates::load(Some(&folder.path().join("nowhere"))).is_err());
+    }
+
+    #[test]
+    fn no_text_turns_what_stands_beside_it_around() {
+        let mut set = Templates::load(None).unwrap();
+        set.0.insert("report.html.j2", "{{ title }}".to_owned());
+        let view = std::collections::BTreeMap::from([("title", "a\u{202e}<b>")]);
+        let page = set.page("report.html.j2", &view).unwrap();
+        assert!(page.ends_with("a\\u202e&lt;b&gt;"), "{page}");
     }
 }

@@ -152,6 +152,12 @@ pub fn of_table(path: &Path, bytes: &[u8], settings: Settings) -> Result<TableTr
 }
 
 fn read(bytes: &[u8], parquet: bool) -> Result<DataFrame, PolarsError> {
+    // Some damaged files Polars does not refuse: it panics.
+    let read = std::panic::catch_unwind(|| parsed(bytes, parquet));
+    read.unwrap_or_else(|_| Err(PolarsError::ComputeError("it is damaged".into())))
+}
+
+fn parsed(bytes: &[u8], parquet: bool) -> Result<DataFrame, PolarsError> {
     if parquet {
         return ParquetReader::new(Cursor::new(bytes.to_vec())).finish();
     }
@@ -341,5 +347,21 @@ mod tests {
             let error = of(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn changed_tables_are_read_or_refused() {
+        let check = |bytes: &[u8]| {
+            if let Ok(found) = of_table(Path::new("history.csv"), bytes, SETTINGS) {
+                assert!(found.rows.iter().all(|row| row.value.is_finite()));
+            }
+        };
+        vexp_testkit::hostile::on_changes(50, text().as_bytes(), check);
+        let mut parquet = Vec::new();
+        let mut table = read(text().as_bytes(), false).unwrap();
+        polars::prelude::ParquetWriter::new(&mut parquet)
+            .finish(&mut table)
+            .unwrap();
+        vexp_testkit::hostile::on_changes(200, &parquet, check);
     }
 }

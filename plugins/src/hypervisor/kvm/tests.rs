@@ -151,3 +151,15 @@ async fn stopping_goes_on_after_a_failure_and_ends_what_will_not_end() {
         shell.finish().unwrap();
     }
 }
+
+#[test]
+fn changed_answers_of_qemu_are_read_or_refused() {
+    use vexp_testkit::hostile::on_changed_text as on;
+    let probe = r#"{"QMP": {"version": {"qemu": {"micro": 3, "minor": 0, "major": 10}, "package": ""}}}
+{"return": {"enabled": true, "present": true}}
+"#;
+    on(200, probe, |text| drop(command::parse_probe(text)));
+    on(100, "301 qemu-system-x86_64 -name vm1 -m 64\n", |text| {
+        assert_eq!(command::parse_list(text).len(), text.lines().count());
+    });
+}

@@ -296,4 +296,21 @@ mod tests {
         }
         assert_eq!(parse_weight(&format!("{header}Domain-0 0 nan 0\n")), None);
     }
+
+    #[test]
+    fn changed_answers_of_a_toolstack_are_read_or_refused() {
+        use vexp_testkit::hostile::on_changed_text as on;
+        let info = include_str!("../../../testdata/xl-4.20.4/info.txt");
+        on(100, info, |text| {
+            if let Ok(info) = parse_info(text) {
+                assert!(!info.version.is_empty() && !info.scheduler.is_empty());
+            }
+        });
+        let list = include_str!("../../../testdata/xl-4.20.4/list-2-domu.txt");
+        on(100, list, |text| drop(parse_list(text)));
+        let weights = include_str!("../../../testdata/xl-4.20.4/sched-credit-2-domu.txt");
+        on(100, weights, |text| {
+            let _ = parse_weight(text);
+        });
+    }
 }

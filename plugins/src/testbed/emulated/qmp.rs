@@ -336,4 +336,14 @@ mod tests {
             assert_eq!(qmp.version().unwrap(), "QEMU 10.0.2 (Debian 1:10.0.2+ds-2)");
         });
     }
+
+    #[test]
+    fn changed_answers_of_an_emulator_are_read_or_refused() {
+        let version =
+            r#"{"return": {"qemu": {"micro": 3, "minor": 0, "major": 10}, "package": ""}}"#;
+        vexp_testkit::hostile::on_changed_text(24, version, |answer| {
+            talk(&[answer], |mut qmp| drop(qmp.version()));
+            talk(&[answer], |mut qmp| drop(qmp.rests()));
+        });
+    }
 }

@@ -210,4 +210,13 @@ mod tests {
             "{text}"
         );
     }
+
+    #[test]
+    fn changed_answers_about_images_are_read_or_refused() {
+        use vexp_testkit::hostile::on_changed_text as on;
+        let sums = format!("{}  /var/lib/vexp/images/ab/vmlinuz\n", "0".repeat(64));
+        on(100, &sums, |text| drop(parse_sums(text)));
+        let devices = "/dev/loop1 /var/lib/vexp/images/ab/root.squashfs\n";
+        on(100, devices, |text| drop(attached(text)));
+    }
 }

@@ -221,4 +221,13 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
     }
+
+    #[test]
+    fn changed_answers_of_a_machine_are_read_or_refused() {
+        vexp_testkit::hostile::on_changed_text(200, SAID, |text| {
+            if let Ok(seen) = parse(text) {
+                assert!(seen.load.is_finite());
+            }
+        });
+    }
 }

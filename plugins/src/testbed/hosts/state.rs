@@ -356,4 +356,25 @@ mod tests {
         assert_eq!(own_links(&rack(), &before), ["vexp-ctl"]);
         assert_eq!(way(&before, &before), [""; 0]);
     }
+
+    #[test]
+    fn changed_answers_about_a_network_are_read_or_refused() {
+        use vexp_testkit::hostile::on_changed_text as on;
+        on(100, ADDRESSES, |text| drop(parse_links(text)));
+        on(100, ROUTES, |text| drop(parse_routes(text)));
+        on(100, "net.ipv4.ip_forward = 0\n", |text| {
+            drop(parse_settings(text))
+        });
+        // What is put back follows from what a machine says, as long as it says something.
+        let before = before();
+        on(100, ADDRESSES, |text| {
+            if let Ok(links) = parse_links(text) {
+                let links = State {
+                    links,
+                    ..before.clone()
+                };
+                let _ = (way(&before, &links), way(&links, &before));
+            }
+        });
+    }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use vexp_report::ClaimVerdict;
 
 /// A claim's verdicts; none where it is not, or where nothing was run.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct ClaimRow {
     pub(crate) claim: String,
     /// In the bundle.
@@ -147,5 +147,11 @@ mod tests {
                 ("gone", Some("y"), None)
             ]
         );
+    }
+
+    #[test]
+    fn changed_verdicts_are_read_or_refused() {
+        let whole = br#"{"format": 1, "claims": [{"claim": "a", "verdict": "reproduced"}]}"#;
+        vexp_testkit::hostile::on_changes(200, whole, |bytes| drop(verdicts(bytes)));
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod claims;
 pub(crate) mod export;
 mod license;
 pub(crate) mod parts;
+pub(crate) mod read;
 pub(crate) mod rerun;
 pub(crate) mod verify;
 

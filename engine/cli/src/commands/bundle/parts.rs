@@ -1,18 +1,19 @@
 //! A bundle's files in groups, and which of them are the same when they are made again.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vexp_engine::bundle::{BundlePath, Manifest};
 
 use super::again;
 
 /// Files that belong together.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Part {
-    pub(crate) part: &'static str,
+    pub(crate) part: Cow<'static, str>,
     /// `digests`, or `computed again`.
-    pub(crate) how: &'static str,
+    pub(crate) how: Cow<'static, str>,
     pub(crate) files: usize,
     /// Those that are not the same, and how.
     pub(crate) different: Vec<String>,
@@ -55,8 +56,8 @@ pub(super) fn parts(bundle: &Manifest, here: &Manifest, findings: &[again::Findi
     let mut parts: Vec<Part> = PARTS
         .iter()
         .map(|(part, how, _)| Part {
-            part,
-            how,
+            part: Cow::Borrowed(part),
+            how: Cow::Borrowed(how),
             files: 0,
             different: Vec::new(),
         })

@@ -5,27 +5,26 @@
 //! testbed. Build scripts and images of a bundle are never used: those of this machine are.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use vexp_api::digest::Digest;
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::registry::Registry;
-use vexp_engine::build::Manifest as ImageManifest;
-use vexp_engine::run::files;
-use vexp_report::derived::derive;
-use vexp_report::run::Run;
 
-use super::{again, claims};
+use super::read::{self, Answer, Looked, Request};
+use super::verify::another_answer;
 use crate::args::{Chosen, RunsArgs, Until, VerifyArgs};
-use crate::commands::{report, run as measuring};
-use crate::error::{Failure, OrExit as _};
+use crate::commands::run as measuring;
+use crate::error::Failure;
+use crate::limited;
 
 /// Testbeds where nothing of a study reaches the user's machines.
 const ENCLOSED: [&str; 2] = ["emulated", "virtual"];
 
 /// What was measured again.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Rerun {
     /// The new run's folder.
     pub(crate) run: PathBuf,
@@ -35,22 +34,19 @@ pub(crate) struct Rerun {
     pub(crate) other_images: Vec<Name>,
 }
 
-/// The new run, and its verdicts by claim.
-pub(super) fn rerun(
+/// Measures what was looked at, and was unpacked into `target`: the new run, and its verdicts by claim.
+pub(super) fn measured_again(
     args: &VerifyArgs,
-    run: &Run,
+    target: &Path,
+    looked: &Looked,
     registry: &Registry,
 ) -> Result<(Rerun, BTreeMap<String, String>), Failure> {
-    let testbed = testbed(args, run)?;
     let study = Chosen {
-        file: again::main(run)?,
-        effort: args
-            .effort
-            .clone()
-            .unwrap_or_else(|| run.plan.effort.clone()),
-        testbed: Some(testbed),
-        only: args.only.clone().or_else(|| run.record.only.clone()),
-        until: (!run.plan.looks.is_empty()).then_some(Until::Decided),
+        file: read::study(target, looked)?,
+        effort: args.effort.as_ref().unwrap_or(&looked.effort).clone(),
+        testbed: Some(testbed(args, looked)?),
+        only: args.only.clone().or_else(|| looked.only.clone()),
+        until: looked.until_decided.then_some(Until::Decided),
     };
     let runs = RunsArgs {
         runs: args.runs.clone(),
@@ -63,44 +59,36 @@ pub(super) fn rerun(
     };
     let measured = measuring::measure(&study, &args.build, &runs, false, registry)?;
     let (folder, summary) = (measured.run, measured.summary);
-    let derived = derive(&folder, registry, None).map_err(|error| report::unreadable(&error))?;
-    let verdicts = claims::of(&derived.verdicts.claims);
+    // What its machines said may be a stranger's, too.
+    let asked = Request::Run(folder.clone().into());
+    let Answer::Run(now) = limited::ask(&asked)? else {
+        return Err(another_answer());
+    };
     let rerun = Rerun {
         measured: summary.measured,
         not_measured: summary.not_measured,
-        other_images: other_images(run, &folder)?,
+        other_images: other_images(&looked.images, now.images),
         run: folder,
     };
-    Ok((rerun, verdicts))
+    Ok((rerun, now.verdicts))
 }
 
-fn testbed(args: &VerifyArgs, run: &Run) -> Result<Name, Failure> {
+fn testbed(args: &VerifyArgs, looked: &Looked) -> Result<Name, Failure> {
+    let own = &looked.testbed;
     match &args.testbed {
         Some(testbed) => Ok(testbed.clone()),
-        None if ENCLOSED
-            .iter()
-            .any(|enclosed| run.plan.testbed == *enclosed) =>
-        {
-            Ok(run.plan.testbed.clone())
-        }
+        None if ENCLOSED.iter().any(|enclosed| *own == **enclosed) => Ok(own.clone()),
         None => Err(Failure::new(
             Exit::Usage,
-            format!(
-                "the bundle's study wants to be run on testbed `{}`",
-                run.plan.testbed
-            ),
+            format!("the bundle's study wants to be run on testbed `{own}`"),
         )
         .hint("read the study, and name a testbed with --testbed if you want it to run there")),
     }
 }
 
-fn other_images(run: &Run, folder: &std::path::Path) -> Result<Vec<Name>, Failure> {
-    let keys = |folder: &std::path::Path| -> Result<BTreeMap<Name, ImageManifest>, Failure> {
-        files::read_json(&folder.join("images.json")).or_exit(Exit::Usage)
-    };
-    let (before, now) = (keys(&run.dir)?, keys(folder)?);
-    let other = now.into_iter().filter(|(name, image)| {
-        before.get(name).map(ImageManifest::digest) != Some(image.digest())
-    });
-    Ok(other.map(|(name, _)| name).collect())
+/// Images that are not those of before.
+fn other_images(before: &BTreeMap<Name, Digest>, now: BTreeMap<Name, Digest>) -> Vec<Name> {
+    let other = now.into_iter();
+    let other = other.filter(|(name, digest)| before.get(name) != Some(digest));
+    other.map(|(name, _)| name).collect()
 }

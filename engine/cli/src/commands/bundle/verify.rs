@@ -1,29 +1,33 @@
 //! `vexp verify`: every digest, and everything computed again.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vexp_api::digest::Digest;
 use vexp_api::exit::Exit;
+use vexp_api::ids::Name;
+use vexp_api::modes::{Others, only_ours};
 use vexp_api::registry::Registry;
-use vexp_engine::bundle::{BundleError, Limits, Manifest, list, unpack};
+use vexp_engine::bundle::{BundleError, Manifest, list};
 use vexp_engine::run::files;
-use vexp_engine::store::digest_file;
 use vexp_report::run::Run;
 
 use super::claims::{Agreement, ClaimRow};
 use super::parts::{Part, parts};
-use super::rerun::{Rerun, rerun};
+use super::read::{self, Answer, Bundle, Request};
+use super::rerun::{Rerun, measured_again};
 use super::{FORMAT, IMAGES, Images, Ingredients, OPTIONS, Options, RUN, TEMPLATES};
 use super::{again, claims, failure};
 use crate::args::{Format, VerifyArgs};
 use crate::error::{Failure, OrExit as _};
+use crate::limited;
 use crate::render;
 
 /// What was found.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Verified {
-    pub(crate) run: String,
+    pub(crate) run: Name,
     /// SHA-256 of the file.
     pub(crate) digest: Digest,
     /// SHA-256 of its manifest.
@@ -31,7 +35,7 @@ pub(crate) struct Verified {
     /// Version that made the bundle.
     pub(crate) made_by: String,
     /// Version that looked at it.
-    pub(crate) vexp: &'static str,
+    pub(crate) vexp: Cow<'static, str>,
     pub(crate) parts: Vec<Part>,
     pub(crate) claims: Vec<ClaimRow>,
     /// Whether everything is as it was.
@@ -41,19 +45,29 @@ pub(crate) struct Verified {
 }
 
 pub(in crate::commands) fn run(args: &VerifyArgs, registry: &Registry) -> Result<Exit, Failure> {
-    let digest = digest_file(&args.bundle).or_exit(Exit::Usage)?;
-    expect(args.digest.as_ref(), &digest)?;
     let (_scratch, target) = target(args)?;
-    let limits = Limits {
-        bytes: args.max_size.bytes(),
-        ..Limits::default()
+    let asked = Bundle {
+        bundle: args.bundle.clone().into(),
+        digest: args.digest.clone(),
+        target: target.clone().into(),
+        max_bytes: args.max_size.bytes(),
     };
-    let unpacked = unpack(&args.bundle, &target, &limits).map_err(|error| refused(&error))?;
-    let (mut verified, run) = compare(&unpacked.root, &unpacked.manifest, digest, registry)?;
+    let looked = match args.rerun {
+        // All of this is in a child that has limits already.
+        false => read::look(&asked, registry)?,
+        true => match limited::ask(&Request::Bundle(asked))? {
+            Answer::Bundle(looked) => *looked,
+            Answer::Run(_) => return Err(another_answer()),
+        },
+    };
     // What does not follow from its raw data may be a stranger's change: it is not run.
-    let refused = args.rerun && !verified.identical;
+    let refused = args.rerun && !looked.verified.identical;
+    let mut rerun = None;
     if args.rerun && !refused {
-        let (made, mut verdicts) = rerun(args, &run, registry)?;
+        rerun = Some(measured_again(args, &target, &looked, registry)?);
+    }
+    let mut verified = looked.verified;
+    if let Some((made, mut verdicts)) = rerun {
         for row in &mut verified.claims {
             row.rerun = verdicts.remove(&row.claim);
         }
@@ -76,8 +90,16 @@ pub(in crate::commands) fn run(args: &VerifyArgs, registry: &Registry) -> Result
     Ok(exit(&verified))
 }
 
+/// The child answered another question.
+pub(super) fn another_answer() -> Failure {
+    Failure::new(
+        Exit::Infrastructure,
+        "the process that was reading answered another question",
+    )
+}
+
 /// What the user can do where a bundle can't be unpacked.
-fn refused(error: &BundleError) -> Failure {
+pub(super) fn refused(error: &BundleError) -> Failure {
     let failure = failure(error);
     let hint = match failure.exit {
         Exit::Infrastructure => "it is unpacked into TMPDIR; --into names another folder",
@@ -97,7 +119,7 @@ fn exit(verified: &Verified) -> Exit {
     }
 }
 
-fn expect(wanted: Option<&Digest>, found: &Digest) -> Result<(), Failure> {
+pub(super) fn expect(wanted: Option<&Digest>, found: &Digest) -> Result<(), Failure> {
     match wanted {
         Some(wanted) if wanted != found => {
             let message = format!("the bundle's digest is {found}, and not {wanted}");
@@ -121,6 +143,10 @@ fn target(args: &VerifyArgs) -> Result<(Option<tempfile::TempDir>, PathBuf), Fai
         return Ok((Some(scratch), path));
     };
     files::create_dir(folder).or_exit(Exit::Infrastructure)?;
+    // Else what is looked at need not be what was unpacked, nor be written there.
+    only_ours(folder, Others::Caller).map_err(|error| {
+        Failure::of(Exit::Usage, &error).hint("name a folder of your own with --into")
+    })?;
     let mut entries = std::fs::read_dir(folder).or_exit(Exit::Infrastructure)?;
     match entries.next() {
         None => Ok((None, folder.clone())),
@@ -132,7 +158,7 @@ fn target(args: &VerifyArgs) -> Result<(Option<tempfile::TempDir>, PathBuf), Fai
     }
 }
 
-fn compare(
+pub(super) fn compare(
     root: &Path,
     manifest: &Manifest,
     digest: Digest,
@@ -165,11 +191,11 @@ fn compare(
     let before = std::fs::read(folder.join("frames/claims.json")).ok();
     let before = before.and_then(|bytes| claims::verdicts(&bytes).ok());
     let verified = Verified {
-        run: manifest.run.to_string(),
+        run: manifest.run.clone(),
         digest,
         contents: manifest.digest().map_err(|error| failure(&error))?,
         made_by: manifest.vexp.clone(),
-        vexp: crate::VERSION,
+        vexp: Cow::Borrowed(crate::VERSION),
         identical: parts.iter().all(|part| part.different.is_empty()),
         parts,
         claims: claims::rows(before.unwrap_or_default(), now),

@@ -11,6 +11,7 @@ use vexp_api::digest::Digest;
 use vexp_api::event::NoEvents;
 use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
+use vexp_api::shown;
 use vexp_engine::run::files;
 use vexp_engine::store::Store;
 use vexp_engine::store::gc::{Needed, Surplus, bytes};
@@ -130,7 +131,7 @@ impl Collected {
     pub(super) fn lines(&self) -> impl Iterator<Item = String> {
         self.removed.iter().map(|going| {
             let megabytes = going.bytes as f64 / 1e6;
-            let path = going.path.display();
+            let path = shown::path(&going.path);
             format!("{:11} {megabytes:9.1} MB  {path}", going.kind)
         })
     }

@@ -9,6 +9,7 @@ use vexp_api::ids::Name;
 use vexp_api::plan::Plan;
 use vexp_api::record::RunRecord;
 use vexp_api::run_dir::RunDir;
+use vexp_api::shown;
 use vexp_engine::run::files;
 
 use super::GRACE;
@@ -48,7 +49,7 @@ pub(super) fn found(runs: &Path) -> Result<(Vec<Found>, Vec<PathBuf>), Failure> 
                 let path = entry.path();
                 render::say(&format!(
                     "note: {} can't be read as a run, and is left alone",
-                    path.display()
+                    shown::path(&path)
                 ));
                 unknown.push(path);
             }
