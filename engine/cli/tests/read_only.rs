@@ -76,6 +76,14 @@ fn world(at: &Path) {
             .status();
         assert!(copied.unwrap().success());
     }
+    // Another run: the same one can't be compared with itself.
+    let record = at.join("runs/b/run.json");
+    let text = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(
+        &record,
+        text.replacen("\"id\":\"e2e-", "\"id\":\"other-", 1),
+    )
+    .unwrap();
     // What a process that died has left.
     std::fs::create_dir(at.join("runs/a/trials/.writing-1")).unwrap();
     std::fs::write(at.join("runs/a/.tmpRun"), "half").unwrap();

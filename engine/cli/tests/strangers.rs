@@ -170,7 +170,7 @@ fn a_damaged_parquet_table_is_refused_in_a_sentence() {
         .join("run/frames/samples.parquet");
     let whole = std::fs::read(samples).unwrap();
     let file = folder.path().join("x.parquet");
-    for at in (4..whole.len()).step_by(whole.len() / 25) {
+    for at in (4..whole.len()).step_by(whole.len() / 10) {
         let mut changed = whole.clone();
         changed[at] ^= 0x55;
         std::fs::write(&file, changed).unwrap();
