@@ -244,7 +244,10 @@ mod tests {
         for (said, seen) in [
             (failed(recorded!("tcsh.txt")), "Unmatched '''."),
             (failed(recorded!("tcsh-german.txt")), "berfl"),
-            (recorded!("fish.txt").to_owned(), "`two\\\\\\\\backslashes\\\\\\\\`"),
+            (
+                recorded!("fish.txt").to_owned(),
+                "`two\\\\\\\\backslashes\\\\\\\\`",
+            ),
         ] {
             let transcript = format!("$ echo vexp\nvexp\n{}\n{said}", difficult());
             let found = tried_with(false, &transcript).await.unwrap_err();
