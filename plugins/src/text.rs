@@ -35,19 +35,133 @@ pub(crate) fn whole(raw: &Raw<'_>, message: impl Into<String>) -> ParseError {
 
 /// All of a file's lines. A last line without a newline was cut and is left out: its last number
 /// may lack digits, so that no parser may look at it.
-pub(crate) fn lines<'a>(raw: &Raw<'a>) -> Result<Vec<Line<'a>>, ParseError> {
+pub(crate) fn lines<'a>(raw: &Raw<'a>) -> Result<impl Iterator<Item = Line<'a>>, ParseError> {
     let text = text(raw)?;
-    Ok(text
-        .split_inclusive('\n')
-        .enumerate()
-        .filter_map(|(index, line)| {
-            Some(Line {
-                number: index + 1,
-                text: line.strip_suffix('\n')?.trim_end_matches('\r'),
-                time: raw.line_times.get(index).copied(),
-            })
+    Ok(Lines {
+        rest: text,
+        number: 0,
+        times: raw.line_times,
+    })
+}
+
+/// See [`lines`].
+struct Lines<'a> {
+    rest: &'a str,
+    /// Of the last line.
+    number: usize,
+    times: &'a [f64],
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Line<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Line<'a>> {
+        let (mut text, rest) = self.rest.split_at_checked(self.rest.find('\n')? + 1)?;
+        text = &text[..text.len() - 1];
+        while let Some(shorter) = text.strip_suffix('\r') {
+            text = shorter;
+        }
+        let time = self.times.get(self.number).copied();
+        self.rest = rest;
+        self.number += 1;
+        Some(Line {
+            number: self.number,
+            text,
+            time,
         })
-        .collect())
+    }
+}
+
+/// The words of a line, as `split_ascii_whitespace` gives them, and what follows the last one taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Words<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Words<'a> {
+    pub(crate) fn of(text: &'a str) -> Self {
+        Self { rest: text }
+    }
+
+    /// The next word if it is a number as [`decimal`] takes them, of up to 16 digits and without a sign.
+    /// Any other is not taken. Columns of numbers take most of a monitor's file.
+    #[inline]
+    pub(crate) fn number(&mut self) -> Option<f64> {
+        let bytes = self.rest.as_bytes();
+        let start = blanks(bytes)?;
+        let (value, length) = short_decimal(&bytes[start..])?;
+        let end = start + length;
+        let ended = bytes.get(end).is_none_or(u8::is_ascii_whitespace);
+        if ended {
+            self.rest = &self.rest[end..];
+        }
+        ended.then_some(value)
+    }
+
+    /// What has not been taken yet.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a str;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a str> {
+        let bytes = self.rest.as_bytes();
+        let start = blanks(bytes)?;
+        let end = start + word(&bytes[start..]);
+        let (word, rest) = (&self.rest[start..end], &self.rest[end..]);
+        self.rest = rest;
+        Some(word)
+    }
+}
+
+/// Every byte 1.
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+
+/// Blanks at the front; `None` where nothing else is. Spaces are passed eight at a time.
+#[inline]
+fn blanks(bytes: &[u8]) -> Option<usize> {
+    let mut start = 0;
+    while let Some(eight) = bytes[start..].first_chunk::<8>() {
+        let others = u64::from_le_bytes(*eight) ^ (ONES * u64::from(b' '));
+        if others != 0 {
+            start += others.trailing_zeros() as usize / 8;
+            break;
+        }
+        start += 8;
+    }
+    while bytes.get(start)?.is_ascii_whitespace() {
+        start += 1;
+    }
+    Some(start)
+}
+
+/// Bytes of the word at the front, which are passed eight at a time where they are above a space.
+#[inline]
+fn word(bytes: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(eight) = bytes[end..].first_chunk::<8>() {
+        let eight = u64::from_le_bytes(*eight);
+        // The lowest byte with its top bit set is the first that is less than 0x21.
+        let less = eight.wrapping_sub(ONES * 0x21) & !eight & (ONES * 0x80);
+        if less != 0 {
+            end += less.trailing_zeros() as usize / 8;
+            break;
+        }
+        end += 8;
+    }
+    // What is neither printable nor a blank is a part of the word.
+    while bytes
+        .get(end)
+        .is_some_and(|byte| !byte.is_ascii_whitespace())
+    {
+        end += 1;
+    }
+    end
 }
 
 /// The file as text; refuses what was cut at the cap or is not UTF-8.
@@ -109,14 +223,75 @@ pub(crate) fn of_part(raw: &Raw<'_>, part: &str, sample: Sample) -> Result<Sampl
     })
 }
 
+/// Powers of ten that a double has exactly, as far as they are of use here.
+const TENS: [f64; 16] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
+
 /// A number in plain decimal notation: no sign but a leading minus, no exponent, no `nan`.
 pub(crate) fn decimal(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    match short_decimal(digits.as_bytes()) {
+        Some((value, end)) if end == digits.len() => {
+            Some(if end == text.len() { value } else { -value })
+        }
+        _ => long_decimal(text),
+    }
+}
+
+/// The number at the front, and its length: without a sign, of up to 16 digits that make a whole number
+/// below 2^53, as all tools print. Such a number and a power of ten are exact, so that their quotient is
+/// rounded once, as IEEE 754 asks.
+#[inline]
+fn short_decimal(text: &[u8]) -> Option<(f64, usize)> {
+    let (whole, rest) = digits(0, text);
+    let before = text.len() - rest.len();
+    let (number, rest, after) = match rest {
+        [b'.', digits @ ..] => {
+            let (number, rest) = self::digits(whole, digits);
+            (number, rest, digits.len() - rest.len())
+        }
+        rest => (whole, rest, 0),
+    };
+    let length = text.len() - rest.len();
+    // No digit before or behind a point.
+    let bare = before == 0 || after == 0 && length > before;
+    if bare || length > 17 || number >= 1 << 53 {
+        return None;
+    }
+    Some((number as f64 / TENS.get(after)?, length))
+}
+
+/// Puts the digits at the front behind those of `number`, and gives what follows them. What is too much
+/// for 64 bits wraps.
+#[inline]
+fn digits(mut number: u64, mut text: &[u8]) -> (u64, &[u8]) {
+    while let [digit @ b'0'..=b'9', rest @ ..] = text {
+        number = number
+            .wrapping_mul(10)
+            .wrapping_add(u64::from(digit - b'0'));
+        text = rest;
+    }
+    (number, text)
+}
+
+fn long_decimal(text: &str) -> Option<f64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
         && digits.starts_with(|c: char| c.is_ascii_digit())
         && digits.ends_with(|c: char| c.is_ascii_digit());
     let value: f64 = plain.then(|| text.parse().ok()).flatten()?;
     value.is_finite().then_some(value)
+}
+
+/// What is to be said of a word that would be a number but for a comma.
+pub(crate) fn comma(word: &str) -> &'static str {
+    let pointed = word.replacen(',', ".", 1);
+    if pointed != word && decimal(&pointed).is_some() {
+        ": a decimal comma, so that the tool must be run with LC_ALL=C"
+    } else {
+        ""
+    }
 }
 
 /// The node that a file of traffic is accounted to, and where it stands.
@@ -169,19 +344,40 @@ impl<'r, 'a> Maker<'r, 'a> {
         Self { raw, node, role }
     }
 
+    /// Samples of `metric`.
+    pub(crate) fn series(&self, metric: MetricInfo) -> Result<Series<'r, 'a>, ParseError> {
+        self.named(metric, metric.name)
+    }
+
+    /// Samples of `metric` about a part of the node, such as a processor: `cpu0.busy`.
+    pub(crate) fn series_of_part(
+        &self,
+        part: &str,
+        metric: MetricInfo,
+    ) -> Result<Series<'r, 'a>, ParseError> {
+        self.named(metric, &format!("{part}.{}", metric.name))
+    }
+
+    fn named(&self, metric: MetricInfo, name: &str) -> Result<Series<'r, 'a>, ParseError> {
+        let name = Name::new(name).map_err(|error| whole(self.raw, error.to_string()))?;
+        Ok(Series {
+            raw: self.raw,
+            node: self.node.clone(),
+            role: self.role,
+            name,
+            metric,
+        })
+    }
+
     /// A sample of `metric` from `t` on for `dt` seconds; refuses what is not finite.
     pub(crate) fn sample(
         &self,
         line: usize,
         metric: MetricInfo,
-        (t, dt): (f64, f64),
+        time: (f64, f64),
         value: f64,
     ) -> Result<Sample, ParseError> {
-        if !(t.is_finite() && dt.is_finite()) {
-            let message = format!("{} is not a finite number at a finite time", metric.name);
-            return Err(at(self.raw, line, message));
-        }
-        self.of_unknown_time(line, metric, (t, dt), value)
+        self.series(metric)?.sample(line, time, value)
     }
 
     /// A sample whose time may be unknown, which is NaN: only files that stand alone have such.
@@ -189,38 +385,79 @@ impl<'r, 'a> Maker<'r, 'a> {
         &self,
         line: usize,
         metric: MetricInfo,
+        time: (f64, f64),
+        value: f64,
+    ) -> Result<Sample, ParseError> {
+        self.series(metric)?.of_unknown_time(line, time, value)
+    }
+}
+
+/// Makes samples of one metric of one node: its names are made once.
+pub(crate) struct Series<'r, 'a> {
+    raw: &'r Raw<'a>,
+    node: Name,
+    role: NodeRole,
+    name: Name,
+    metric: MetricInfo,
+}
+
+impl Series<'_, '_> {
+    /// See [`Maker::sample`].
+    pub(crate) fn sample(
+        &self,
+        line: usize,
         (t, dt): (f64, f64),
         value: f64,
     ) -> Result<Sample, ParseError> {
-        let known = alone(self.raw) || (t.is_finite() && dt.is_finite());
-        if !value.is_finite() || !known || dt < 0.0 {
-            let message = format!("{} is not a finite number at a finite time", metric.name);
-            return Err(at(self.raw, line, message));
+        if !(t.is_finite() && dt.is_finite()) {
+            return Err(self.not_finite(line));
         }
-        let least = match metric.unit {
+        self.of_unknown_time(line, (t, dt), value)
+    }
+
+    /// See [`Maker::of_unknown_time`].
+    pub(crate) fn of_unknown_time(
+        &self,
+        line: usize,
+        (t, dt): (f64, f64),
+        value: f64,
+    ) -> Result<Sample, ParseError> {
+        let unit = self.metric.unit;
+        let known = (t.is_finite() && dt.is_finite()) || alone(self.raw);
+        if !value.is_finite() || !known || dt < 0.0 {
+            return Err(self.not_finite(line));
+        }
+        let least = match unit {
             Unit::One => f64::MIN,
             // What is left of rounded shares.
             Unit::CpuPercent => -1.0,
             _ => 0.0,
         };
-        if value < least || value > most(metric.unit, dt) || wrapped(metric.unit, value) {
+        if value < least || value > most(unit, dt) || wrapped(unit, value) {
             let message = format!(
-                "{} is {value} {} over {dt} s, which can't be: a counter has wrapped or was reset, or \
-                 the tool has a bug",
-                metric.name, metric.unit
+                "{} is {value} {unit} over {dt} s, which can't be: a counter has wrapped or was reset, \
+                 or the tool has a bug",
+                self.metric.name
             );
             return Err(at(self.raw, line, message));
         }
-        let name = Name::new(metric.name).map_err(|error| whole(self.raw, error.to_string()))?;
         Ok(Sample {
             node: self.node.clone(),
             role: self.role,
-            metric: name,
-            unit: metric.unit,
+            metric: self.name.clone(),
+            unit,
             t,
             dt,
             value,
         })
+    }
+
+    fn not_finite(&self, line: usize) -> ParseError {
+        let message = format!(
+            "{} is not a finite number at a finite time",
+            self.metric.name
+        );
+        at(self.raw, line, message)
     }
 }
 
@@ -273,12 +510,54 @@ mod tests {
             line_times: &[],
         };
         assert_eq!(text(&raw(b"\xef\xbb\xbf{}\r\n")).unwrap(), "{}\r\n");
-        assert_eq!(lines(&raw(b"\xef\xbb\xbfa\r\n")).unwrap()[0].text, "a");
+        let raw_line = raw(b"\xef\xbb\xbfa\r\n");
+        assert_eq!(lines(&raw_line).unwrap().next().unwrap().text, "a");
         assert!(text(&raw(b"\xff\xfe{\0")).is_err());
     }
 
     #[test]
+    fn what_follows_a_word_is_left() {
+        let mut words = Words::of("a b c");
+        words.next();
+        assert_eq!((words.number(), words.rest()), (None, " b c"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn words_are_what_the_standard_library_finds(text in "( {0,20}[a-zé\\x00-\\x21\u{a0}]{0,12}){0,5}") {
+            let words: Vec<&str> = Words::of(&text).collect();
+            proptest::prop_assert_eq!(words, text.split_ascii_whitespace().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn short_numbers_are_the_standard_librarys_to_the_bit(text in "-?[0-9]{1,12}(\\.[0-9]{1,10})?") {
+            let value = decimal(&text).unwrap();
+            proptest::prop_assert_eq!(value.to_bits(), text.parse::<f64>().unwrap().to_bits());
+            for more in ["", " x 12345678"] {
+                let line = format!("{text}{more}");
+                let mut words = Words::of(&line);
+                if let Some(number) = words.number() {
+                    let expected = (value.to_bits(), more);
+                    proptest::prop_assert_eq!((number.to_bits(), words.rest()), expected);
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_no_number_is_none_by_either_way(text in "[-0-9.e]{1,8}") {
+            proptest::prop_assert_eq!(decimal(&text), long_decimal(&text));
+            for line in [text.clone(), format!("{text} 12345678")] {
+                if let Some(number) = Words::of(&line).number() {
+                    proptest::prop_assert_eq!(Some(number), long_decimal(&text));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn decimal_takes_no_shortcuts() {
+        assert_eq!(decimal("9007199254740993"), Some(9_007_199_254_740_992.0));
+        assert_eq!(decimal("1796035000.123456"), Some(1_796_035_000.123_456));
         assert_eq!(decimal("12.50"), Some(12.5));
         assert_eq!(decimal("-0.1"), Some(-0.1));
         for bad in [

@@ -39,7 +39,10 @@ macro_rules! text {
 /// A name: 1 to 63 of `a-z`, `0-9`, `.`, `_` and `-`, beginning with a letter or a digit.
 ///
 /// Such a name can't be taken for an option (`-x`), a path (`../x`) or shell syntax, and is a host
-/// name where it has no `_` or `.`. Copies share its text: a plan repeats few names many times.
+/// name where it has no `_` or `.`.
+///
+/// A copy shares the text: a plan repeats few names many times, every sample has two, and a long ping has a million
+/// samples.
 #[derive(
     Clone,
     PartialEq,
@@ -103,13 +106,13 @@ impl std::borrow::Borrow<str> for Name {
 
 impl PartialEq<str> for Name {
     fn eq(&self, other: &str) -> bool {
-        &*self.0 == other
+        *self.0 == *other
     }
 }
 
 impl PartialEq<&str> for Name {
     fn eq(&self, other: &&str) -> bool {
-        &*self.0 == *other
+        *self.0 == **other
     }
 }
 

@@ -69,14 +69,13 @@ pub fn run_by_way_of(registry: Registry, connect: Arc<dyn Connect>) -> ExitCode 
     let args = match parsed {
         Ok(args) => args,
         Err(error) => {
-            // `--help` and `--version` are errors to clap; printing can only fail on a closed pipe.
-            let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Fine
+            // `--help` and `--version` are errors to clap.
+            if error.use_stderr() {
+                let _ = error.print();
+                return Exit::Usage.into();
             }
-            .into();
+            render::printed(error.print());
+            return ended(Exit::Fine);
         }
     };
     let json = args.verb.prints_json();
@@ -86,7 +85,7 @@ pub fn run_by_way_of(registry: Registry, connect: Arc<dyn Connect>) -> ExitCode 
         Err(failure) => Err(failure),
     };
     match carried_out {
-        Ok(exit) => exit.into(),
+        Ok(exit) => ended(exit),
         Err(error) => {
             if json {
                 render::failure_as_json(&error);
@@ -95,4 +94,14 @@ pub fn run_by_way_of(registry: Registry, connect: Arc<dyn Connect>) -> ExitCode 
             error.exit.into()
         }
     }
+}
+
+/// The exit code, which is none of success where not all was printed.
+fn ended(exit: Exit) -> ExitCode {
+    let Some(failure) = render::lost() else {
+        return exit.into();
+    };
+    render::failure(&failure);
+    let fine = exit == Exit::Fine;
+    if fine { failure.exit } else { exit }.into()
 }

@@ -179,3 +179,31 @@ fn a_damaged_parquet_table_is_refused_in_a_sentence() {
         assert!(!said.err.contains("panicked"), "{at}: {}", said.err);
     }
 }
+
+/// A full disk is told; a reader that has gone away has seen what it wanted to.
+#[test]
+fn output_that_can_not_be_written_is_no_success() {
+    let recorded = root().join("plugins/testdata/iputils-20221126/plain.txt");
+    let all: [&[&str]; 4] = [
+        &["parse", "--tool", "ping", text(&recorded)],
+        &["schema", "study"],
+        &["help", "ping"],
+        &["--version"],
+    ];
+    for args in all {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let output = support::command(args)
+            .stdout(full.unwrap())
+            .output()
+            .unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {err}");
+        assert!(err.contains("could not write to standard output"), "{err}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = support::command(args).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+}

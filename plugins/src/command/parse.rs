@@ -117,18 +117,17 @@ fn by_regex(raw: &Raw<'_>, extract: &Extract, regex: &Pattern) -> Result<Vec<Fou
 
 /// Plain tables below the first line that has the column: no quotes, no commas within a field.
 fn by_csv(raw: &Raw<'_>, extract: &Extract, column: &str) -> Result<Vec<Found>, ParseError> {
-    let lines = lines(raw)?;
     let split = |line: &Line<'_>| -> Vec<String> {
         line.text
             .split(',')
             .map(|name| name.trim().to_owned())
             .collect()
     };
-    let mut lines = lines.iter().filter(|line| !line.text.trim().is_empty());
+    let mut lines = lines(raw)?.filter(|line| !line.text.trim().is_empty());
     // Programs say other things before the table.
     let names = lines
         .by_ref()
-        .map(split)
+        .map(|line| split(&line))
         .find(|names| names.iter().any(|name| name == column))
         .ok_or_else(|| whole(raw, format!("there is no column `{column}`")))?;
     let index = names.iter().position(|name| name == column).unwrap_or(0);
@@ -146,7 +145,7 @@ fn by_csv(raw: &Raw<'_>, extract: &Extract, column: &str) -> Result<Vec<Found>, 
             Ok(Found {
                 line: line.number,
                 time: line.time,
-                value: number(raw, line, extract, fields[index])?,
+                value: number(raw, &line, extract, fields[index])?,
             })
         })
         .collect()
@@ -168,8 +167,7 @@ fn by_json(raw: &Raw<'_>, pointer: &str, covers: Covers) -> Result<Vec<Found>, P
             value,
         }]);
     }
-    let lines = lines(raw)?.into_iter();
-    lines
+    lines(raw)?
         .filter(|line| !line.text.trim().is_empty())
         .map(|line| {
             Ok(Found {

@@ -143,16 +143,23 @@ fn guest(raw: &Raw<'_>, text: &str) -> Option<Name> {
 }
 
 /// Refuses samples that arrived in one lump: their arrival says nothing about their time.
-fn unbuffered(raw: &Raw<'_>, arrivals: &[Option<f64>], delay: f64) -> Result<(), ParseError> {
-    let (Some(Some(first)), Some(Some(last))) = (arrivals.first(), arrivals.last()) else {
+fn unbuffered(
+    raw: &Raw<'_>,
+    mut arrivals: impl ExactSizeIterator<Item = Option<f64>> + DoubleEndedIterator,
+    delay: f64,
+) -> Result<(), ParseError> {
+    let count = arrivals.len();
+    let Some(Some(first)) = arrivals.next() else {
         return Ok(());
     };
-    if last - first >= 0.5 * delay * (arrivals.len() - 1) as f64 {
+    let Some(Some(last)) = arrivals.next_back() else {
+        return Ok(());
+    };
+    if last - first >= 0.5 * delay * (count - 1) as f64 {
         return Ok(());
     }
     let message = format!(
-        "{} samples {delay} s apart arrived within {:.1} s: the output was buffered, so that their times are unknown",
-        arrivals.len(),
+        "{count} samples {delay} s apart arrived within {:.1} s: the output was buffered, so that their times are unknown",
         last - first
     );
     Err(whole(raw, message))

@@ -5,13 +5,13 @@
 //! which the first interval began. It is cut to seconds, so that a length that is at most a second off
 //! the interval that was asked for is that interval.
 
+mod columns;
 mod json;
-
-use std::collections::BTreeMap;
 
 use vexp_api::plugin::{ParseError, Raw};
 
-use crate::text::{Line, at, decimal, lines, whole};
+use crate::text::{Line, Words, at, lines, whole};
+use columns::{Column, Header, Values};
 
 const DAY: i64 = 86_400;
 
@@ -41,7 +41,8 @@ pub(super) struct Moment {
     pub(super) line: usize,
     /// Start and length of the interval, seconds.
     pub(super) time: (f64, f64),
-    pub(super) shares: BTreeMap<u32, Shares>,
+    /// By the processor's number, in order.
+    pub(super) shares: Vec<(u32, Shares)>,
 }
 
 /// The lines of one moment.
@@ -53,7 +54,7 @@ struct Group {
     arrival: Option<f64>,
     /// Mean of all processors' busy time.
     mean: f64,
-    shares: BTreeMap<u32, Shares>,
+    shares: Vec<(u32, Shares)>,
     /// Whether something stands after it, so that no line of it was cut off.
     ended: bool,
 }
@@ -67,7 +68,7 @@ struct File {
     groups: Vec<Group>,
 }
 
-/// The intervals of a file; at least one.
+/// The intervals of a file; at least one, and all of the same processors.
 pub(super) fn read(raw: &Raw<'_>) -> Result<Vec<Moment>, ParseError> {
     let text = crate::text::text(raw)?;
     let file = if text.trim_start().starts_with('{') {
@@ -81,44 +82,54 @@ pub(super) fn read(raw: &Raw<'_>) -> Result<Vec<Moment>, ParseError> {
 /// sar's and mpstat's lines.
 fn plain(raw: &Raw<'_>) -> Result<File, ParseError> {
     let tool = &raw.artefact.tool;
-    let all = lines(raw)?;
-    let Some(first) = all.first() else {
+    let mut all = lines(raw)?;
+    let Some(first) = all.next() else {
         let said = raw.artefact.stderr.trim();
         let message = format!("{tool} printed nothing; it said: {said:?}");
         return Err(whole(raw, message));
     };
     let mut file = File {
-        processors: processors(raw, first)?,
+        processors: processors(raw, &first)?,
         began: None,
         groups: Vec::new(),
     };
-    let mut header: Option<Vec<&str>> = None;
-    for line in &all[1..] {
-        let words: Vec<&str> = line.text.split_ascii_whitespace().collect();
-        if words.is_empty() || words[0] == "Average:" {
-            end(&mut file.groups);
-            continue;
-        }
-        if line.text.contains("LINUX RESTART") {
+    let mut header: Option<Header<'_>> = None;
+    for line in all {
+        let mut words = Words::of(line.text);
+        let time = match words.next() {
+            None | Some("Average:") => {
+                end(&mut file.groups);
+                continue;
+            }
+            Some(time) => time,
+        };
+        let clock = clock(time, &mut words);
+        let rest = words.rest().trim_ascii_start();
+        if (clock.is_none() || rest.starts_with("LINUX")) && line.text.contains("LINUX RESTART") {
             let message = "the machine was restarted here: split the file, or run the trial again";
             return Err(at(raw, line.number, message));
         }
-        let (clock, rest) = clock(&words).ok_or_else(|| {
+        let clock = clock.ok_or_else(|| {
             let message = "the line does not begin with a time of day";
             at(raw, line.number, message)
         })?;
-        if rest.first() == Some(&"CPU") {
+        let first = words.next();
+        if first == Some("CPU") {
             end(&mut file.groups);
             file.began.get_or_insert(clock);
-            header = Some(rest.to_vec());
+            // As a rule it is the one before.
+            if header.as_ref().is_none_or(|header| header.text != rest) {
+                header = Some(Header::of(rest));
+            }
             continue;
         }
         let header = header
             .as_ref()
             .ok_or_else(|| at(raw, line.number, "values before any header"))?;
-        let values = columns(raw, line, header, rest)?;
+        let values = header.values(raw, &line, words)?;
         let group = Group::new(clock, line.number, line.time);
-        add(raw, &mut file.groups, group, (rest[0], &values))?;
+        let processor = first.unwrap_or_default();
+        add(raw, &mut file.groups, group, (processor, &values))?;
     }
     Ok(file)
 }
@@ -138,7 +149,7 @@ impl Group {
             line,
             arrival,
             mean: 0.0,
-            shares: BTreeMap::new(),
+            shares: Vec::new(),
             ended: false,
         }
     }
@@ -149,7 +160,7 @@ fn add(
     raw: &Raw<'_>,
     groups: &mut Vec<Group>,
     group: Group,
-    (processor, values): (&str, &BTreeMap<&str, f64>),
+    (processor, values): (&str, &Values),
 ) -> Result<(), ParseError> {
     let (clock, line) = (group.clock, group.line);
     let shares = shares(raw, line, values)?;
@@ -175,10 +186,18 @@ fn add(
     let Some(shares) = shares else {
         return Ok(());
     };
-    if group.shares.insert(processor, shares).is_some() {
+    // They are printed in order.
+    let place = match group.shares.last() {
+        Some((last, _)) if *last >= processor => group
+            .shares
+            .binary_search_by_key(&processor, |(number, _)| *number),
+        _ => Err(group.shares.len()),
+    };
+    let Err(place) = place else {
         let message = format!("processor {processor} twice at one moment");
         return Err(at(raw, line, message));
-    }
+    };
+    group.shares.insert(place, (processor, shares));
     Ok(())
 }
 
@@ -208,100 +227,60 @@ fn processors(raw: &Raw<'_>, line: &Line<'_>) -> Result<usize, ParseError> {
     })
 }
 
-/// A time in seconds, on a 24-hour or a 12-hour clock or since 1970, and the words after it.
-fn clock<'w, 'a>(words: &'w [&'a str]) -> Option<(i64, &'w [&'a str])> {
-    let (time, rest) = words.split_first()?;
-    // Seconds since 1970, as mpstat can print them.
-    if time.len() >= 9 && time.bytes().all(|b| b.is_ascii_digit()) {
-        return Some((time.parse().ok()?, rest));
-    }
-    let parts: Vec<i64> = time
-        .split(':')
-        .map(|part| {
-            let plain = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
-            plain.then(|| part.parse().ok()).flatten()
-        })
-        .collect::<Option<_>>()?;
-    let &[hours, minutes, seconds] = parts.as_slice() else {
-        return None;
+/// A time in seconds, on a 24-hour or a 12-hour clock or since 1970. Takes the half of the day off the
+/// front of `words`.
+fn clock(time: &str, words: &mut Words<'_>) -> Option<i64> {
+    let digits = |digits: [u8; 2]| {
+        let plain = digits.iter().all(u8::is_ascii_digit);
+        plain.then(|| i64::from(10 * (digits[0] - b'0') + digits[1] - b'0'))
     };
-    let half = match rest.first() {
-        Some(&"AM") => Some(0),
-        Some(&"PM") => Some(12),
-        _ => None,
+    let &[a, b, b':', c, d, b':', e, f] = time.as_bytes() else {
+        // Seconds since 1970, as mpstat can print them.
+        let plain = time.len() >= 9 && time.bytes().all(|b| b.is_ascii_digit());
+        return plain.then(|| time.parse().ok()).flatten();
     };
-    let (hours, rest) = match half {
-        // 12:30 AM is half past midnight.
-        Some(half) => (
-            (1..=12).contains(&hours).then_some(hours % 12 + half)?,
-            &rest[1..],
-        ),
-        None => (hours, rest),
+    let (hours, minutes, seconds) = (digits([a, b])?, digits([c, d])?, digits([e, f])?);
+    let hours = match words.rest().trim_ascii_start().as_bytes() {
+        [half @ (b'A' | b'P'), b'M', b' ' | b'\t', ..] => {
+            words.next();
+            let half = if *half == b'P' { 12 } else { 0 };
+            // 12:30 AM is half past midnight.
+            (1..=12).contains(&hours).then_some(hours % 12 + half)?
+        }
+        _ => hours,
     };
     let valid = hours < 24 && minutes < 60 && seconds <= 60;
-    valid.then_some((hours * 3600 + minutes * 60 + seconds, rest))
-}
-
-/// The values of a line by their columns' names.
-fn columns<'a>(
-    raw: &Raw<'_>,
-    line: &Line<'_>,
-    header: &[&'a str],
-    words: &[&str],
-) -> Result<BTreeMap<&'a str, f64>, ParseError> {
-    if words.len() != header.len() {
-        let message = format!(
-            "{} columns where the header has {}: the line is damaged",
-            words.len(),
-            header.len()
-        );
-        return Err(at(raw, line.number, message));
-    }
-    let mut values = BTreeMap::new();
-    for (column, word) in header.iter().zip(words).skip(1) {
-        let value = decimal(word).filter(|value| (0.0..=100.0).contains(value));
-        let value = value.ok_or_else(|| {
-            let message = format!("{column} is `{}`, not 0 to 100", word.escape_debug());
-            at(raw, line.number, message)
-        })?;
-        values.insert(*column, value);
-    }
-    Ok(values)
+    valid.then_some(hours * 3600 + minutes * 60 + seconds)
 }
 
 /// A processor's shares; `None` for one that is switched off, whose columns are all 0.
-fn shares(
-    raw: &Raw<'_>,
-    line: usize,
-    values: &BTreeMap<&str, f64>,
-) -> Result<Option<Shares>, ParseError> {
-    let value = |columns: [&str; 2]| {
-        let found = columns.iter().find_map(|column| values.get(column));
-        found.copied().ok_or_else(|| {
+fn shares(raw: &Raw<'_>, line: usize, values: &Values) -> Result<Option<Shares>, ParseError> {
+    let value = |column: Column| {
+        values.get(column).ok_or_else(|| {
             let message = format!(
                 "no column {}: not the processors' time of sar -u, sar -u ALL or mpstat",
-                columns[0]
+                column.name()
             );
             at(raw, line, message)
         })
     };
-    let maybe = |column: &str| values.get(column).copied();
-    let steal = value(["%steal"; 2])?;
-    let idle = value(["%idle"; 2])? + value(["%iowait"; 2])? + steal;
+    let steal = value(Column::Steal)?;
+    let idle = value(Column::Idle)? + value(Column::Wait)? + steal;
     let shares = Shares {
         busy: (100.0 - idle).max(0.0),
-        user: value(["%usr", "%user"])? + value(["%nice"; 2])?,
-        system: value(["%sys", "%system"])?,
-        irq: maybe("%irq"),
-        soft: maybe("%soft"),
+        user: value(Column::User)? + value(Column::Nice)?,
+        system: value(Column::System)?,
+        irq: values.get(Column::Irq),
+        soft: values.get(Column::Soft),
         steal,
         // Versions before 10.1.4 have no %gnice.
-        guest: maybe("%guest").map(|guest| guest + maybe("%gnice").unwrap_or_default()),
+        guest: (values.get(Column::Guest))
+            .map(|guest| guest + values.get(Column::GuestNice).unwrap_or_default()),
     };
     // All columns share out the time: anything else is damage. The kernel books guest time twice (as
     // user and as guest time) and sysstat takes the one from the other, which on a loaded KVM host was
     // seen to miss 0.6 %.
-    let sum: f64 = values.values().sum();
+    let sum = values.sum();
     if sum == 0.0 {
         return Ok(None);
     }
@@ -363,8 +342,9 @@ fn drop_cut(raw: &Raw<'_>, file: &mut File) -> Result<(), ParseError> {
 
 /// Refuses a moment that lacks processors, other than those that are switched off all the time.
 fn whole_group(raw: &Raw<'_>, group: &Group, on: &[u32], all: usize) -> Result<(), ParseError> {
-    let same = group.shares.keys().eq(on.iter());
-    let mean = group.shares.values().map(|shares| shares.busy).sum::<f64>() / on.len() as f64;
+    let same = group.shares.iter().map(|(number, _)| number).eq(on);
+    let busy: f64 = group.shares.iter().map(|(_, shares)| shares.busy).sum();
+    let mean = busy / on.len() as f64;
     if same && (group.shares.len() == all || (mean - group.mean).abs() <= 2.0) {
         return Ok(());
     }
@@ -393,15 +373,13 @@ fn lengths(raw: &Raw<'_>, file: &File) -> Result<(f64, Vec<f64>), ParseError> {
         );
         return Err(at(raw, first.line, message));
     }
-    let known: Vec<i64> = steps.iter().flatten().copied().collect();
+    let known = || steps.iter().flatten();
     let said = file.groups.iter().find_map(|group| group.length);
-    let delay = match (super::asked(raw)?, said, known.len()) {
+    let delay = match (super::asked(raw)?, said, known().count()) {
         (Some(asked), _, _) => asked,
         (None, Some(said), _) => said,
         (None, None, 0) => return Err(super::unknown_length(raw, None)),
-        (None, None, n) => (known.iter().sum::<i64>() as f64 / n as f64)
-            .round()
-            .max(1.0),
+        (None, None, n) => (known().sum::<i64>() as f64 / n as f64).round().max(1.0),
     };
     let lengths = steps.iter().zip(&file.groups).map(|(step, group)| {
         let passed = step.map(|step| step as f64);
@@ -421,10 +399,9 @@ fn moments(raw: &Raw<'_>, mut file: File) -> Result<Vec<Moment>, ParseError> {
     let File {
         processors, groups, ..
     } = file;
-    let arrivals: Vec<Option<f64>> = groups.iter().map(|group| group.arrival).collect();
-    super::unbuffered(raw, &arrivals, delay)?;
+    super::unbuffered(raw, groups.iter().map(|group| group.arrival), delay)?;
     let on: Vec<u32> = (groups.iter().max_by_key(|group| group.shares.len()))
-        .map(|group| group.shares.keys().copied().collect())
+        .map(|group| group.shares.iter().map(|(number, _)| *number).collect())
         .unwrap_or_default();
     let mut out: Vec<Moment> = Vec::with_capacity(groups.len());
     let mut end = raw.artefact.started_s;

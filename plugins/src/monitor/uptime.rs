@@ -81,7 +81,7 @@ impl Measure for Uptime {
 
     fn parse(&self, raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
         let maker = Maker::of(raw, raw.artefact.node.clone(), raw.artefact.role);
-        let all = lines(raw)?;
+        let all: Vec<Line<'_>> = lines(raw)?.collect();
         let count: u32 = match all.first() {
             None => return Err(nothing(raw)),
             Some(first) => (first.text.parse().ok().filter(|count| *count > 0))

@@ -1,6 +1,5 @@
 //! `vexp parse`: raw tool output to tidy samples.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use vexp_api::digest::Digest;
@@ -53,8 +52,7 @@ pub(super) fn run(args: &ParseArgs, registry: &Registry) -> Result<Exit, Failure
         FrameFormat::Parquet => Format::Parquet,
     };
     let bytes = samples_to(&parsed, format).or_exit(Exit::Usage)?;
-    // A reader that has gone away is no error of ours.
-    let _ = std::io::stdout().write_all(&bytes);
+    crate::render::out_bytes(&bytes);
     Ok(Exit::Fine)
 }
 

@@ -13,7 +13,10 @@ pub(crate) mod verdicts;
 pub(crate) mod verified;
 
 use std::io::{IsTerminal, Write as _};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use vexp_api::exit::Exit;
 
 use crate::error::Failure;
 
@@ -76,11 +79,38 @@ pub(crate) fn failure_as_json(failure: &Failure) {
     }
 }
 
-/// Prints to standard output. A reader that has gone away is no error of ours.
+/// Why something could not be printed to standard output.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Prints to standard output.
 pub(crate) fn out(text: &str) {
+    out_bytes(plain::plain(text, colour_out()).as_bytes());
+}
+
+/// Writes data to standard output, whatever it is.
+pub(crate) fn out_bytes(bytes: &[u8]) {
     PRINTED.store(true, Ordering::Relaxed);
-    let text = plain::plain(text, colour_out());
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut stdout = std::io::stdout();
+    printed(stdout.write_all(bytes).and_then(|()| stdout.flush()));
+}
+
+/// Takes note of whether something was printed. A reader that has gone away is no error of ours; a full
+/// disk is, see [`lost`].
+pub(crate) fn printed(result: std::io::Result<()>) {
+    if let Err(error) = result
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        // The first says most.
+        let _ = LOST.set(error.to_string());
+    }
+}
+
+/// What is missing on standard output makes a verb fail that has else gone well.
+pub(crate) fn lost() -> Option<Failure> {
+    let why = LOST.get()?;
+    let message = format!("could not write to standard output: {why}");
+    let failure = Failure::new(Exit::Infrastructure, message);
+    Some(failure.hint("what was written there is cut: make room, and run the command again"))
 }
 
 /// Prints a long text in UTF-8 to standard output while it is written.

@@ -73,7 +73,7 @@ pub(super) struct Queue {
 
 /// The two readings of a file.
 pub(super) fn both(raw: &Raw<'_>) -> Result<(Snapshot, Snapshot), ParseError> {
-    let all = lines(raw)?;
+    let all: Vec<Line<'_>> = lines(raw)?.collect();
     let mut rest = all.as_slice();
     let before = one(raw, &mut rest)?;
     let after = one(raw, &mut rest)?;

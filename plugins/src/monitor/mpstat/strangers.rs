@@ -85,3 +85,12 @@ fn a_mean_of_all_processors_is_refused_with_the_option() {
         "{error}"
     );
 }
+
+/// As a locale such as German's has them.
+#[test]
+fn a_decimal_comma_is_refused_with_the_reason() {
+    let commas = recorded!("mpstat-5s.txt").replace('.', ",");
+    let error = read(&commas).unwrap_err();
+    assert!(error.message.contains("LC_ALL=C"), "{error}");
+    assert_eq!(error.line, Some(4));
+}

@@ -9,7 +9,8 @@
 //! A file that stands alone may list other programs, which are left out, and threads of vhost, which
 //! are QEMU's before Linux 6.4: their time is their guest's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use vexp_api::ids::Name;
 use vexp_api::plugin::{ParseError, Raw};
@@ -17,7 +18,7 @@ use vexp_api::sample::{NodeRole, Sample};
 
 use super::{CPU, GUEST};
 use crate::monitor;
-use crate::text::{Line, Maker, alone, at, decimal, lines, whole};
+use crate::text::{Line, Maker, Series, Words, alone, at, comma, decimal, lines, whole};
 
 /// Columns before the command line, as the header names them.
 const COLUMNS: [&str; 10] = [
@@ -30,15 +31,44 @@ const WAIT: usize = 6;
 /// Most that the parts of a process's time may differ from its sum: pidstat rounds.
 const SLACK: f64 = 2.0;
 
+/// What has been read so far.
+struct Reader<'r, 'a> {
+    raw: &'r Raw<'a>,
+    /// Of the computer.
+    processors: Option<u32>,
+    /// The header last seen, and whether it has `%wait`.
+    header: (&'a str, bool),
+    moments: Vec<Moment>,
+    processes: Vec<Process>,
+    vhost: Vec<Vhost>,
+    guests: Vec<Guest>,
+    /// Places in `guests` by what stands behind `-name`.
+    names: BTreeMap<&'a str, usize>,
+}
+
+/// A guest that a line was about.
+struct Guest {
+    name: Name,
+    /// The moment in which it was seen last.
+    seen: usize,
+}
+
 /// The lines below one header.
 struct Moment {
     line: usize,
     arrival: Option<f64>,
     clock: Option<u64>,
-    processes: Vec<Process>,
-    guests: BTreeSet<Name>,
-    /// Threads of vhost, by the process that they work for.
-    vhost: Vec<(u64, f64)>,
+    /// Places in the reader's processes.
+    processes: Range<usize>,
+}
+
+/// A thread of vhost.
+struct Vhost {
+    /// Its moment's place.
+    moment: usize,
+    /// The process that it works for.
+    pid: u64,
+    cpu: f64,
 }
 
 /// The columns of a line.
@@ -52,144 +82,234 @@ struct Shares {
 struct Process {
     line: usize,
     pid: u64,
-    guest: Name,
+    /// Place in the reader's guests.
+    guest: usize,
     cpu: f64,
     guest_time: f64,
 }
 
 pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
-    let mut moments: Vec<Moment> = Vec::new();
-    let (mut processors, mut wait) = (None, true);
+    let mut reader = Reader {
+        raw,
+        processors: None,
+        header: ("", true),
+        moments: Vec::new(),
+        processes: Vec::new(),
+        vhost: Vec::new(),
+        guests: Vec::new(),
+        names: BTreeMap::new(),
+    };
     for line in lines(raw)? {
-        let words: Vec<&str> = line.text.split_ascii_whitespace().collect();
-        match words.as_slice() {
-            [] => {}
-            ["Linux", .., count, "CPU)"] if moments.is_empty() => {
-                processors = count.strip_prefix('(').and_then(|n| n.parse::<u32>().ok());
-            }
-            ["#", columns @ ..] => {
-                let older = COLUMNS.iter().enumerate().filter(|(n, _)| *n != WAIT);
-                wait = *columns == COLUMNS;
-                if !wait && !columns.iter().eq(older.map(|(_, column)| column)) {
-                    let message = "not the columns of pidstat -u -h -H";
-                    return Err(at(raw, line.number, message));
-                }
-                moments.push(Moment {
-                    line: line.number,
-                    arrival: line.time,
-                    clock: None,
-                    processes: Vec::new(),
-                    guests: BTreeSet::new(),
-                    vhost: Vec::new(),
-                });
-            }
-            words => {
-                let Some(moment) = moments.last_mut() else {
-                    let message =
-                        "not what pidstat prints with -u -h -H -l: values before any header";
-                    return Err(at(raw, line.number, message));
-                };
-                let clock = add(raw, &line, (words, wait), processors, moment)?;
-                if moment.clock.replace(clock).is_some_and(|c| c != clock) {
-                    return Err(at(raw, line.number, "two times below one header"));
-                }
-            }
-        }
+        reader.line(&line)?;
     }
-    for moment in &mut moments {
-        moment.share_out();
-    }
-    samples(raw, moments)
+    reader.share_out();
+    reader.samples()
 }
 
-impl Moment {
+impl<'a> Reader<'_, 'a> {
+    fn line(&mut self, line: &Line<'a>) -> Result<(), ParseError> {
+        let mut words = Words::of(line.text);
+        match words.next() {
+            None => {}
+            Some("Linux") if self.moments.is_empty() && line.text.trim_end().ends_with(" CPU)") => {
+                let count = line.text.split_ascii_whitespace().rev().nth(1);
+                let count = count.and_then(|count| count.strip_prefix('('));
+                self.processors = count.and_then(|count| count.parse().ok());
+            }
+            Some("#") => self.header(line, words)?,
+            Some(time) => self.values(line, time, words)?,
+        }
+        Ok(())
+    }
+
+    /// Begins a moment.
+    fn header(&mut self, line: &Line<'a>, columns: Words<'a>) -> Result<(), ParseError> {
+        // As a rule it is the one before.
+        if line.text != self.header.0 {
+            let wait = columns.clone().eq(COLUMNS);
+            let older = COLUMNS.iter().enumerate().filter(|(n, _)| *n != WAIT);
+            if !wait && !columns.eq(older.map(|(_, column)| *column)) {
+                let message = "not the columns of pidstat -u -h -H";
+                return Err(at(self.raw, line.number, message));
+            }
+            self.header = (line.text, wait);
+        }
+        let next = self.processes.len();
+        self.moments.push(Moment {
+            line: line.number,
+            arrival: line.time,
+            clock: None,
+            processes: next..next,
+        });
+        Ok(())
+    }
+
+    /// A process's line.
+    fn values(
+        &mut self,
+        line: &Line<'a>,
+        time: &str,
+        mut words: Words<'a>,
+    ) -> Result<(), ParseError> {
+        let raw = self.raw;
+        let now = self.moments.len();
+        if now == 0 {
+            let message = "not what pidstat prints with -u -h -H -l: values before any header";
+            return Err(at(raw, line.number, message));
+        }
+        let shares = shares(
+            raw,
+            line,
+            (time, &mut words),
+            (self.header.1, self.processors),
+        )?;
+        let process = self.process(line, &shares, words)?;
+        let Some(moment) = self.moments.last_mut() else {
+            return Ok(());
+        };
+        match process {
+            Some(Time::Guest(process)) => {
+                self.processes.push(process);
+                moment.processes.end += 1;
+            }
+            Some(Time::Vhost(pid)) => self.vhost.push(Vhost {
+                moment: now - 1,
+                pid,
+                cpu: shares.cpu,
+            }),
+            None => {}
+        }
+        let before = moment.clock.replace(shares.clock);
+        if before.is_some_and(|before| before != shares.clock) {
+            return Err(at(raw, line.number, "two times below one header"));
+        }
+        Ok(())
+    }
+
+    /// Whose time a line is: a QEMU's, a vhost thread's, or of no interest.
+    fn process(
+        &mut self,
+        line: &Line<'a>,
+        shares: &Shares,
+        mut command: Words<'a>,
+    ) -> Result<Option<Time>, ParseError> {
+        let path = command.next().ok_or_else(|| missing(self.raw, line))?;
+        let name = path.bytes().rposition(|byte| byte == b'/');
+        let program = &path[name.map_or(0, |slash| slash + 1)..];
+        let vhost = program
+            .strip_prefix("vhost-")
+            .and_then(|pid| pid.parse::<u64>().ok());
+        if let Some(pid) = vhost.filter(|_| alone(self.raw)) {
+            return Ok(Some(Time::Vhost(pid)));
+        }
+        let qemu = program.starts_with("qemu-system") || matches!(program, "qemu-kvm" | "kvm");
+        if !qemu && alone(self.raw) {
+            return Ok(None);
+        }
+        let guest = self.guest(line, command)?;
+        Ok(Some(Time::Guest(Process {
+            line: line.number,
+            pid: shares.pid,
+            guest,
+            cpu: shares.cpu,
+            guest_time: shares.guest_time,
+        })))
+    }
+
+    /// The guest that a QEMU runs, which may be listed once a moment.
+    fn guest(&mut self, line: &Line<'a>, command: Words<'a>) -> Result<usize, ParseError> {
+        let now = self.moments.len();
+        let name = command.skip_while(|word| *word != "-name").nth(1);
+        let name = name.ok_or_else(|| {
+            let message = "a QEMU without a name: something else ran beside the trial, or pidstat was \
+                           run without -l";
+            at(self.raw, line.number, message)
+        })?;
+        let place = if let Some(place) = self.names.get(name) {
+            *place
+        } else {
+            let node = node(self.raw, line, name)?;
+            // Two texts may stand for one node.
+            let known = self.guests.iter().position(|guest| guest.name == node);
+            let place = known.unwrap_or(self.guests.len());
+            if known.is_none() {
+                let seen = 0;
+                self.guests.push(Guest { name: node, seen });
+            }
+            self.names.insert(name, place);
+            place
+        };
+        let guest = &mut self.guests[place];
+        if std::mem::replace(&mut guest.seen, now) == now {
+            let message = format!("{} is listed twice", guest.name);
+            return Err(at(self.raw, line.number, message));
+        }
+        Ok(place)
+    }
+
     /// Adds the time of vhost's threads to their guests.
     fn share_out(&mut self) {
-        let mut vhost: BTreeMap<u64, f64> = BTreeMap::new();
-        for (pid, cpu) in &self.vhost {
-            *vhost.entry(*pid).or_default() += cpu;
-        }
-        for process in &mut self.processes {
-            process.cpu += vhost.get(&process.pid).copied().unwrap_or_default();
+        for threads in self.vhost.chunk_by(|a, b| a.moment == b.moment) {
+            let mut vhost: BTreeMap<u64, f64> = BTreeMap::new();
+            for thread in threads {
+                *vhost.entry(thread.pid).or_default() += thread.cpu;
+            }
+            let processes = self.moments[threads[0].moment].processes.clone();
+            for process in &mut self.processes[processes] {
+                process.cpu += vhost.get(&process.pid).copied().unwrap_or_default();
+            }
         }
     }
 }
 
-/// Reads one process's line into `moment` and gives its time.
-fn add(
-    raw: &Raw<'_>,
-    line: &Line<'_>,
-    (words, wait): (&[&str], bool),
-    processors: Option<u32>,
-    moment: &mut Moment,
-) -> Result<u64, ParseError> {
-    let shares = shares(raw, line, (words, wait), processors)?;
-    let command = if wait {
-        COLUMNS.len() - 1
-    } else {
-        COLUMNS.len() - 2
-    };
-    let command = &words[command..];
-    let program = command
-        .first()
-        .map_or("", |path| path.rsplit('/').next().unwrap_or(path));
-    let vhost = program
-        .strip_prefix("vhost-")
-        .and_then(|pid| pid.parse::<u64>().ok());
-    if let Some(pid) = vhost.filter(|_| alone(raw)) {
-        moment.vhost.push((pid, shares.cpu));
-        return Ok(shares.clock);
-    }
-    let qemu = program.starts_with("qemu-system") || matches!(program, "qemu-kvm" | "kvm");
-    if alone(raw) && !qemu {
-        return Ok(shares.clock);
-    }
-    let guest = node(raw, line, command)?;
-    if !moment.guests.insert(guest.clone()) {
-        return Err(at(raw, line.number, format!("{guest} is listed twice")));
-    }
-    moment.processes.push(Process {
-        line: line.number,
-        pid: shares.pid,
-        guest,
-        cpu: shares.cpu,
-        guest_time: shares.guest_time,
-    });
-    Ok(shares.clock)
+/// Whose time a line is.
+enum Time {
+    Guest(Process),
+    /// A thread that works for the process with this PID.
+    Vhost(u64),
 }
 
+fn damaged(raw: &Raw<'_>, line: &Line<'_>, what: &str) -> ParseError {
+    at(raw, line.number, format!("{what}: the line is damaged"))
+}
+
+fn missing(raw: &Raw<'_>, line: &Line<'_>) -> ParseError {
+    damaged(raw, line, "columns are missing")
+}
+
+/// Takes the columns off the front of a line's words, of which the first is taken already.
 fn shares(
     raw: &Raw<'_>,
     line: &Line<'_>,
-    (words, wait): (&[&str], bool),
-    processors: Option<u32>,
+    (time, words): (&str, &mut Words<'_>),
+    (wait, processors): (bool, Option<u32>),
 ) -> Result<Shares, ParseError> {
-    let damaged = |what: &str| at(raw, line.number, format!("{what}: the line is damaged"));
-    let (time, pid, user, system, guest, waited, cpu) = match (words, wait) {
-        (&[time, _, pid, user, system, guest, waited, cpu, _, _, ..], true) => {
-            (time, pid, user, system, guest, Some(waited), cpu)
+    let damaged = |what: &str| damaged(raw, line, what);
+    let mut column = || words.next().ok_or_else(|| missing(raw, line));
+    let (_, pid) = (column()?, column()?);
+    let mut share = |column: &str| {
+        if let Some(value) = words.number() {
+            return Ok(value);
         }
-        (&[time, _, pid, user, system, guest, cpu, _, _, ..], false) => {
-            (time, pid, user, system, guest, None, cpu)
-        }
-        _ => return Err(damaged("columns are missing")),
-    };
-    let share = |column: &str, word: &str| {
+        let word = words.next().ok_or_else(|| missing(raw, line))?;
         let value = decimal(word).filter(|value| *value >= 0.0);
         value.ok_or_else(|| {
-            let message = format!("{column} is `{}`, not a share", word.escape_debug());
+            let (shown, why) = (word.escape_debug(), comma(word));
+            let message = format!("{column} is `{shown}`, not a share{why}");
             at(raw, line.number, message)
         })
     };
+    let (user, system, guest_time) = (share("%usr")?, share("%system")?, share("%guest")?);
+    if wait {
+        share("%wait")?;
+    }
+    let cpu = share("%CPU")?;
+    // The processor it was on last.
+    words.next().ok_or_else(|| missing(raw, line))?;
     let clock: u64 = time.parse().map_err(|_| {
         damaged("it does not begin with seconds since 1970, as pidstat -H prints them")
     })?;
     let pid: u64 = pid.parse().map_err(|_| damaged("no PID"))?;
-    if let Some(waited) = waited {
-        share("%wait", waited)?;
-    }
-    let (cpu, guest_time) = (share("%CPU", cpu)?, share("%guest", guest)?);
-    let (user, system) = (share("%usr", user)?, share("%system", system)?);
     let parts = user + system + guest_time;
     let slack = SLACK.max(0.02 * cpu);
     // The kernel books a guest's time by ticks, and shares the sum out between user and system
@@ -213,19 +333,11 @@ fn shares(
     })
 }
 
-/// The guest that a QEMU runs: of `-name guest=vm1,debug-threads=on`, `vm1`.
-fn node(raw: &Raw<'_>, line: &Line<'_>, command: &[&str]) -> Result<Name, ParseError> {
-    let name = command.iter().skip_while(|word| **word != "-name").nth(1);
-    let name = name.ok_or_else(|| {
-        let message = "a QEMU without a name: something else ran beside the trial, or pidstat was run \
-                       without -l";
-        at(raw, line.number, message)
-    })?;
-    let parts = || name.split(',');
-    let name = parts()
-        .find_map(|part| part.strip_prefix("guest="))
-        .or_else(|| parts().next());
-    let name = name.unwrap_or_default();
+/// The node that QEMU's option `-name` stands for: of `guest=vm1,debug-threads=on`, `vm1`.
+fn node(raw: &Raw<'_>, line: &Line<'_>, option: &str) -> Result<Name, ParseError> {
+    let parts = || option.split(',');
+    let name = parts().find_map(|part| part.strip_prefix("guest="));
+    let name = name.or_else(|| parts().next()).unwrap_or_default();
     monitor::guest(raw, name).ok_or_else(|| {
         let message = format!(
             "`{}` is not a guest of this trial: something else ran beside it",
@@ -254,13 +366,11 @@ fn lengths(raw: &Raw<'_>, moments: &[Moment]) -> Result<(f64, Vec<f64>), ParseEr
         steps.push(passed);
         before = moment.clock.or(before);
     }
-    let known: Vec<u64> = steps.iter().flatten().copied().collect();
-    let delay = match (monitor::asked(raw)?, known.len()) {
+    let known = || steps.iter().flatten();
+    let delay = match (monitor::asked(raw)?, known().count()) {
         (Some(asked), _) => asked,
         (None, 0) => return Err(monitor::unknown_length(raw, None)),
-        (None, n) => (known.iter().sum::<u64>() as f64 / n as f64)
-            .round()
-            .max(1.0),
+        (None, n) => (known().sum::<u64>() as f64 / n as f64).round().max(1.0),
     };
     // The clock is cut to seconds.
     let length = |step: &Option<u64>| match step.map(|step| step as f64) {
@@ -271,57 +381,64 @@ fn lengths(raw: &Raw<'_>, moments: &[Moment]) -> Result<(f64, Vec<f64>), ParseEr
     Ok((delay, lengths))
 }
 
-fn samples(raw: &Raw<'_>, mut moments: Vec<Moment>) -> Result<Vec<Sample>, ParseError> {
-    let about = raw.artefact.about.iter();
-    let mut guests: BTreeSet<Name> = about
-        .filter(|(_, role)| **role == NodeRole::Guest)
-        .map(|(name, _)| name.clone())
-        .collect();
-    if let Some(first) = moments.first().filter(|_| guests.is_empty()) {
-        guests.extend(first.processes.iter().map(|process| process.guest.clone()));
-    }
-    // A file that was cut ends in the middle of a moment.
-    if moments
-        .last()
-        .is_some_and(|last| last.processes.len() < guests.len())
-    {
-        moments.pop();
-    }
-    let Some(first) = moments.first().filter(|_| !guests.is_empty()) else {
-        let said = raw.artefact.stderr.trim();
-        let message = format!("pidstat printed no complete sample of any QEMU; it said: {said:?}");
-        return Err(whole(raw, message));
-    };
-    let begin = first.clock;
-    let (delay, lengths) = lengths(raw, &moments)?;
-    let first_length = lengths.first().copied().unwrap_or(delay);
-    let arrivals: Vec<Option<f64>> = moments.iter().map(|moment| moment.arrival).collect();
-    monitor::unbuffered(raw, &arrivals, delay)?;
-    let mut out = Vec::with_capacity(2 * moments.len() * guests.len());
-    for (moment, length) in moments.iter().zip(lengths) {
-        if moment.processes.len() != guests.len() {
-            let message = format!(
-                "{} of {} guests have a QEMU at this moment",
-                moment.processes.len(),
-                guests.len()
-            );
-            return Err(at(raw, moment.line, message));
+impl<'r, 'a> Reader<'r, 'a> {
+    fn samples(mut self) -> Result<Vec<Sample>, ParseError> {
+        let raw = self.raw;
+        let about = raw.artefact.about.values();
+        let mut guests = about.filter(|role| **role == NodeRole::Guest).count();
+        if let Some(first) = self.moments.first().filter(|_| guests == 0) {
+            guests = first.processes.len();
         }
-        let elapsed = moment.clock.zip(begin);
-        let elapsed = elapsed.and_then(|(now, begin)| now.checked_sub(begin));
-        let elapsed = elapsed.ok_or_else(|| {
-            let message = "the clock was set back: run the trial again";
-            at(raw, moment.line, message)
-        })?;
-        let end = moment
-            .arrival
-            .unwrap_or(raw.artefact.started_s + first_length + elapsed as f64);
-        for process in &moment.processes {
-            let maker = Maker::of(raw, process.guest.clone(), NodeRole::Guest);
+        // A file that was cut ends in the middle of a moment.
+        let cut = |last: &Moment| last.processes.len() < guests;
+        if self.moments.last().is_some_and(cut) {
+            self.moments.pop();
+        }
+        let Some(first) = self.moments.first().filter(|_| guests > 0) else {
+            let said = raw.artefact.stderr.trim();
+            let message =
+                format!("pidstat printed no complete sample of any QEMU; it said: {said:?}");
+            return Err(whole(raw, message));
+        };
+        let begin = first.clock;
+        let (delay, lengths) = lengths(raw, &self.moments)?;
+        let first_length = lengths.first().copied().unwrap_or(delay);
+        monitor::unbuffered(raw, self.moments.iter().map(|m| m.arrival), delay)?;
+        let series = self.series()?;
+        let mut out = Vec::with_capacity(2 * self.moments.len() * guests);
+        for (moment, length) in self.moments.iter().zip(lengths) {
+            if moment.processes.len() != guests {
+                let message = format!(
+                    "{} of {guests} guests have a QEMU at this moment",
+                    moment.processes.len()
+                );
+                return Err(at(raw, moment.line, message));
+            }
+            let elapsed = moment.clock.zip(begin);
+            let elapsed = elapsed.and_then(|(now, begin)| now.checked_sub(begin));
+            let elapsed = elapsed.ok_or_else(|| {
+                let message = "the clock was set back: run the trial again";
+                at(raw, moment.line, message)
+            })?;
+            let end = moment
+                .arrival
+                .unwrap_or(raw.artefact.started_s + first_length + elapsed as f64);
             let time = (end - length, length);
-            out.push(maker.sample(process.line, CPU, time, process.cpu)?);
-            out.push(maker.sample(process.line, GUEST, time, process.guest_time)?);
+            for process in &self.processes[moment.processes.clone()] {
+                let (cpu, guest) = &series[process.guest];
+                out.push(cpu.sample(process.line, time, process.cpu)?);
+                out.push(guest.sample(process.line, time, process.guest_time)?);
+            }
         }
+        Ok(out)
     }
-    Ok(out)
+
+    /// Those of each guest: all its time, and what its processors had.
+    fn series(&self) -> Result<Vec<(Series<'r, 'a>, Series<'r, 'a>)>, ParseError> {
+        let series = |guest: &Guest| {
+            let maker = Maker::of(self.raw, guest.name.clone(), NodeRole::Guest);
+            Ok((maker.series(CPU)?, maker.series(GUEST)?))
+        };
+        self.guests.iter().map(series).collect()
+    }
 }

@@ -1,12 +1,10 @@
 //! `mpstat -o JSON` and `sadf -j`.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 use vexp_api::plugin::{ParseError, Raw};
 
-use super::{File, Group, add, clock, end};
-use crate::text::{at, whole};
+use super::{File, Group, Values, add, clock, end};
+use crate::text::{Words, at, whole};
 
 /// What each column is called in text.
 const COLUMNS: [(&str, &str); 12] = [
@@ -66,12 +64,12 @@ pub(super) fn read(raw: &Raw<'_>, text: &str) -> Result<File, ParseError> {
                 Value::Number(number) => number.to_string(),
                 _ => return Err(bad("no cpu")),
             };
-            let mut values = BTreeMap::new();
+            let mut values = Values::default();
             for (key, column) in COLUMNS {
                 let Some(value) = load.get(key) else { continue };
                 let value = value.as_f64().filter(|value| (0.0..=100.0).contains(value));
                 let value = value.ok_or_else(|| bad(&format!("{key} is not 0 to 100")))?;
-                values.insert(column, value);
+                values.put_named(column, value);
             }
             let group = Group {
                 length,
@@ -97,8 +95,8 @@ fn time(stamp: &Value) -> Option<(i64, Option<f64>)> {
         Value::Number(seconds) => return Some((seconds.as_i64()?, None)),
         _ => stamp["time"].as_str()?,
     };
-    let words: Vec<&str> = text.split_ascii_whitespace().collect();
-    let (clock, _) = clock(&words)?;
+    let mut words = Words::of(text);
+    let clock = clock(words.next()?, &mut words)?;
     let length = stamp.get("interval").and_then(Value::as_f64);
     Some((clock, length.filter(|length| *length > 0.0)))
 }

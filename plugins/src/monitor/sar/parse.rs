@@ -10,14 +10,16 @@ use crate::text::Maker;
 
 pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
     let maker = Maker::of(raw, raw.artefact.node.clone(), raw.artefact.role);
+    let (cpu, guests) = (maker.series(CPU)?, maker.series(GUEST)?);
     let mut out = Vec::new();
     for moment in processors::read(raw)? {
-        let busy: f64 = moment.shares.values().map(|shares| shares.busy).sum();
-        let guest: Option<f64> = moment.shares.values().map(|shares| shares.guest).sum();
-        out.push(maker.sample(moment.line, CPU, moment.time, busy)?);
+        let shares = || moment.shares.iter().map(|(_, shares)| shares);
+        let busy: f64 = shares().map(|shares| shares.busy).sum();
+        let guest: Option<f64> = shares().map(|shares| shares.guest).sum();
+        out.push(cpu.sample(moment.line, moment.time, busy)?);
         // Without `-u ALL` it is in the programs' time.
         if let Some(guest) = guest {
-            out.push(maker.sample(moment.line, GUEST, moment.time, guest)?);
+            out.push(guests.sample(moment.line, moment.time, guest)?);
         }
     }
     Ok(out)

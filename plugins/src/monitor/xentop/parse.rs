@@ -85,7 +85,7 @@ pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
             format!("xentop printed no second sample of any domain; it said: {said:?}"),
         ));
     }
-    monitor::unbuffered(raw, &reader.iterations, reader.delay)?;
+    monitor::unbuffered(raw, reader.iterations.iter().copied(), reader.delay)?;
     if alone(raw) && reader.iterations.iter().any(Option::is_none) {
         reader.agrees(asked)?;
     }

@@ -8,12 +8,14 @@ use super::far::Rack;
 /// A word that means nothing to any shell.
 const PLAIN: &str = "vexp";
 /// Words that shells change where they are not quoted as POSIX says.
-const DIFFICULT: [&str; 12] = [
+const DIFFICULT: [&str; 13] = [
     "a  b",
     "$HOME $(id) `id`",
     "it's",
     "\"",
     "back\\slash \\n",
+    // All that fish changes between single quotes.
+    "two\\\\backslashes\\\\",
     "!x !!",
     "* ?",
     "~",
@@ -76,8 +78,12 @@ fn refused(sudo: bool, output: &Output) -> Obstacle {
          nologin, or no timeout(1)"
     } else if says(&["must have a tty", "no tty present"]) {
         "sudo asks for a terminal: `Defaults:USER !requiretty` in the machine's sudoers"
+    } else if says(&["syntax error"]) {
+        "the machine's sudoers has a mistake: `visudo -c` shows it"
     } else if says(&["password is required", "authentication is required"]) {
-        "sudo asks for a password: a rule with NOPASSWD in the machine's sudoers"
+        // It says so without any rule, too.
+        "sudo asks for a password, or has no rule for this user: `USER ALL=(root) NOPASSWD: ALL` in the \
+         machine's sudoers"
     } else if says(&[
         "not in the sudoers",
         "not allowed",
@@ -85,8 +91,8 @@ fn refused(sudo: bool, output: &Output) -> Obstacle {
         "I'm sorry",
     ]) {
         "sudo does not let this user: a rule `USER ALL=(root) NOPASSWD: ALL` in the machine's sudoers"
-    } else if output.status == Some(127) {
-        "install sudo and coreutils there, or log in as root without `\"sudo\": true` in your machines file"
+    } else if output.status == Some(127) || says(&["command not found"]) {
+        "install sudo and coreutils there (or mend sudoers' `secure_path`), or log in as root without `\"sudo\": true` in your machines file"
     } else {
         "see what `ssh MACHINE sudo -n timeout 9 echo vexp` says"
     };
@@ -179,64 +185,71 @@ mod tests {
         assert_eq!(tried_with(false, &transcript).await, Ok(()));
     }
 
-    #[tokio::test]
-    async fn causes_are_told_apart() {
-        for (sudo, transcript, what, help) in [
+    macro_rules! recorded {
+        ($file:literal) => {
+            include_str!(concat!("../../../testdata/way-debian12/", $file))
+        };
+    }
+
+    /// A command that failed, and the last of what it said.
+    fn failed(said: &str) -> String {
+        format!("! 1 {}\n", said.lines().next_back().unwrap_or_default())
+    }
+
+    #[test]
+    fn what_sudo_says_is_told_apart() {
+        for (sudo, status, said, help) in [
+            (true, 1, recorded!("sudo-requiretty.txt"), "!requiretty"),
+            (true, 1, recorded!("sudo-password.txt"), "or has no rule"),
+            (true, 1, recorded!("sudo-syntax.txt"), "visudo -c"),
+            (true, 1, recorded!("sudo-no-program.txt"), "secure_path"),
+            (true, 1, recorded!("sudo-no-rule.txt"), "does not let"),
+            (true, 1, recorded!("sudo-not-allowed.txt"), "does not let"),
+            (true, 1, recorded!("sudo-not-here.txt"), "does not let"),
+            // Not recorded: sudo-rs' words.
             (
                 true,
-                "! 1 sudo: sorry, you must have a tty to run sudo",
-                "privileges",
-                "!requiretty",
+                1,
+                "sudo: interactive authentication is required",
+                "NOPASSWD: ALL",
             ),
-            (
-                true,
-                "! 1 sudo: a password is required",
-                "privileges",
-                "NOPASSWD in",
-            ),
-            (
-                true,
-                "! 1 sudo: interactive authentication is required",
-                "privileges",
-                "NOPASSWD in",
-            ),
-            (
-                true,
-                "! 1 jo is not in the sudoers file.",
-                "privileges",
-                "does not let this user",
-            ),
-            (
-                true,
-                "! 127 sh: 1: sudo: not found",
-                "privileges",
-                "install sudo",
-            ),
+            (true, 127, "sh: 1: sudo: not found", "install sudo"),
             (
                 false,
-                "! 1 This account is currently not available.",
-                "privileges",
+                1,
+                "This account is currently not available.",
                 "nologin",
             ),
-            (
-                false,
-                "Welcome to rack1!\nvexp",
-                "start-up files",
-                "interactive",
-            ),
-            (false, "vexp\nlogged", "start-up files", "interactive"),
         ] {
-            let found = tried_with(sudo, &format!("$ echo vexp\n{transcript}\n"))
-                .await
-                .unwrap_err();
-            assert_eq!(found.what, what, "{transcript}");
-            assert!(found.help.contains(help), "{transcript}: {}", found.help);
+            let found = refused(sudo, &vexp_testkit::status(status, "", said));
+            assert!(found.help.contains(help), "{said}: {}", found.help);
         }
-        // Written after the manuals of tcsh and fish (how they quote), not recorded.
-        let csh = format!("$ echo vexp\nvexp\n{}\n! 1 Unmatched '''.\n", difficult());
-        let fish = expected().replace("back\\slash \\n", "back\\slash \n");
-        let fish = format!("$ echo vexp\nvexp\n{}\n{fish}", difficult());
-        for (transcript, seen) in [(csh, "Unmatched '''."), (fish, "`back\\\\slash \\\\n`")] {
+    }
+
+    #[tokio::test]
+    async fn causes_are_told_apart() {
+        let transcript = format!("$ echo vexp\n{}", failed(recorded!("sudo-password.txt")));
+        let found = tried_with(true, &transcript).await.unwrap_err();
+        assert_eq!(found.what, "privileges");
+        for printed in ["Welcome to rack1!\nvexp", "vexp\nlogged"] {
+            let transcript = format!("$ echo vexp\n{printed}\n");
+            let found = tried_with(false, &transcript).await.unwrap_err();
+            assert_eq!(found.what, "start-up files", "{printed}");
+            assert!(found.help.contains("interactive"), "{}", found.help);
+        }
+    }
+
+    #[tokio::test]
+    async fn shells_that_change_words_are_seen_by_what_comes_back() {
+        for (said, seen) in [
+            (failed(recorded!("tcsh.txt")), "Unmatched '''."),
+            (failed(recorded!("tcsh-german.txt")), "berfl"),
+            (
+                recorded!("fish.txt").to_owned(),
+                "`two\\\\\\\\backslashes\\\\\\\\`",
+            ),
+        ] {
+            let transcript = format!("$ echo vexp\nvexp\n{}\n{said}", difficult());
             let found = tried_with(false, &transcript).await.unwrap_err();
             assert_eq!(found.what, "login shell");
             assert!(

@@ -79,6 +79,10 @@ fn read(raw: &Raw<'_>) -> Result<(Vec<Reply>, Option<Summary>), ParseError> {
     let mut summary: Option<Summary> = None;
     let mut begun = false;
     for line in lines(raw)? {
+        if let Some(reply) = usual(&line) {
+            replies.push(reply);
+            continue;
+        }
         let text = line.text.trim_end();
         if text.starts_with("PING") {
             if begun {
@@ -140,6 +144,35 @@ fn ignorable_of_others(text: &str) -> bool {
 fn error_of_others(raw: &Raw<'_>, text: &str) -> bool {
     let reply = text.contains("seq=") || text.contains("time=");
     alone(raw) && text.contains(" bytes from ") && !reply
+}
+
+/// A reply as iputils prints nearly all with `-n -D`, read in one pass:
+/// `[1795381321.252524] 64 bytes from 198.18.77.2: icmp_seq=1 ttl=64 time=0.242 ms`. `None` for any line
+/// that is not of this very form, which is looked at word by word.
+fn usual(line: &Line<'_>) -> Option<Reply> {
+    let text = line.text.strip_prefix('[')?;
+    let (stamp, text) = before(text, b']')?;
+    let (size, text) = before(text.strip_prefix(' ')?, b' ')?;
+    let (address, text) = before(text.strip_prefix("bytes from ")?, b' ')?;
+    let (sequence, text) = before(text.strip_prefix("icmp_seq=")?, b' ')?;
+    let (ttl, text) = before(text.strip_prefix("ttl=")?, b' ')?;
+    let (rtt, text) = before(text.strip_prefix("time=")?, b' ')?;
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let rtt_ms = decimal(rtt).filter(|rtt| *rtt > 0.0 && *rtt <= LONGEST_MS)?;
+    let plain = text == "ms" && number(size) && number(ttl) && address.ends_with(':');
+    plain.then_some(Reply {
+        line: line.number,
+        arrival: line.time,
+        stamp: Some(decimal(stamp)?),
+        sequence: sequence.parse().ok()?,
+        rtt_ms,
+    })
+}
+
+/// What stands before the first `byte`, which is of ASCII, and what stands behind it.
+fn before(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let place = text.bytes().position(|other| other == byte)?;
+    Some((&text[..place], &text[place + 1..]))
 }
 
 fn reply(raw: &Raw<'_>, line: &Line<'_>) -> Result<Reply, ParseError> {
@@ -276,8 +309,9 @@ fn samples(raw: &Raw<'_>, replies: &[Reply], summary: &Summary) -> Result<Vec<Sa
     let maker = Maker::of_subject(raw);
     let mut out = Vec::with_capacity(replies.len() + 1);
     let times = times(raw, replies)?;
+    let rtts = maker.series(RTT)?;
     for (reply, t) in replies.iter().zip(&times) {
-        out.push(maker.of_unknown_time(reply.line, RTT, (*t, 0.0), reply.rtt_ms)?);
+        out.push(rtts.of_unknown_time(reply.line, (*t, 0.0), reply.rtt_ms)?);
     }
     let (begin, end) = match (times.first(), times.last()) {
         (Some(first), Some(last)) if alone(raw) => (*first, *last),
@@ -322,4 +356,43 @@ fn times(raw: &Raw<'_>, replies: &[Reply]) -> Result<Vec<f64>, ParseError> {
         number as f64 * interval
     });
     Ok(numbered.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use vexp_api::sample::NodeRole;
+
+    use super::*;
+
+    /// All that the one pass reads, the words say too.
+    #[test]
+    fn both_ways_of_reading_a_reply_agree() {
+        let artefact = crate::testing::artefact("ping", "stdout", ("vm1", NodeRole::Guest));
+        let recorded = [
+            include_str!("../../../testdata/iputils-20240905/ok.txt"),
+            include_str!("../../../testdata/iputils-20240905/lossy.txt"),
+            include_str!("../../../testdata/iputils-20221126/plain.txt"),
+            include_str!("../../../testdata/iputils-20221126/route.txt"),
+            include_str!("../../../testdata/busybox-1.35.0/reply.txt"),
+            include_str!("../../../testdata/inetutils-2.4/reply.txt"),
+        ];
+        let mut count = 0;
+        for text in recorded {
+            let raw = Raw {
+                artefact: &artefact,
+                bytes: text.as_bytes(),
+                line_times: &[],
+            };
+            for line in lines(&raw).unwrap() {
+                let Some(one) = usual(&line) else { continue };
+                let other = reply(&raw, &line).unwrap();
+                assert_eq!(
+                    (one.line, one.stamp, one.sequence, one.rtt_ms),
+                    (other.line, other.stamp, other.sequence, other.rtt_ms)
+                );
+                count += 1;
+            }
+        }
+        assert_eq!(count, 36);
+    }
 }
