@@ -128,7 +128,7 @@ const VERBS: &[&[&str]] = &[
     &["completions", "bash"],
     // These write, but elsewhere than into what they read.
     &["report", "runs/a", "--out", "tmp/out"],
-    &["export", "runs/a", "--output", "tmp/out"],
+    &["export", "runs/a", "--output", "tmp/bundle"],
 ];
 
 #[test]
