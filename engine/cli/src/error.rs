@@ -44,12 +44,15 @@ impl Failure {
         }
     }
 
-    /// An error with its chain of causes.
+    /// An error with its chain of causes. A cause that the error before it has said already is not said twice.
     pub(crate) fn of(exit: Exit, error: &(dyn std::error::Error + 'static)) -> Self {
         let mut messages = vec![error.to_string()];
         let mut source = error.source();
         while let Some(cause) = source {
-            messages.push(cause.to_string());
+            let text = cause.to_string();
+            if !messages.last().is_some_and(|said| said.ends_with(&text)) {
+                messages.push(text);
+            }
             source = cause.source();
         }
         Self {

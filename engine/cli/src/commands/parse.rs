@@ -8,7 +8,7 @@ use vexp_api::ids::Name;
 use vexp_api::plugin::{Measure, MeasureKind, Raw};
 use vexp_api::record::{Artefact, Part, TrialRecord};
 use vexp_api::registry::Registry;
-use vexp_api::run_dir::{RAW_BYTES, RECORD_BYTES, read_named};
+use vexp_api::run_dir::{RAW_BYTES, RECORD_BYTES, RunDirError, read_named};
 use vexp_api::sample::{NodeRole, Sample};
 use vexp_report::raw::MOST_LINES;
 use vexp_report::{Format, samples_to};
@@ -31,7 +31,7 @@ pub(super) fn run(args: &ParseArgs, registry: &Registry) -> Result<Exit, Failure
     }
     let mut parsed: Vec<(String, Vec<Sample>)> = Vec::new();
     for file in &args.files {
-        let bytes = read_named(file, RAW_BYTES).or_exit(Exit::Usage)?;
+        let bytes = read_named(file, RAW_BYTES).map_err(|error| not_read(&error))?;
         if bytes.iter().filter(|byte| **byte == b'\n').count() > MOST_LINES {
             let message = format!("{} has more than {MOST_LINES} lines", file.display());
             return Err(Failure::new(Exit::Usage, message).hint("split it"));
@@ -54,6 +54,17 @@ pub(super) fn run(args: &ParseArgs, registry: &Registry) -> Result<Exit, Failure
     let bytes = samples_to(&parsed, format).or_exit(Exit::Usage)?;
     crate::render::out_bytes(&bytes);
     Ok(Exit::Fine)
+}
+
+/// A file that the user named is no run's: what it should be is said for itself.
+fn not_read(error: &RunDirError) -> Failure {
+    match error {
+        RunDirError::Strange { path, what } => {
+            let message = format!("{} is {what}", vexp_api::shown::path(path));
+            Failure::new(Exit::Usage, message).hint("give files with a tool's output")
+        }
+        error => Failure::of(Exit::Usage, error),
+    }
 }
 
 /// What a file is: by its run's record, or as the arguments say.

@@ -55,6 +55,8 @@ pub(super) struct Dot {
 
 /// Height of the horizontal axis's numbers and words.
 const BELOW: f64 = 42.0;
+/// Width of a digit of the axes' numbers.
+const DIGIT: f64 = 7.0;
 /// Half the size of a sign.
 const SIGN: f64 = 4.2;
 
@@ -180,6 +182,7 @@ impl Lines {
             (false, true) => round.clone(),
             (false, false) => self.ticks.clone(),
         };
+        let mut taken = f64::NEG_INFINITY;
         for tick in below {
             let (x, y) = plot.at(tick, 0.0);
             svg.line((x, y), (x, y + 4.0), MUTED, 1.0);
@@ -187,7 +190,12 @@ impl Lines {
                 true => label(tick, &round),
                 false => tick.to_string(),
             };
-            svg.words((x, y + 17.0), Anchor::Middle, INK, &words);
+            // A number that would touch the one before it is left out; its tick stays.
+            let half = DIGIT * words.len() as f64 / 2.0;
+            if x - half > taken + DIGIT {
+                svg.words((x, y + 17.0), Anchor::Middle, INK, &words);
+                taken = x + half;
+            }
         }
         let (_, base) = plot.at(plot.least, 0.0);
         svg.line((LEFT, base), (plot.right, base), MUTED, 1.0);
@@ -379,6 +387,25 @@ mod tests {
         }
         .svg("");
         assert!(svg.contains(">50</text>") && !svg.contains("NaN"), "{svg}");
+    }
+
+    #[test]
+    fn numbers_of_an_axis_do_not_touch() {
+        let mut many = lines(2);
+        many.ticks = vec![1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 25.0, 64.0, 128.0];
+        let svg = many.svg("");
+        let shown = |tick: u32| svg.contains(&format!(">{tick}</text>"));
+        assert!(![2, 4, 24].into_iter().any(shown), "{svg}");
+        assert!([1, 8, 16, 25, 64, 128].into_iter().all(shown), "{svg}");
+    }
+
+    /// For eyes: `VEXP_CHART_OUT=FILE cargo test --lib a_chart_to_look_at -- --ignored`.
+    #[test]
+    #[ignore = "writes a chart for somebody who looks at it"]
+    fn a_chart_to_look_at() {
+        let out = std::env::var_os("VEXP_CHART_OUT").unwrap();
+        let chart = crate::report::chart::standalone(&lines(15).svg(""));
+        std::fs::write(out, chart).unwrap();
     }
 
     #[test]
