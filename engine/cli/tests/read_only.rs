@@ -110,6 +110,7 @@ const VERBS: &[&[&str]] = &[
     &["plan", "runs/a/source/e2e.ncl", "--format", "json"],
     &["runs"],
     &["runs", "runs", "--format", "json"],
+    &["show", "runs/a"],
     &["parse", "--tool", "ping", "ping.txt"],
     &["parse", "--tool", "ping", "--format", "csv", "ping.txt"],
     &["compare", "runs/a", "runs/b", "--anyway"],
