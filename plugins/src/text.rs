@@ -57,7 +57,8 @@ impl<'a> Iterator for Lines<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Line<'a>> {
-        let (mut text, rest) = self.rest.split_at_checked(self.rest.find('\n')? + 1)?;
+        let end = memchr::memchr(b'\n', self.rest.as_bytes())? + 1;
+        let (mut text, rest) = self.rest.split_at_checked(end)?;
         text = &text[..text.len() - 1];
         while let Some(shorter) = text.strip_suffix('\r') {
             text = shorter;

@@ -44,6 +44,9 @@ struct Reader<'r, 'a> {
     guests: Vec<Guest>,
     /// Places in `guests` by what stands behind `-name`.
     names: BTreeMap<&'a str, usize>,
+    /// The command lines of the last moment, in order, and their places in `guests`: as a rule the next moment has
+    /// the same.
+    commands: Vec<(&'a str, usize)>,
 }
 
 /// A guest that a line was about.
@@ -98,6 +101,7 @@ pub(super) fn parse(raw: &Raw<'_>) -> Result<Vec<Sample>, ParseError> {
         vhost: Vec::new(),
         guests: Vec::new(),
         names: BTreeMap::new(),
+        commands: Vec::new(),
     };
     for line in lines(raw)? {
         reader.line(&line)?;
@@ -219,31 +223,47 @@ impl<'a> Reader<'_, 'a> {
     /// The guest that a QEMU runs, which may be listed once a moment.
     fn guest(&mut self, line: &Line<'a>, command: Words<'a>) -> Result<usize, ParseError> {
         let now = self.moments.len();
+        let nth = self
+            .moments
+            .last()
+            .map_or(0, |moment| moment.processes.len());
+        let text = command.rest();
+        let place = match self.commands.get(nth) {
+            Some((same, place)) if *same == text => *place,
+            _ => self.named(line, command)?,
+        };
+        match self.commands.get_mut(nth) {
+            Some(known) => *known = (text, place),
+            None => self.commands.push((text, place)),
+        }
+        let guest = &mut self.guests[place];
+        if std::mem::replace(&mut guest.seen, now) == now {
+            let message = format!("{} is listed twice", guest.name);
+            return Err(at(self.raw, line.number, message));
+        }
+        Ok(place)
+    }
+
+    /// The place in `guests` of what a command line names.
+    fn named(&mut self, line: &Line<'a>, command: Words<'a>) -> Result<usize, ParseError> {
         let name = command.skip_while(|word| *word != "-name").nth(1);
         let name = name.ok_or_else(|| {
             let message = "a QEMU without a name: something else ran beside the trial, or pidstat was \
                            run without -l";
             at(self.raw, line.number, message)
         })?;
-        let place = if let Some(place) = self.names.get(name) {
-            *place
-        } else {
-            let node = node(self.raw, line, name)?;
-            // Two texts may stand for one node.
-            let known = self.guests.iter().position(|guest| guest.name == node);
-            let place = known.unwrap_or(self.guests.len());
-            if known.is_none() {
-                let seen = 0;
-                self.guests.push(Guest { name: node, seen });
-            }
-            self.names.insert(name, place);
-            place
-        };
-        let guest = &mut self.guests[place];
-        if std::mem::replace(&mut guest.seen, now) == now {
-            let message = format!("{} is listed twice", guest.name);
-            return Err(at(self.raw, line.number, message));
+        if let Some(place) = self.names.get(name) {
+            return Ok(*place);
         }
+        let node = node(self.raw, line, name)?;
+        // Two texts may stand for one node.
+        let known = self.guests.iter().position(|guest| guest.name == node);
+        let place = known.unwrap_or(self.guests.len());
+        if known.is_none() {
+            let seen = 0;
+            self.guests.push(Guest { name: node, seen });
+        }
+        self.names.insert(name, place);
         Ok(place)
     }
 
