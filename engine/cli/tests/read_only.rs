@@ -4,6 +4,7 @@
 
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
+mod unpacked;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -64,9 +65,7 @@ fn read_only(folder: &Path) {
 fn world(at: &Path) {
     let bundle = root().join("engine/cli/tests/data/run.vexp.tar.zst");
     std::fs::copy(&bundle, at.join("bundle")).unwrap();
-    said(command(&["verify", "bundle", "--into", "unpacked"]).current_dir(at));
-    let unpacked = std::fs::read_dir(at.join("unpacked")).unwrap().next();
-    let run = unpacked.unwrap().unwrap().path().join("run");
+    let run = unpacked::unpacked(&at.join("unpacked")).join("run");
     std::fs::create_dir(at.join("runs")).unwrap();
     for name in ["runs/a", "runs/b"] {
         let copied = std::process::Command::new("cp")

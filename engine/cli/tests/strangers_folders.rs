@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "shared with other tests")]
 mod pretended;
 mod support;
+mod unpacked;
 
 use std::os::unix::fs::chown;
 use std::path::Path;
@@ -104,26 +105,16 @@ fn a_store_of_another_user_is_refused_under_sudo() {
     assert!(world.journal().is_empty());
 }
 
-/// The bundle that is recorded, unpacked; and its run.
-fn unpacked(at: &Path) -> std::path::PathBuf {
-    let bundle = support::root().join("engine/cli/tests/data/run.vexp.tar.zst");
-    let into = at.join("unpacked");
-    let args = [
-        "verify",
-        bundle.to_str().unwrap(),
-        "--into",
-        into.to_str().unwrap(),
-    ];
-    let _ = support::vexp(&args);
-    let there = std::fs::read_dir(into).unwrap().next().unwrap().unwrap();
-    there.path().join("run")
+/// The run in the recorded bundle.
+fn recorded_run(at: &Path) -> std::path::PathBuf {
+    unpacked::unpacked(&at.join("unpacked")).join("run")
 }
 
 #[test]
 fn a_report_is_written_through_no_link() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let (run, out, outside) = (unpacked(at), at.join("out"), at.join("outside"));
+    let (run, out, outside) = (recorded_run(at), at.join("out"), at.join("outside"));
     for name in [&out, &outside] {
         std::fs::create_dir(name).unwrap();
     }
@@ -176,7 +167,7 @@ fn a_bundle_is_unpacked_into_no_folder_of_another_user() {
 #[test]
 fn names_of_folders_stay_on_their_line() {
     let folder = tempfile::tempdir().unwrap();
-    let (run, runs) = (unpacked(folder.path()), folder.path().join("runs"));
+    let (run, runs) = (recorded_run(folder.path()), folder.path().join("runs"));
     std::fs::create_dir(&runs).unwrap();
     let forged = runs.join("x\nerror: all is lost \u{1b}[2J\u{202e}");
     std::fs::rename(run, &forged).unwrap();

@@ -5,6 +5,7 @@
 mod packing;
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
+mod unpacked;
 
 use std::path::Path;
 
@@ -180,23 +181,10 @@ fn no_verb_follows_a_link_or_opens_what_is_no_file() {
     let (at, outside) = (folder.path(), folder.path().join("outside"));
     std::fs::create_dir(&outside).unwrap();
     std::fs::write(outside.join("canary"), "CANARY").unwrap();
-    let bundle = support::root().join("engine/cli/tests/data/run.vexp.tar.zst");
-    let unpacked = at.join("unpacked");
-    let args = [
-        "verify",
-        bundle.to_str().unwrap(),
-        "--into",
-        unpacked.to_str().unwrap(),
-    ];
-    vexp(at, &args);
-    let run = std::fs::read_dir(&unpacked)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
-    let (whole, runs) = (run.path().join("run"), at.join("runs"));
+    let bundle = unpacked::unpacked(&at.join("unpacked"));
+    let (whole, runs) = (bundle.join("run"), at.join("runs"));
     std::fs::create_dir(&runs).unwrap();
-    let run = runs.join(run.file_name());
+    let run = runs.join(bundle.file_name().unwrap());
     let begin = || {
         let _ = std::fs::remove_dir_all(&run);
         let copied = std::process::Command::new("cp")

@@ -5,24 +5,11 @@
 #[expect(dead_code, reason = "other tests use the rest")]
 mod fixture;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use fixture::{edit, fresh};
 use vexp_report::frame;
 use vexp_report::judge::judge;
-
-fn fresh(repetitions: u32) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    fixture::write_run(dir.path(), repetitions);
-    dir
-}
-
-/// Changes a JSON file of a run.
-fn change(dir: &Path, file: &str, change: impl FnOnce(&mut serde_json::Value)) {
-    let path = dir.join(file);
-    let mut value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    change(&mut value);
-    std::fs::write(&path, value.to_string()).unwrap();
-}
 
 /// Each claim is judged on the units of the look, those beyond it are not looked at, and what can't be
 /// shown asks for no more trials.
@@ -31,10 +18,10 @@ fn looks_see_their_units_and_no_others() {
     use vexp_report::Verdict;
     let looks = serde_json::json!([{"units": 3, "share": 0.5}, {"units": 8, "share": 0.5}]);
     let dir = fresh(8);
-    change(dir.path(), "plan.json", |plan| {
+    edit(dir.path(), "plan.json", |plan| {
         plan["looks"] = looks.clone()
     });
-    change(dir.path(), "study.json", |study| {
+    edit(dir.path(), "study.json", |study| {
         study["claims"]["a3"]["needs"] = serde_json::json!({"processors": 3});
     });
     let judged = || {
@@ -100,7 +87,7 @@ fn a_report_to_look_at() {
     let out = PathBuf::from(std::env::var_os("VEXP_REPORT_OUT").unwrap());
     let dir = fresh(8);
     // Claims as many as a paper has.
-    change(dir.path(), "study.json", |study| {
+    edit(dir.path(), "study.json", |study| {
         let claims = study["claims"].as_object_mut().unwrap();
         let some = claims.clone();
         for i in 1..=4 {

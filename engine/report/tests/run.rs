@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use fixture::{edit, fresh};
 use vexp_report::frame::{self, FrameError};
 use vexp_report::judge::judge;
 use vexp_report::run::RunError;
@@ -24,12 +25,6 @@ fn committed() -> &'static Path {
         dir
     });
     &DIR
-}
-
-fn fresh(repetitions: u32) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    fixture::write_run(dir.path(), repetitions);
-    dir
 }
 
 #[test]
@@ -741,14 +736,6 @@ fn no_interval_reaches_beyond_the_machine() {
         "{intervals:?}"
     );
     assert!(intervals.iter().any(|i| i.high == 200.0));
-}
-
-/// Changes a JSON file of a run.
-fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut serde_json::Value)) {
-    let path = dir.join(file);
-    let mut value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    change(&mut value);
-    std::fs::write(&path, serde_json::to_vec(&value).unwrap()).unwrap();
 }
 
 /// The pages of a run's report.

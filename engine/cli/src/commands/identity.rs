@@ -1,13 +1,11 @@
 //! Whether a run in virtual time has the results that it should have.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::registry::Registry;
 use vexp_api::run_dir::{RECORD_BYTES, read_named};
-use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::run::files;
 use vexp_report::expected::{Comparison, Expected as EachTrial};
 use vexp_report::frame::{self, Frames};
@@ -132,10 +130,8 @@ pub(super) fn write(run: &Path, path: &Path, registry: &Registry) -> Result<(), 
 }
 
 fn of_run(run: &Path, frames: &Frames) -> Result<EachTrial, Failure> {
-    let images: BTreeMap<Name, ImageManifest> =
-        files::read_json(&run.join("images.json")).or_exit(Exit::Unreadable)?;
-    let images = (images.into_iter()).map(|(name, image)| (name, image.digest()));
-    EachTrial::of(images.collect(), frames).or_exit(Exit::Unreadable)
+    let images = files::image_digests(run).or_exit(Exit::Unreadable)?;
+    EachTrial::of(images, frames).or_exit(Exit::Unreadable)
 }
 
 fn read(run: &Path, registry: &Registry) -> Result<Frames, Failure> {

@@ -9,6 +9,7 @@ use vexp_report::frame;
 use vexp_report::judge;
 use vexp_report::judge::range::{self, AtRate};
 use vexp_report::report::{ReportError, ReportSummary};
+use vexp_report::run::Run;
 use vexp_report::{ClaimVerdict, Verdict};
 
 use crate::args::{Format, ReportArgs};
@@ -22,7 +23,7 @@ pub(super) fn run(args: &ReportArgs, registry: &Registry) -> Result<Exit, Failur
     }
     match args.format {
         Format::Text if !args.with.is_empty() => {
-            let over = over_range(args, registry)?;
+            let over = over_range(args, &made.summary.claims, registry)?;
             let exit = made.claims()?;
             render::out(&format!("\n{over}"));
             Ok(exit)
@@ -38,17 +39,21 @@ pub(super) fn run(args: &ReportArgs, registry: &Registry) -> Result<Exit, Failur
     }
 }
 
-/// The claims of several runs of a study, by their link rates.
-fn over_range(args: &ReportArgs, registry: &Registry) -> Result<String, Failure> {
-    let mut runs = Vec::new();
-    let mut study = None;
-    for path in std::iter::once(&args.run).chain(&args.with) {
+/// The claims of several runs of a study, by their link rates. Those of the report's own run are there already.
+fn over_range(
+    args: &ReportArgs,
+    claims: &[ClaimVerdict],
+    registry: &Registry,
+) -> Result<String, Failure> {
+    let own = Run::load(&args.run).or_exit(Exit::Unreadable)?;
+    let first = own.plan.study.clone();
+    let mut runs = vec![AtRate::new(&own, claims)];
+    for path in &args.with {
         is_run(path)?;
         let frames = frame::read(path, registry);
         let frames = frames.map_err(|error| unreadable(&ReportError::Frame(error)))?;
-        let of = frames.run.plan.study.clone();
-        let first = study.get_or_insert(of.clone());
-        if *first != of {
+        let of = &frames.run.plan.study;
+        if first != *of {
             let message = format!(
                 "{} is a run of study `{of}`, not of `{first}`",
                 path.display()

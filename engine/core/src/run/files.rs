@@ -1,5 +1,6 @@
 //! Writing into a run's folder: whole files or nothing.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -7,10 +8,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vexp_api::digest::{Digest, canonical_json};
+use vexp_api::ids::Name;
 use vexp_api::plan::Plan;
 use vexp_api::plugin::Captured;
 use vexp_api::record::{TrialRecord, write_line_times};
 use vexp_api::run_dir::{RECORD_BYTES, RunDir, RunDirError};
+
+use crate::build::Manifest;
 
 /// A file that could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +105,15 @@ pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), F
     })?;
     text.push('\n');
     write_atomic(path, text.as_bytes())
+}
+
+/// Digests of the images that a run was measured with, of `RUN/images.json`.
+pub fn image_digests(run: &Path) -> Result<BTreeMap<Name, Digest>, FileError> {
+    let images: BTreeMap<Name, Manifest> = read_json(&run.join("images.json"))?;
+    let digests = images.into_iter();
+    Ok(digests
+        .map(|(name, image)| (name, image.digest()))
+        .collect())
 }
 
 /// Writes a plan as canonical JSON and a newline, piece by piece.

@@ -13,11 +13,11 @@ use crate::run::Run;
 /// What a run found, and where in the range it lies.
 #[derive(Clone, Debug)]
 pub struct AtRate {
-    /// The run.
+    /// The run's id.
     pub run: Name,
     /// Factor on the study's link rates: what was calibrated, else what the testbed's overlay says, else 1.
     pub factor: f64,
-    /// Its claims.
+    /// The verdict on each of its claims.
     pub claims: BTreeMap<Name, Verdict>,
 }
 
@@ -42,7 +42,7 @@ impl AtRate {
 /// A claim over the range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverRange {
-    /// Claim.
+    /// The claim's name in the study.
     pub claim: Name,
     /// Its verdict in each run, in order of their factors; none where the run's study does not have it.
     pub verdicts: Vec<Option<Verdict>>,

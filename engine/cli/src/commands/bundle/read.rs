@@ -10,7 +10,6 @@ use vexp_api::digest::Digest;
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::registry::Registry;
-use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::bundle::{BundlePath, Limits, unpack};
 use vexp_engine::run::files;
 use vexp_engine::store::digest_file;
@@ -99,7 +98,7 @@ pub(super) fn look(asked: &Bundle, registry: &Registry) -> Result<Looked, Failur
     Ok(Looked {
         verified,
         main: main.and_then(|main| BundlePath::new(main).ok()),
-        images: images(&run.dir)?,
+        images: files::image_digests(&run.dir).or_exit(Exit::Usage)?,
         testbed: run.plan.testbed,
         effort: run.plan.effort,
         only: run.record.only,
@@ -111,17 +110,8 @@ fn made_again(folder: &Path, registry: &Registry) -> Result<Again, Failure> {
     let derived = derive(folder, registry, None).map_err(|error| report::unreadable(&error))?;
     Ok(Again {
         verdicts: claims::of(&derived.verdicts.claims),
-        images: images(folder)?,
+        images: files::image_digests(folder).or_exit(Exit::Usage)?,
     })
-}
-
-fn images(run: &Path) -> Result<BTreeMap<Name, Digest>, Failure> {
-    let manifests: BTreeMap<Name, ImageManifest> =
-        files::read_json(&run.join("images.json")).or_exit(Exit::Usage)?;
-    let digests = manifests.into_iter();
-    Ok(digests
-        .map(|(name, image)| (name, image.digest()))
-        .collect())
 }
 
 /// Where the study of a bundle is, that was unpacked into `target`. The child has said so: it is looked at again.

@@ -21,7 +21,7 @@ pub(in crate::judge) struct Declared<'a> {
 }
 
 impl<'a> Declared<'a> {
-    /// All causes.
+    /// All causes, in the order of reports.
     pub(in crate::judge) fn causes(&self) -> BTreeSet<Cause> {
         let mut found = Found::new();
         self.versions(&mut found);
