@@ -1,4 +1,4 @@
-# What needs root runs through sudo unless you are root: apt-get, and vexp where it builds images and runs labs.
+# What needs root runs through sudo unless you are root: apt-get, and tests and benchmarks of testbed emulated's labs.
 .DEFAULT_GOAL := help
 .PHONY: help reproduce test fuzz bench lint deb packages test-packages
 
@@ -19,7 +19,7 @@ help: ## This list
 # 1 and 5 are verdicts on the paper's claims, not failures of the run.
 reproduce: packages ## Rerun the paper: install what is missing, build, measure, report (EFFORT=quick)
 	cargo build --locked
-	@cargo run --locked --quiet $(AS_ROOT) -- reproduce $(STUDY) --effort $(EFFORT); \
+	@cargo run --locked --quiet -- reproduce $(STUDY) --effort $(EFFORT); \
 	code=$$?; case $$code in 0 | 1 | 5) ;; *) exit $$code ;; esac
 
 # Tests that boot machines are marked `ignore`, so that `cargo test` alone needs neither root nor QEMU. They measure:

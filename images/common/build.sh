@@ -40,14 +40,17 @@ export VEXP_COMMON="$here" VEXP_IMAGE="$image" VEXP_EXTRACT="$work/extract" VEXP
 TMPDIR=$work mmdebstrap --quiet --mode=root --format=directory --variant=essential \
     --include="$(awk '$1 == "install" { printf "%s%s", c, $2; c = "," }' "$lock")" \
     --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
+    --aptopt='APT::Sandbox::User "root"' \
     --dpkgopt='force-unsafe-io' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
     --dpkgopt='path-exclude=/usr/share/bash-completion/*' --dpkgopt='path-exclude=/usr/share/lintian/*' \
+    --skip=chroot/mount/dev \
     --setup-hook='"$VEXP_COMMON/setup-hook.sh" "$1"' \
     --customize-hook='"$VEXP_COMMON/customize.sh" "$1"' \
     "$suite" "$work/root" "deb [trusted=yes] copy:$work/repo ./"
 
 "$here/finish.sh" "$work/root"
-mksquashfs "$work/root" "$out/root.squashfs" -quiet -no-progress -noappend -no-xattrs -comp zstd -Xcompression-level 9 -b 128K
+# Everything is root's: an ordinary user, who builds in a user namespace, can give files to nobody else.
+mksquashfs "$work/root" "$out/root.squashfs" -all-root -quiet -no-progress -noappend -no-xattrs -comp zstd -Xcompression-level 9 -b 128K
 rm -rf "$work"

@@ -3,6 +3,9 @@
 # Runs after mmdebstrap's own clean-up, last before mksquashfs.
 set -eu
 root=$1
+for node in "$root"/dev/*; do
+    ! mountpoint -q "$node" || umount "$node"
+done
 rm -rf "$root"/var/log/* "$root"/var/cache/* "$root"/var/lib/apt "$root"/var/lib/dpkg/*-old "$root"/var/lib/dpkg/lock* \
     "$root"/var/lib/dpkg/info/*.md5sums "$root"/var/lib/systemd "$root"/var/lib/ucf/*.[0-9] "$root"/var/backups/* \
     "$root"/etc/apt "$root"/etc/machine-id "$root"/var/lib/dbus/machine-id \

@@ -116,7 +116,16 @@ fn doctor_prints_every_check_and_what_to_install() {
     );
     let json = said(command(&["doctor", "--format", "json"]).env("PATH", empty.path()));
     let checks: Value = serde_json::from_str(&json.out).unwrap();
-    assert_eq!(checks.as_array().unwrap().len(), out.lines().count());
+    // Below the checks stands what each testbed lacks.
+    let (virtual_time, emulated) = (
+        "\ntestbed virtual: can't be used without ",
+        "\ntestbed emulated: can't",
+    );
+    assert!(
+        out.contains(virtual_time) && out.contains(emulated),
+        "{out}"
+    );
+    assert_eq!(checks.as_array().unwrap().len() + 2, out.lines().count());
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! `vexp doctor`: what this machine can do, and what it lacks.
+//! `vexp doctor`: which testbeds can be used here, by this user, and what the others lack.
 
 use std::path::Path;
 
 use serde::Serialize;
 use vexp_api::exit::Exit;
 use vexp_api::meminfo;
-use vexp_engine::build::NEEDED_TOOLS;
+use vexp_engine::build::{self, NEEDED_TOOLS};
 use vexp_engine::store::Store;
 
 use crate::args::Format;
@@ -41,6 +41,8 @@ pub(super) struct Check {
     what: String,
     /// Whether it is there.
     ok: bool,
+    /// The testbeds that need it.
+    testbeds: &'static [&'static str],
     /// The Debian package that has it.
     package: Option<&'static str>,
     /// What to do about it, or what is to be known.
@@ -53,6 +55,7 @@ impl Check {
             area: "machine",
             what: what.into(),
             ok,
+            testbeds: BOTH,
             package: None,
             note: if ok { String::new() } else { otherwise.into() },
         }
@@ -62,11 +65,24 @@ impl Check {
         let missing = format!("apt install {package}");
         Self {
             area,
+            testbeds: if area == "lab" { EMULATED } else { BOTH },
             package: Some(package),
             ..Self::new(what, there(what), missing)
         }
     }
+
+    /// Of no concern to virtual time.
+    fn of_emulated(self) -> Self {
+        Self {
+            testbeds: EMULATED,
+            ..self
+        }
+    }
 }
+
+/// Testbeds that use this computer, and the one that needs more of it.
+const BOTH: &[&str] = &["virtual", "emulated"];
+const EMULATED: &[&str] = &["emulated"];
 
 pub(super) fn run(format: Format) -> Result<Exit, Failure> {
     let mut checks = machine();
@@ -83,26 +99,50 @@ pub(super) fn run(format: Format) -> Result<Exit, Failure> {
         }
         Format::Text => render::out(&text(&checks)),
     }
-    let lacks: Vec<&str> = (checks.iter().filter(|check| !check.ok))
-        .map(|check| check.what.as_str())
-        .collect();
+    let lacks = lacking(&checks, "virtual");
     if lacks.is_empty() {
         return Ok(Exit::Fine);
     }
-    let mut packages: Vec<&str> = (checks.iter().filter(|check| !check.ok))
-        .filter_map(|check| check.package)
-        .collect();
-    packages.sort_unstable();
-    packages.dedup();
     let failure = Failure::new(
         Exit::Infrastructure,
-        format!("this machine lacks {}", lacks.join(", ")),
+        format!("this machine lacks {}", names(&lacks)),
     );
-    Err(if packages.is_empty() {
-        failure
-    } else {
-        failure.hint(format!("apt install {}", packages.join(" ")))
+    Err(match packages(&lacks) {
+        None => failure,
+        Some(packages) => failure.hint(format!("apt install {packages}")),
     })
+}
+
+/// What a testbed needs and this computer lacks.
+fn lacking<'a>(checks: &'a [Check], testbed: &str) -> Vec<&'a Check> {
+    (checks.iter())
+        .filter(|check| !check.ok && check.testbeds.contains(&testbed))
+        .collect()
+}
+
+fn names(checks: &[&Check]) -> String {
+    let names: Vec<&str> = checks.iter().map(|check| check.what.as_str()).collect();
+    names.join(", ")
+}
+
+/// Their Debian packages, each once.
+fn packages(checks: &[&Check]) -> Option<String> {
+    let mut packages: Vec<&str> = checks.iter().filter_map(|check| check.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    (!packages.is_empty()).then(|| packages.join(" "))
+}
+
+/// Which testbeds can be used, a line each.
+fn testbeds(checks: &[Check]) -> String {
+    let line = |testbed: &&str| match lacking(checks, testbed)[..] {
+        [] => format!("testbed {testbed}: can be used\n"),
+        ref lacks => format!(
+            "testbed {testbed}: can't be used without {}\n",
+            names(lacks)
+        ),
+    };
+    BOTH.iter().map(line).collect()
 }
 
 fn text(checks: &[Check]) -> String {
@@ -118,7 +158,7 @@ fn text(checks: &[Check]) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    text
+    text + &testbeds(checks)
 }
 
 fn machine() -> Vec<Check> {
@@ -128,8 +168,10 @@ fn machine() -> Vec<Check> {
         Check::new(
             "root",
             root,
-            "run and reproduce need it, for namespaces, taps, mounts and files' owners: use sudo",
-        ),
+            "testbed emulated needs it, for taps and mounts: use sudo",
+        )
+        .of_emulated(),
+        namespaces(),
         Check::new(
             "processors",
             processors >= 2,
@@ -139,16 +181,18 @@ fn machine() -> Vec<Check> {
             "/dev/net/tun",
             Path::new("/dev/net/tun").exists(),
             "modprobe tun",
-        ),
+        )
+        .of_emulated(),
         Check::new(
             "/dev/loop-control",
             Path::new("/dev/loop-control").exists(),
             "modprobe loop",
-        ),
+        )
+        .of_emulated(),
     ];
     checks.extend(FILE_SYSTEMS.iter().map(|name| {
         let module = format!("modprobe {name}: the kernel must have this file system");
-        Check::new(*name, file_system(name), module)
+        Check::new(*name, file_system(name), module).of_emulated()
     }));
     checks.extend(meminfo::read("MemAvailable").map(|bytes| Check {
         note: format!("{} GiB; the paper's machines take 5", gib(bytes)),
@@ -160,9 +204,17 @@ fn machine() -> Vec<Check> {
     }));
     checks.extend(Path::new("/dev/kvm").exists().then(|| Check {
         note: "used if a probe guest boots under it; else emulation (TCG)".to_owned(),
-        ..Check::new("/dev/kvm", true, "")
+        ..Check::new("/dev/kvm", true, "").of_emulated()
     }));
     checks
+}
+
+/// Whether this user can build images, found out by trying.
+fn namespaces() -> Check {
+    match build::possible() {
+        Ok(()) => Check::new("namespaces", true, ""),
+        Err(error) => Check::new("namespaces", false, error.to_string()),
+    }
 }
 
 fn gib(bytes: u64) -> String {

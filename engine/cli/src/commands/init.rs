@@ -29,7 +29,7 @@ pub(super) fn run(folder: &Path) -> Result<Exit, Failure> {
     let path = path.display();
     render::out(&format!("{path}\n"));
     render::say(&format!(
-        "next: vexp check {path}; vexp plan {path}; sudo vexp reproduce {path}"
+        "next: vexp check {path}; vexp plan {path}; vexp reproduce {path}"
     ));
     Ok(Exit::Fine)
 }

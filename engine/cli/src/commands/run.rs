@@ -96,9 +96,9 @@ pub(super) fn measure(
     if testbed.needs_root() && !rustix::process::geteuid().is_root() {
         return Err(Failure::new(
             Exit::Infrastructure,
-            "building images and running labs need root (mounts, namespaces, taps)",
+            format!("testbed `{}` needs root, for mounts and taps", plan.testbed),
         )
-        .hint("run it again with sudo; `vexp check`, `plan`, `parse` and `report` don't need it"));
+        .hint("run it again with sudo, or in virtual time: --testbed virtual"));
     }
     trust::required(&plan, testbed.as_ref(), runs.trust)?;
     let virtual_time = testbed.virtual_time();

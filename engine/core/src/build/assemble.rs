@@ -1,11 +1,12 @@
 //! Builds one image from its locked packages.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use vexp_api::event::{Event, EventSink};
 
-use super::command::{contained, run};
+use super::command::{contained, contained_as, run};
 use super::manifest::{self, FILE, FORMAT, Inputs, Manifest};
 use super::{BuildError, stage};
 use crate::store::{Bucket, Contents, Store, StoreError};
@@ -15,6 +16,8 @@ use crate::store::{Bucket, Contents, Store, StoreError};
 pub(super) struct Circumstances {
     /// Only this processor may be used.
     pub(super) one_cpu: bool,
+    /// In a user namespace, as one who is not root builds.
+    pub(super) without_root: bool,
     /// Variables that are set beside the usual ones.
     pub(super) environment: Vec<(&'static str, &'static str)>,
     /// Name of the scratch folder's part that differs.
@@ -51,15 +54,18 @@ pub(super) fn assemble(
     link_packages(inputs, store, &cache)?;
 
     event("installing packages");
+    let script = images.join("common/build.sh");
+    let contained = |program: &OsStr| match circumstances.without_root {
+        true => contained_as(true, program),
+        false => contained(program),
+    };
     let mut command = match circumstances.one_cpu {
         true => {
-            let mut command = contained("taskset");
-            command
-                .args(["--cpu-list", "0"])
-                .arg(images.join("common/build.sh"));
+            let mut command = contained("taskset".as_ref());
+            command.args(["--cpu-list", "0"]).arg(script);
             command
         }
-        false => contained(images.join("common/build.sh")),
+        false => contained(script.as_os_str()),
     };
     command
         .arg(&folder)

@@ -6,6 +6,8 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use super::rootless;
+
 /// A program that failed, with what a person needs to act.
 #[derive(Debug, thiserror::Error)]
 #[error("{step}: `{command}` {end} (log: {}){}", .log.display(), tail_text(.stderr_tail))]
@@ -69,9 +71,19 @@ pub(super) fn mortal(program: impl AsRef<OsStr>) -> Command {
 }
 
 /// A program in mount, process and network namespaces of its own: with its first process the
-/// kernel ends all others and undoes every mount, and nothing can be fetched.
+/// kernel ends all others and undoes every mount, and nothing can be fetched. Who is not root is
+/// root there, of files that are all theirs ([`rootless`]).
 pub(super) fn contained(program: impl AsRef<OsStr>) -> Command {
+    contained_as(!rustix::process::geteuid().is_root(), program)
+}
+
+/// [`contained`], `without_root` or with it: root can also build as others do.
+pub(super) fn contained_as(without_root: bool, program: impl AsRef<OsStr>) -> Command {
     let mut command = mortal("unshare");
+    if without_root {
+        rootless::owners_are_ignored(&mut command);
+        command.args(["--user", "--map-root-user"]);
+    }
     command
         .args(["--mount", "--net", "--pid", "--fork", "--kill-child"])
         .args(["--mount-proc", "--"])
@@ -248,6 +260,7 @@ mod tests {
     #[test]
     fn a_program_dies_with_the_thread_that_started_it() {
         use std::io::BufRead as _;
+        let folder = tempfile::tempdir().unwrap();
         // The kernel's notion of a parent is a thread, so that a thread can stand for vexp here.
         let start = || {
             let mut command = contained("sh");
@@ -260,8 +273,8 @@ mod tests {
             lines.read_line(&mut line).unwrap();
             (child, lines, line)
         };
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: namespaces need root");
+        if let Err(error) = rootless::possible(&folder.path().join("log")) {
+            eprintln!("skipped: {error}");
             return;
         }
         let (mut child, mut lines, line) = std::thread::spawn(start).join().unwrap();

@@ -14,6 +14,7 @@ mod lockfile;
 mod manifest;
 mod mirror;
 mod resolve;
+mod rootless;
 mod stage;
 mod tools;
 mod verify;
@@ -44,9 +45,14 @@ pub use verify::{Verification, verify};
 /// Why an image could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// Not root.
-    #[error("building images needs root, for mounts and for the owners of files: run it with sudo")]
-    NotRoot,
+    /// Neither root nor namespaces.
+    #[error("building images needs namespaces, and this user gets none: {advice}")]
+    NoNamespaces {
+        /// What would help.
+        advice: &'static str,
+        /// What was tried.
+        source: Box<CommandError>,
+    },
     /// Host programs are missing.
     #[error("{} needed to build images: {}", tools_text(.0), install_text(.0))]
     Tools(Vec<Missing>),
@@ -218,7 +224,8 @@ pub struct BuiltImage {
 
 /// Makes sure that images are in the store and gives them in the order of `names`. `images` is
 /// the folder of the definitions. Where nothing changed this only compares digests of the small
-/// files in `images`, and sizes and times of the built ones. Building needs root; reading does not.
+/// files in `images`, and sizes and times of the built ones. Building needs root or user namespaces, and gives the same
+/// bytes with either; reading needs neither.
 pub fn build(
     names: &[Name],
     images: &Path,
@@ -271,6 +278,16 @@ pub fn missing(
         }
     }
     Ok(missing)
+}
+
+/// Whether this user can build images: as root, or in user namespaces. It is tried.
+///
+/// # Errors
+/// What was tried and how it ended, with what would help.
+pub fn possible() -> Result<(), BuildError> {
+    let log =
+        tempfile::NamedTempFile::new().map_err(StoreError::io("create", Path::new("a log")))?;
+    rootless::possible(log.path())
 }
 
 fn canonical(images: &Path) -> Result<PathBuf, BuildError> {
@@ -408,10 +425,8 @@ fn make(
     policy: Locked,
     events: &dyn EventSink,
 ) -> Result<(), BuildError> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(BuildError::NotRoot);
-    }
     tools::check()?;
+    rootless::possible(&store.logs().join("namespaces.log"))?;
     let lock = store.lock(events)?;
     let scratch = store.scratch(&lock)?;
     let mut todo = Vec::new();

@@ -32,7 +32,7 @@ impl Verification {
 }
 
 /// Builds each image twice, in different folders, at different times, with one processor and with
-/// all, in different time zones and languages, and compares every file with the image in the
+/// all, in different time zones and languages, the second time without root's rights, and compares every file with the image in the
 /// store, which is built first if it is not there.
 pub fn verify(
     names: &[Name],
@@ -65,11 +65,13 @@ pub fn verify(
         };
         let first = build(&Circumstances {
             one_cpu: true,
+            without_root: false,
             environment: vec![("TZ", "Asia/Tokyo"), ("LC_ALL", "C"), ("HOME", "/root")],
             path: "a-",
         })?;
         let second = build(&Circumstances {
             one_cpu: false,
+            without_root: true,
             environment: vec![("TZ", "America/Los_Angeles")],
             path: "another-and-longer-path-",
         })?;
