@@ -13,7 +13,7 @@ use serde_json::Value;
 
 mod support;
 
-use support::{Said, command, said};
+use support::{Said, said, vexp};
 
 const DATA: &str = "engine/cli/tests/data";
 /// `nobody`, on every Debian: it owns nothing and has no subordinate ids.
@@ -102,7 +102,7 @@ fn an_ordinary_user_gets_roots_images_and_everybodys_results() {
     assert!(expected || out.contains("images differ"), "{out}\n{err}");
 
     let path = format!("{DATA}/e2e.ncl");
-    let built = said(&mut command(&["build", &path, "--effort", "witness"]));
+    let built = vexp(&["build", &path, "--effort", "witness"]);
     assert_eq!(built.code, 0, "{}", built.err);
     let roots = images(Path::new("/var/cache/vexp"));
     let own = images(&user.at("store"));
