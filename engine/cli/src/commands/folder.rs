@@ -1,6 +1,6 @@
 //! A run's folder: made for a plan, or taken up again, and filled with trials.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use vexp_engine::run::lock::RunLock;
 use vexp_engine::run::{files, leftovers};
 
 use super::looks::Looks;
+use super::since::{self, Earlier};
 use crate::error::{Failure, OrExit as _};
 use crate::render::progress::Progress;
 
@@ -73,6 +74,8 @@ impl Run {
             estimate_s: Some(plan.estimate.run.secs_f64()),
             controller: controller(),
             deviations: built.iter().filter_map(image_deviation).collect(),
+            taken: Vec::new(),
+            bundle: None,
         };
         let run = Self {
             path,
@@ -126,6 +129,20 @@ impl Run {
             record,
             _lock: lock,
         })
+    }
+
+    /// Takes trials of an earlier run over. Only after that the run gets its record: one that dies before is none.
+    pub(super) fn take_over(
+        &mut self,
+        earlier: &Earlier,
+        trials: &BTreeSet<Name>,
+        plan: &Plan,
+    ) -> Result<(), Failure> {
+        let taken = earlier.take(trials, plan, &self.path)?;
+        let deviations = since::deviations(&taken, plan.trials().count());
+        self.record.deviations.extend(deviations);
+        self.record.taken = taken;
+        Ok(())
     }
 
     /// Adds deviations that were seen on the machines, each once, and writes the run's record.

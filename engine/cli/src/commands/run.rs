@@ -14,7 +14,7 @@ use vexp_engine::run::files;
 
 use super::calibrate::{self, Found};
 use super::folder::{Measuring, Run, resumable};
-use super::{build, identity, looks, preflight, report, study, trust};
+use super::{build, identity, looks, preflight, report, since, study, trust};
 use crate::args::{Chosen, Expected, ImageArgs, RunsArgs, StudyArgs, Until};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -108,6 +108,7 @@ pub(super) fn measure(
             .hint("--expect goes with --testbed virtual; `vexp compare` compares other runs"));
     }
     looks::can_be_taken(&plan, checked.study(), runs.budget)?;
+    let earlier = since::asked(runs.since.as_deref(), &plan)?;
     let progress = Arc::new(Progress::new());
     let bench = calibrate::Bench {
         checked: &checked,
@@ -131,6 +132,10 @@ pub(super) fn measure(
         names => build::images(names, image_args, progress.as_ref()),
     };
     let built = built.inspect_err(|_| progress.finish())?;
+    let valid = match &earlier {
+        Some(earlier) => Some(earlier.valid((&checked, &loaded), &plan, &built)?),
+        None => None,
+    };
     let mut run = match &runs.resume {
         Some(path) => Run::again(path, &plan)?,
         None => {
@@ -140,6 +145,10 @@ pub(super) fn measure(
     };
     if let Some(found) = &found {
         found.copy_to(&run.path)?;
+    }
+    if let Some(earlier) = earlier {
+        let valid = valid.unwrap_or_default();
+        run.take_over(&earlier, &valid, &plan)?;
     }
     run.deviate(deviations)?;
     let store = build::store(image_args)?;

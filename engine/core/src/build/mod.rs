@@ -19,6 +19,7 @@ mod tools;
 mod verify;
 mod version;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -271,6 +272,22 @@ pub fn missing(
         }
     }
     Ok(missing)
+}
+
+/// The keys of images: digests of all that they are built from. Nothing is written and nothing is fetched.
+pub fn keys(
+    names: &[Name],
+    images: &Path,
+    store: &Store,
+    policy: Locked,
+) -> Result<BTreeMap<Name, Digest>, BuildError> {
+    let images = &canonical(images)?;
+    let tools = tools::versions()?;
+    let key = |name: &Name| -> Result<(Name, Digest), BuildError> {
+        let wanted = Wanted::new(name, images, &tools, store, policy)?;
+        Ok((name.clone(), wanted.key))
+    };
+    names.iter().map(key).collect()
 }
 
 fn canonical(images: &Path) -> Result<PathBuf, BuildError> {

@@ -11,6 +11,7 @@ mod deviations;
 pub mod estimate;
 pub(crate) mod machine;
 mod order;
+pub mod since;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -51,6 +51,7 @@ pub(super) fn measured_again(
     let runs = RunsArgs {
         runs: args.runs.clone(),
         resume: None,
+        since: None,
         budget: None,
         recalibrate: false,
         jobs: None,
