@@ -161,6 +161,32 @@ impl Run {
         })
     }
 
+    /// A run of a plan that has not begun: it has no folder, and nothing is measured.
+    pub fn planned(study: Study, plan: Plan) -> Self {
+        Self {
+            dir: PathBuf::new(),
+            record: RunRecord {
+                format: record::FORMAT,
+                id: plan.study.clone(),
+                vexp: String::new(),
+                main: None,
+                only: None,
+                started: String::new(),
+                ended: None,
+                estimate_s: None,
+                controller: BTreeMap::new(),
+                deviations: Vec::new(),
+                taken: Vec::new(),
+                bundle: None,
+            },
+            study,
+            plan,
+            blocks: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            set_aside: Vec::new(),
+        }
+    }
+
     /// Whether its testbed's time is virtual.
     pub fn is_virtual(&self) -> bool {
         self.plan

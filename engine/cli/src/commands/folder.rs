@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use vexp_api::digest::Digest;
 use vexp_api::event::{Event, EventSink as _};
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
@@ -26,6 +27,7 @@ use vexp_engine::run::lock::RunLock;
 use vexp_engine::run::{files, leftovers};
 
 use super::looks::Looks;
+use super::pick::Pick;
 use super::since::{self, Earlier};
 use crate::error::{Failure, OrExit as _};
 use crate::render::progress::Progress;
@@ -36,6 +38,8 @@ pub(super) struct Measuring<'a> {
     pub(super) jobs: Option<NonZeroUsize>,
     /// For how long at most, with looks.
     pub(super) budget: Option<Duration>,
+    /// Only these trials, within a time.
+    pub(super) pick: Option<&'a Pick>,
     pub(super) progress: &'a Arc<Progress>,
 }
 
@@ -131,6 +135,11 @@ impl Run {
         })
     }
 
+    /// It measures a bundle again, by whose digest it is found.
+    pub(super) fn measures_again(&mut self, bundle: &Digest) {
+        self.record.bundle = Some(bundle.clone());
+    }
+
     /// Takes trials of an earlier run over. Only after that the run gets its record: one that dies before is none.
     pub(super) fn take_over(
         &mut self,
@@ -208,10 +217,19 @@ impl Run {
                 how.budget,
             )),
         };
-        let costs = match &looks {
+        let mut costs = match &looks {
             None => costs,
             Some(looks) => looks.first()?,
         };
+        if let Some(pick) = how.pick {
+            for cost in &mut costs {
+                cost.trials
+                    .retain(|(trial, _)| pick.trials().contains(trial));
+            }
+            costs.retain(|cost| !cost.trials.is_empty());
+        }
+        let looks = looks.as_ref().map(|looks| looks as &dyn Stages);
+        let pick = how.pick.map(|pick| pick as &dyn Stages);
         let estimate_s = estimate::all(&costs, jobs);
         if self.record.estimate_s.is_some() {
             self.record.estimate_s = Some(estimate_s);
@@ -234,7 +252,7 @@ impl Run {
             jobs,
             registry: registry.clone(),
             events: Arc::clone(progress) as _,
-            stages: looks.as_ref().map(|looks| looks as &dyn Stages),
+            stages: looks.or(pick),
             cancel,
         };
         let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
@@ -264,7 +282,7 @@ impl Run {
 }
 
 /// How many blocks run at the same time: what the user asks for, or as many as change no result.
-fn side_by_side(
+pub(super) fn side_by_side(
     plan: &Plan,
     testbed: &dyn Testbed,
     asked: Option<NonZeroUsize>,

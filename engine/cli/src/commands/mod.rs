@@ -18,6 +18,7 @@ mod init;
 mod looks;
 mod nightly;
 mod parse;
+mod pick;
 mod plan;
 mod preflight;
 mod report;

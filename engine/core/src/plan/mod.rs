@@ -6,6 +6,7 @@
 //! in random order, within a block the experiments. A selection of trials keeps the order that they
 //! have in the whole.
 
+pub mod budget;
 mod calibration;
 mod deviations;
 pub mod estimate;

@@ -122,9 +122,6 @@ pub fn since(
     before: &dyn Fn(&Name) -> Before,
     whole: bool,
 ) -> Since {
-    let index = |plan| -> BTreeMap<&Name, (&Block, &Trial)> {
-        all(plan).map(|(b, t)| (&t.id, (b, t))).collect()
-    };
     let known = index(old.plan);
     let planned = index(new.plan);
     let edits = differences(old.study, new.study);
@@ -180,6 +177,14 @@ pub fn since(
         .cloned()
         .collect();
     found
+}
+
+/// Blocks and trials by the trial's id.
+fn index(plan: &Plan) -> BTreeMap<&Name, (&Block, &Trial)> {
+    let pairs = all(plan);
+    pairs
+        .map(|(block, trial)| (&trial.id, (block, trial)))
+        .collect()
 }
 
 fn all(plan: &Plan) -> impl Iterator<Item = (&Block, &Trial)> {

@@ -307,7 +307,7 @@ mod tests {
     }
 
     fn read(path: PathBuf) -> Vec<u8> {
-        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        std::fs::read(path).unwrap()
     }
 
     #[test]
