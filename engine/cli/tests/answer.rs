@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod json_schema;
 #[expect(dead_code, reason = "other tests use the rest")]
 mod pretended;
 #[expect(dead_code, reason = "other tests use the rest")]
@@ -11,9 +12,10 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use json_schema::errors;
 use pretended::{World, json, records};
 use serde_json::Value;
-use support::{Said, said};
+use support::{Said, root, said};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -93,6 +95,8 @@ fn it_is_answered_once_and_the_same_wherever_it_is_asked_again() {
         assert!(line.contains(words), "{words}: {}", first.err);
     }
     let verified = document(&first);
+    let schema = json(&root().join("docs/schemas/verify.json"));
+    assert_eq!(errors(&schema, &verified), [""; 0]);
     let answer = &verified["rerun"]["answer"];
     let row = &answer["rows"][0];
     assert_eq!(row["claim"], "fast");

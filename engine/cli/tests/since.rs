@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod json_schema;
 #[expect(dead_code, reason = "other tests use the rest")]
 mod pretended;
 #[expect(dead_code, reason = "other tests use the rest")]
@@ -9,6 +10,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use json_schema::errors;
 use pretended::{World, json, records};
 use serde_json::Value;
 use support::{Said, root, said};
@@ -94,6 +96,8 @@ fn only_what_an_edit_made_stale_is_measured_again_and_the_origin_stays() {
     let edited = study(&world, "after", &[FASTER]);
     let shown = plan(&world, &edited, &first);
     assert_eq!(shown["valid"].as_array().unwrap().len(), 6, "{shown}");
+    let schema = json(&root().join("docs/schemas/since.json"));
+    assert_eq!(errors(&schema, &shown), [""; 0]);
     let stale = shown["stale"].as_array().unwrap();
     assert_eq!(stale.len(), 2, "{shown}");
     let change = &stale[0]["changes"][0];

@@ -9,6 +9,7 @@ use vexp_api::event::{Event, EventSink};
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::plan::{Estimate, Plan};
+use vexp_api::shown;
 use vexp_api::spec::Study;
 use vexp_engine::plan::budget::{Budget, Choice, Wanted, choose};
 use vexp_engine::plan::estimate;
@@ -135,7 +136,8 @@ impl Pick {
         );
         let mut text = wrapped(&text, "  ", "    ");
         for (claim, why) in self.left_out() {
-            text.push_str(&wrapped(&format!("not {claim}: {why}"), "  ", "    "));
+            let line = format!("not {claim}: {why}");
+            text.push_str(&wrapped(&shown::line(&line), "  ", "    "));
         }
         text
     }

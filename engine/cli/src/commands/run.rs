@@ -261,7 +261,9 @@ fn picked(
     let store = build::store(images)?;
     let to_build = build::to_build(&plan.images, images.store.as_deref());
     let folder = runs.resume.as_deref().unwrap_or(&runs.runs);
-    let places = (folder, store.root());
+    // Where it is not there yet, its own words will do.
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let places = (folder.as_path(), store.root());
     pick::announce(plan, (pick.as_ref(), jobs), to_build, places);
     Ok(pick)
 }

@@ -1,5 +1,6 @@
 //! What `vexp verify` found.
 
+use vexp_api::shown;
 use vexp_report::report::answer::{Answer, Cell};
 
 use super::table::table;
@@ -127,11 +128,14 @@ fn measured_again(rerun: &Rerun) -> String {
             Answer::Same | Answer::Differs => "",
         };
         let words = format!(
-            "{}: {}{because}: {}",
+            "{} ({}): {}{because}: {}",
             row.claim,
+            row.statement,
             row.answer.as_str(),
             row.why
         );
+        // Whoever wrote the study must not write lines of this table.
+        let words = shown::line(&words);
         text.push_str(&wrapped(&words, "", "  "));
     }
     let trials = rerun.measured + rerun.not_measured;

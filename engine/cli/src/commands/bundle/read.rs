@@ -45,7 +45,7 @@ pub(crate) struct Bundle {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Answer {
     Bundle(Box<Looked>),
-    Run(Again),
+    Run(Box<Again>),
 }
 
 /// What a bundle is, and what measuring it again needs to know.
@@ -79,7 +79,7 @@ pub(crate) struct Again {
 pub(crate) fn read(request: Request, registry: &Registry) -> Result<Answer, Failure> {
     Ok(match request {
         Request::Bundle(bundle) => Answer::Bundle(Box::new(look(&bundle, registry)?)),
-        Request::Run(folder) => Answer::Run(made_again(Path::new(&folder), registry)?),
+        Request::Run(folder) => Answer::Run(Box::new(made_again(Path::new(&folder), registry)?)),
     })
 }
 

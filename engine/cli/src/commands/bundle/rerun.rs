@@ -95,6 +95,7 @@ pub(super) fn measured_again(
     let Answer::Run(now) = limited::ask(&asked)? else {
         return Err(another_answer());
     };
+    let now = *now;
     let verdicts = now.seen.verdicts();
     let other_images = other_images(&looked.images, now.images);
     let page = answer::page(
@@ -122,8 +123,12 @@ fn with_way_on(mut failure: Failure) -> Failure {
         .as_ref()
         .is_some_and(|hint| hint.contains("--resume"));
     if failure.exit == Exit::Interrupted || resumes {
-        failure.hint =
-            Some("call the same command again: it goes on where this one stopped".to_owned());
+        let room = match failure.exit {
+            Exit::Interrupted => "",
+            _ => "what was written is kept: make room, and ",
+        };
+        let way = format!("{room}call the same command again: it goes on where this one stopped");
+        failure.hint = Some(way);
     }
     let other = |text: &String| text.contains("has another plan than this study has now");
     if failure.messages.iter().any(other) {
