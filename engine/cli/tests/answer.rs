@@ -258,6 +258,14 @@ fn more_time_goes_on_where_less_ended() {
     assert!([0, 5].contains(&little.code), "{}", little.err);
     assert_eq!(measured(&world) - before, 4, "{}", little.err);
     assert_eq!(document(&little)["rerun"]["not_measured"], 0);
+    // Nothing of the claim is among these.
+    let none = rerun(&world, &alone, "2h", &["--only", "faster.*"]);
+    assert_eq!(none.code, 5, "{}", none.err);
+    assert!(
+        none.err.contains("no claim can be told on testbed `fake`"),
+        "{}",
+        none.err
+    );
     let more = rerun(&world, &alone, "2h", &["--format", "json"]);
     assert_eq!(more.code, 0, "{}", more.err);
     let answer = &document(&more)["rerun"]["answer"];

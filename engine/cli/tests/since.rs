@@ -1,6 +1,6 @@
 //! `--since RUN`: after an edit only what it made stale is measured again.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod json_schema;
 #[expect(dead_code, reason = "other tests use the rest")]

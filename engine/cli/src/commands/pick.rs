@@ -206,3 +206,77 @@ impl Stages for Pick {
         over
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use vexp_api::units::{ByteSize, TimeSpan};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Said(Mutex<Vec<String>>);
+
+    impl EventSink for Said {
+        fn event(&self, event: &Event) {
+            if let Event::Note { text } = event {
+                self.0.lock().unwrap().push(text.clone());
+            }
+        }
+    }
+
+    fn pick(budget: Duration) -> Pick {
+        let name = |text: &str| Name::new(text).unwrap();
+        Pick {
+            choice: Choice {
+                trials: BTreeSet::from([name("a.r1")]),
+                claims: vec![(name("one"), 2)],
+                left_out: vec![(name("long"), 2400.0)],
+                seconds: 60.0,
+            },
+            never: BTreeMap::from([(name("never"), "time is\nvirtual here".to_owned())]),
+            budget,
+            estimate: Estimate {
+                run: TimeSpan::from_secs(60),
+                build: TimeSpan::from_secs(0),
+                disk: ByteSize::new(1 << 20),
+            },
+            began: Instant::now(),
+            given: Cell::new(false),
+            over: Cell::new(false),
+        }
+    }
+
+    #[test]
+    fn its_trials_are_given_once_and_no_block_is_begun_when_the_time_is_over() {
+        let said = Said::default();
+        let picked = pick(Duration::from_secs(3600));
+        assert_eq!(picked.next(&said).unwrap().len(), 1);
+        assert!(picked.next(&said).unwrap().is_empty());
+        assert!(!picked.is_over(&said));
+        let over = pick(Duration::ZERO);
+        assert!(over.is_over(&said) && over.is_over(&said));
+        let said = said.0.into_inner().unwrap();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("the same command goes on"), "{said:?}");
+    }
+
+    #[test]
+    fn it_says_what_is_left_out_and_why() {
+        let words = pick(Duration::from_secs(7200)).words();
+        let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            line.contains("chosen: 1 of 3 claims, 1 trials: one (2 repetitions)"),
+            "{words}"
+        );
+        assert!(
+            line.contains("not long: it was left out: it needs about 40 min more"),
+            "{words}"
+        );
+        let never = words
+            .lines()
+            .filter(|line| line.trim_start().starts_with("virtual here"));
+        assert_eq!(never.count(), 0, "a stranger's line: {words}");
+    }
+}
