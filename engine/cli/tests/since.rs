@@ -197,7 +197,6 @@ fn only_what_an_edit_made_stale_is_measured_again_and_the_origin_stays() {
     let page = std::fs::read_to_string(second.join("report/report.html")).unwrap();
     assert!(page.contains(&id), "the report says where trials come from");
     assert_eq!(page.matches("<dt>taken over from</dt>").count(), 6);
-    assert_eq!(page.matches("<dt>taken over from</dt>").count(), 6);
     let bundle = world.path("bundle");
     let exported = said(&mut world.vexp(&["export", text(&second), "--output", text(&bundle)]));
     assert_eq!(exported.code, 0, "{}", exported.err);
