@@ -16,6 +16,8 @@
 //! RUN/failed/ATTEMPT/TRIAL/        trials that failed, or that instruments spoiled, and that were tried
 //!                                  again, as they were recorded
 //! RUN/failed/ATTEMPT/blocks/BLOCK/ console and record of the machine that they were tried on
+//! RUN/taken/RUN/BLOCK/             what an earlier run recorded of a machine of which this one took some trials
+//!                                  over, and measured others again
 //! RUN/frames/*.parquet RUN/frames/*.json  derived; may be deleted and made again
 //! RUN/report/                      derived as well
 //! ```
@@ -60,6 +62,36 @@ pub struct RunRecord {
     /// Deviations that were only known at run time, beside the plan's.
     #[serde(default)]
     pub deviations: Vec<crate::plan::Deviation>,
+    /// Trials that earlier runs measured and that were taken over, by the run that measured them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken: Vec<Taken>,
+    /// SHA-256 of the bundle that this run measures again, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Digest>,
+}
+
+impl RunRecord {
+    /// The earlier run that measured a trial of this one.
+    pub fn origin(&self, trial: &Name) -> Option<&Taken> {
+        self.taken
+            .iter()
+            .find(|taken| taken.trials.contains_key(trial))
+    }
+}
+
+/// Trials that were taken over from an earlier run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Taken {
+    /// The run that measured them.
+    pub run: Name,
+    /// SHA-256 of its `run.json`.
+    pub digest: Digest,
+    /// Version of vexp that measured them.
+    pub vexp: String,
+    /// When that run was started, RFC 3339 in UTC.
+    pub started: String,
+    /// SHA-256 of each one's `trial.json`, which has those of its raw artefacts.
+    pub trials: BTreeMap<Name, Digest>,
 }
 
 /// `block.json`.

@@ -67,6 +67,10 @@ pub(crate) enum Verb {
     Plan {
         #[command(flatten)]
         study: StudyArgs,
+        /// Show what must be measured again after an edit, and which field and line made it stale: RUN measured
+        /// the study before
+        #[arg(long, value_name = "RUN")]
+        since: Option<PathBuf>,
         /// Store with the link rates that were found; by default as for `run`
         #[arg(long, env = "VEXP_STORE")]
         store: Option<PathBuf>,
@@ -408,6 +412,10 @@ pub(crate) struct RunsArgs {
     /// testbed and --only
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
+    /// Take over from RUN the trials that are still valid after an edit of the study, and measure the rest;
+    /// `vexp plan --since RUN` shows which
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "until"])]
+    pub(crate) since: Option<PathBuf>,
     /// With --until decided: take no look that would be reached later than after this time: 4h, 90min
     #[arg(long, value_name = "TIME", value_parser = budget)]
     pub(crate) budget: Option<Duration>,

@@ -37,6 +37,7 @@ fn only_reads(verb: &Verb) -> bool {
         | Verb::Runs { .. }
         | Verb::Show { .. }
         | Verb::Gc(_) => true,
+        Verb::Plan { since, .. } => since.is_some(),
         Verb::Verify(args) => !args.rerun,
         _ => false,
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
 use vexp_api::looks::{BadDesign, Design};
 use vexp_api::plan::{self, Plan};
@@ -54,6 +55,14 @@ pub enum RunError {
         /// Why not.
         source: BadDesign,
     },
+    /// A trial that was taken over from an earlier run is another one.
+    #[error("{} is not the record that was taken over from run {run}", vexp_api::shown::path(.path))]
+    NotTaken {
+        /// Which.
+        path: PathBuf,
+        /// The earlier run.
+        run: Name,
+    },
     /// A record stands in a folder of another name.
     #[error("{} says that it is `{says}`", vexp_api::shown::path(.path))]
     Misplaced {
@@ -99,7 +108,7 @@ impl Run {
     /// Reads all records of a run directory, but no artefact.
     pub fn load(dir: &Path) -> Result<Self, RunError> {
         let run = RunDir::checked(dir)?;
-        let record = read(&run, "run.json".as_ref(), record::FORMAT)?;
+        let record: RunRecord = read(&run, "run.json".as_ref(), record::FORMAT)?;
         let study: Study = read(&run, "study.json".as_ref(), spec::FORMAT)?;
         let plan: Plan = read(&run, "plan.json".as_ref(), plan::FORMAT)?;
         if !plan.looks.is_empty() {
@@ -129,6 +138,7 @@ impl Run {
                 trials.insert(trial.id.clone(), found);
             }
         }
+        are_those_taken(&run, &record)?;
         let mut set_aside = Vec::new();
         for trial in plan.trials() {
             for attempt in ATTEMPTS {
@@ -151,6 +161,32 @@ impl Run {
         })
     }
 
+    /// A run of a plan that has not begun: it has no folder, and nothing is measured.
+    pub fn planned(study: Study, plan: Plan) -> Self {
+        Self {
+            dir: PathBuf::new(),
+            record: RunRecord {
+                format: record::FORMAT,
+                id: plan.study.clone(),
+                vexp: String::new(),
+                main: None,
+                only: None,
+                started: String::new(),
+                ended: None,
+                estimate_s: None,
+                controller: BTreeMap::new(),
+                deviations: Vec::new(),
+                taken: Vec::new(),
+                bundle: None,
+            },
+            study,
+            plan,
+            blocks: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            set_aside: Vec::new(),
+        }
+    }
+
     /// Whether its testbed's time is virtual.
     pub fn is_virtual(&self) -> bool {
         self.plan
@@ -166,6 +202,22 @@ impl Run {
             .get(platform)
             .is_some_and(|platform| platform.hypervisor == "linux")
     }
+}
+
+/// Trials that were taken over are still those of the run that measured them.
+fn are_those_taken(run: &RunDir, record: &RunRecord) -> Result<(), RunError> {
+    for taken in &record.taken {
+        for (trial, digest) in &taken.trials {
+            let name = Path::new("trials").join(trial.as_str()).join("trial.json");
+            if Digest::of(&run.read(&name, RECORD_BYTES)?) != *digest {
+                return Err(RunError::NotTaken {
+                    path: run.path().join(name),
+                    run: taken.run.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn expect(path: &Path, says: &Name, folder: &Name) -> Result<(), RunError> {

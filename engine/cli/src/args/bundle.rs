@@ -21,6 +21,9 @@ pub(crate) struct ExportArgs {
     /// Put the built images in as well, hundreds of megabytes; their locks are in it anyway
     #[arg(long)]
     pub(crate) images: bool,
+    /// Put vexp's executable in as bin/vexp, so that whoever has the bundle alone can verify it: this one, or FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub(crate) with_vexp: Option<Option<PathBuf>>,
     /// Image store; by default as for `run`
     #[arg(long, env = "VEXP_STORE")]
     pub(crate) store: Option<PathBuf>,
@@ -40,8 +43,8 @@ pub(crate) struct ExportArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The bundle
-    pub(crate) bundle: PathBuf,
+    /// The bundle; by default the only *.vexp.tar.zst in this folder
+    pub(crate) bundle: Option<PathBuf>,
     /// Digest that the file must have, as its authors published it: sha256:…
     #[arg(long, value_parser = digest)]
     pub(crate) digest: Option<Digest>,
@@ -54,6 +57,14 @@ pub(crate) struct VerifyArgs {
     /// Run the study again as well, and compare claim by claim; its images are this machine's
     #[arg(long)]
     pub(crate) rerun: bool,
+    /// Measure what tells most within this time, images included: 2h, 90min. Every claim that can be told here gets
+    /// one repetition, most claims per minute first; then those claims get more. It says before it starts what it
+    /// takes and leaves out. Ctrl-C stops it; the same command goes on
+    #[arg(long, value_name = "TIME", requires = "rerun", value_parser = super::budget)]
+    pub(crate) budget: Option<Duration>,
+    /// Measure anew instead of going on with the run that has begun to measure this bundle
+    #[arg(long, requires = "rerun")]
+    pub(crate) fresh: bool,
     /// Run it at another effort than the bundle's
     #[arg(long, requires = "rerun")]
     pub(crate) effort: Option<Name>,
@@ -70,9 +81,10 @@ pub(crate) struct VerifyArgs {
     pub(crate) trust: bool,
     #[command(flatten)]
     pub(crate) build: ImageArgs,
-    /// Folder for the new run
-    #[arg(long, env = "VEXP_RUNS", default_value = "runs")]
-    pub(crate) runs: PathBuf,
+    /// Folder for the new run [default: `runs` in this folder, or where that can't be written to,
+    /// $XDG_STATE_HOME/vexp/runs]
+    #[arg(long, env = "VEXP_RUNS")]
+    pub(crate) runs: Option<PathBuf>,
     /// How to print what was found
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

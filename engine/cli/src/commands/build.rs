@@ -1,7 +1,9 @@
 //! `vexp build`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use vexp_api::digest::Digest;
 use vexp_api::event::EventSink;
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
@@ -58,6 +60,25 @@ pub(super) fn images(
 /// How many of these images are not built yet; `None` where that can't be told, which is no error of a
 /// plan.
 pub(super) fn to_build(names: &[Name], store: Option<&Path>) -> Option<usize> {
+    let missing = looked(store, |folder, store, policy| {
+        build::missing(names, folder, store, policy)
+    });
+    missing.map(|missing| missing.len())
+}
+
+/// The keys of these images; none where they can't be told, which is no error of a plan.
+pub(super) fn keys(names: &[Name], store: Option<&Path>) -> BTreeMap<Name, Digest> {
+    let keys = looked(store, |folder, store, policy| {
+        build::keys(names, folder, store, policy)
+    });
+    keys.unwrap_or_default()
+}
+
+/// Looks at definitions and a store, of which a plan changes nothing.
+fn looked<T>(
+    store: Option<&Path>,
+    look: impl FnOnce(&Path, &Store, Locked) -> Result<T, BuildError>,
+) -> Option<T> {
     let root = match store {
         Some(root) => root.to_owned(),
         None => Store::default_root().ok()?,
@@ -70,14 +91,12 @@ pub(super) fn to_build(names: &[Name], store: Option<&Path>) -> Option<usize> {
         store: Some(root.clone()),
         locked: false,
     };
-    // A plan changes nothing.
     let store = match store {
         Some(_) => Store::look(root).ok()?,
         None => Store::look_default().ok()?,
     };
     let definitions = Definitions::of(&args).ok()?;
-    let missing = build::missing(names, definitions.folder(), &store, policy(&args));
-    missing.ok().map(|missing| missing.len())
+    look(definitions.folder(), &store, policy(&args)).ok()
 }
 
 fn policy(args: &ImageArgs) -> Locked {

@@ -238,6 +238,7 @@ impl Bench<'_> {
             &Measuring {
                 jobs: None,
                 budget: None,
+                pick: None,
                 progress: self.progress,
             },
         );

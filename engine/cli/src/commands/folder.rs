@@ -1,6 +1,6 @@
 //! A run's folder: made for a plan, or taken up again, and filled with trials.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use vexp_api::digest::Digest;
 use vexp_api::event::{Event, EventSink as _};
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
@@ -26,6 +27,8 @@ use vexp_engine::run::lock::RunLock;
 use vexp_engine::run::{files, leftovers};
 
 use super::looks::Looks;
+use super::pick::Pick;
+use super::since::{self, Earlier};
 use crate::error::{Failure, OrExit as _};
 use crate::render::progress::Progress;
 
@@ -35,6 +38,8 @@ pub(super) struct Measuring<'a> {
     pub(super) jobs: Option<NonZeroUsize>,
     /// For how long at most, with looks.
     pub(super) budget: Option<Duration>,
+    /// Only these trials, within a time.
+    pub(super) pick: Option<&'a Pick>,
     pub(super) progress: &'a Arc<Progress>,
 }
 
@@ -73,6 +78,8 @@ impl Run {
             estimate_s: Some(plan.estimate.run.secs_f64()),
             controller: controller(),
             deviations: built.iter().filter_map(image_deviation).collect(),
+            taken: Vec::new(),
+            bundle: None,
         };
         let run = Self {
             path,
@@ -126,6 +133,25 @@ impl Run {
             record,
             _lock: lock,
         })
+    }
+
+    /// It measures a bundle again, by whose digest it is found.
+    pub(super) fn measures_again(&mut self, bundle: &Digest) {
+        self.record.bundle = Some(bundle.clone());
+    }
+
+    /// Takes trials of an earlier run over. Only after that the run gets its record: one that dies before is none.
+    pub(super) fn take_over(
+        &mut self,
+        earlier: &Earlier,
+        trials: &BTreeSet<Name>,
+        plan: &Plan,
+    ) -> Result<(), Failure> {
+        let taken = earlier.take(trials, plan, &self.path)?;
+        let deviations = since::deviations(&taken, plan.trials().count());
+        self.record.deviations.extend(deviations);
+        self.record.taken = taken;
+        Ok(())
     }
 
     /// Adds deviations that were seen on the machines, each once, and writes the run's record.
@@ -191,10 +217,19 @@ impl Run {
                 how.budget,
             )),
         };
-        let costs = match &looks {
+        let mut costs = match &looks {
             None => costs,
             Some(looks) => looks.first()?,
         };
+        if let Some(pick) = how.pick {
+            for cost in &mut costs {
+                cost.trials
+                    .retain(|(trial, _)| pick.trials().contains(trial));
+            }
+            costs.retain(|cost| !cost.trials.is_empty());
+        }
+        let looks = looks.as_ref().map(|looks| looks as &dyn Stages);
+        let pick = how.pick.map(|pick| pick as &dyn Stages);
         let estimate_s = estimate::all(&costs, jobs);
         if self.record.estimate_s.is_some() {
             self.record.estimate_s = Some(estimate_s);
@@ -217,7 +252,7 @@ impl Run {
             jobs,
             registry: registry.clone(),
             events: Arc::clone(progress) as _,
-            stages: looks.as_ref().map(|looks| looks as &dyn Stages),
+            stages: looks.or(pick),
             cancel,
         };
         let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
@@ -247,7 +282,7 @@ impl Run {
 }
 
 /// How many blocks run at the same time: what the user asks for, or as many as change no result.
-fn side_by_side(
+pub(super) fn side_by_side(
     plan: &Plan,
     testbed: &dyn Testbed,
     asked: Option<NonZeroUsize>,

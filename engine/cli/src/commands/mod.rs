@@ -18,6 +18,7 @@ mod init;
 mod looks;
 mod nightly;
 mod parse;
+mod pick;
 mod plan;
 mod preflight;
 mod report;
@@ -25,6 +26,7 @@ mod run;
 mod runs;
 mod schema;
 mod show;
+mod since;
 mod study;
 mod trend;
 mod trust;
@@ -49,9 +51,10 @@ pub(crate) fn run(
         Verb::Check { file, format } => check::run(&file, format, registry),
         Verb::Plan {
             study,
+            since,
             store,
             format,
-        } => plan::run(&study, store.as_deref(), format, registry),
+        } => plan::run(&study, since.as_deref(), store.as_deref(), format, registry),
         Verb::Build {
             study,
             images,

@@ -86,6 +86,7 @@ impl Nights {
         let runs = RunsArgs {
             runs: self.runs(),
             resume: None,
+            since: None,
             budget: None,
             recalibrate: args.recalibrate,
             jobs: None,

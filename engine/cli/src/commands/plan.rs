@@ -6,19 +6,20 @@ use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_engine::plan::calibrate;
 
-use super::{build, calibrate::known, study};
+use super::{build, calibrate::known, since, study};
 use crate::args::{Format, StudyArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 
 pub(super) fn run(
     args: &StudyArgs,
+    since: Option<&Path>,
     store: Option<&Path>,
     format: Format,
     registry: &Registry,
 ) -> Result<Exit, Failure> {
     let args = &args.chosen().or_exit(Exit::Usage)?;
-    let (checked, _) = study::checked(&args.file, registry)?;
+    let (checked, loaded) = study::checked(&args.file, registry)?;
     let testbed = args.testbed(checked.study()).or_exit(Exit::Usage)?;
     // A testbed or an effort that is unknown is the plan's finding.
     let found = match calibrate(&checked, &testbed) {
@@ -30,6 +31,9 @@ pub(super) fn run(
         args,
         found.as_ref().map(|found| &found.calibration),
     )?;
+    if let Some(run) = since {
+        return since::plan(run, (&checked, &loaded), &plan, store, format);
+    }
     match format {
         Format::Text => {
             let overlay = checked.study().testbeds.get(&testbed);

@@ -1,20 +1,26 @@
 //! `vexp run` and `vexp reproduce`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use vexp_api::digest::Digest;
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::plan::Plan;
 use vexp_api::plugin::Testbed;
 use vexp_api::record::RunRecord;
 use vexp_api::registry::Registry;
+use vexp_api::spec::Study;
+use vexp_engine::build::BuiltImage;
 use vexp_engine::run::dispatch::RunSummary;
 use vexp_engine::run::files;
 
 use super::calibrate::{self, Found};
-use super::folder::{Measuring, Run, resumable};
-use super::{build, identity, looks, preflight, report, study, trust};
+use super::folder::{Measuring, Run, resumable, side_by_side};
+use super::pick::{self, Pick};
+use super::{build, identity, looks, preflight, report, since, study, trust};
 use crate::args::{Chosen, Expected, ImageArgs, RunsArgs, StudyArgs, Until};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -73,6 +79,15 @@ pub(super) struct Measured {
     pub(super) summary: RunSummary,
     /// Whether its time was virtual.
     virtual_time: bool,
+    /// Claims that were left out for lack of time, or that can't be told here, and why.
+    pub(super) left_out: BTreeMap<Name, String>,
+}
+
+/// A bundle that is measured again.
+pub(super) struct Again {
+    pub(super) bundle: Digest,
+    /// Only what tells most within this time.
+    pub(super) budget: Option<Duration>,
 }
 
 /// Runs what the command line says; with `same` only where results can be the same twice.
@@ -83,31 +98,35 @@ pub(super) fn measure(
     same: bool,
     registry: &Registry,
 ) -> Result<Measured, Failure> {
+    measured(chosen, image_args, runs, (same, None), registry)
+}
+
+/// Measures a bundle again, after saying what that takes.
+pub(super) fn measure_again(
+    chosen: &Chosen,
+    image_args: &ImageArgs,
+    runs: &RunsArgs,
+    again: &Again,
+    registry: &Registry,
+) -> Result<Measured, Failure> {
+    measured(chosen, image_args, runs, (false, Some(again)), registry)
+}
+
+fn measured(
+    chosen: &Chosen,
+    image_args: &ImageArgs,
+    runs: &RunsArgs,
+    (same, again): (bool, Option<&Again>),
+    registry: &Registry,
+) -> Result<Measured, Failure> {
     runs.machines.tell(registry);
     let (checked, loaded) = study::checked(&chosen.file, registry)?;
     let mut plan = study::planned(&checked, chosen, None)?;
     let testbed = testbed(&plan, registry)?;
-    if let Some(why) = (plan.blocks.iter()).find_map(|block| testbed.refuses(&block.machine)) {
-        return Err(Failure::new(Exit::Usage, why).hint(format!(
-            "a rule of the study for testbed `{}` can say what is used there: testbeds.{0}.hardware",
-            plan.testbed
-        )));
-    }
-    if testbed.needs_root() && !rustix::process::geteuid().is_root() {
-        return Err(Failure::new(
-            Exit::Infrastructure,
-            format!("testbed `{}` needs root, for mounts and taps", plan.testbed),
-        )
-        .hint("run it again with sudo, or in virtual time: --testbed virtual"));
-    }
-    trust::required(&plan, testbed.as_ref(), runs.trust)?;
+    may_run(&plan, testbed.as_ref(), (same, runs.trust))?;
     let virtual_time = testbed.virtual_time();
-    if same && !virtual_time {
-        let text = format!("on testbed `{}` no two runs are the same", plan.testbed);
-        return Err(Failure::new(Exit::Usage, text)
-            .hint("--expect goes with --testbed virtual; `vexp compare` compares other runs"));
-    }
     looks::can_be_taken(&plan, checked.study(), runs.budget)?;
+    let earlier = since::asked(runs.since.as_deref(), &plan)?;
     let progress = Arc::new(Progress::new());
     let bench = calibrate::Bench {
         checked: &checked,
@@ -125,12 +144,25 @@ pub(super) fn measure(
         plan = study::planned(&checked, chosen, Some(&found.calibration))?;
         render::say(&render::plan::link(&plan, None, found.measured.as_deref()));
     }
+    let pick = match again {
+        Some(again) => picked(
+            &plan,
+            (checked.study(), &testbed),
+            again,
+            (runs, image_args),
+        )?,
+        None => None,
+    };
     let deviations = preflight::deviations(&testbed, &plan, registry)?;
     let built = match plan.images.as_slice() {
         [] => Ok(Vec::new()),
         names => build::images(names, image_args, progress.as_ref()),
     };
     let built = built.inspect_err(|_| progress.finish())?;
+    let valid = match &earlier {
+        Some(earlier) => Some(earlier.valid((&checked, &loaded), &plan, &built)?),
+        None => None,
+    };
     let mut run = match &runs.resume {
         Some(path) => Run::again(path, &plan)?,
         None => {
@@ -141,21 +173,19 @@ pub(super) fn measure(
     if let Some(found) = &found {
         found.copy_to(&run.path)?;
     }
-    run.deviate(deviations)?;
-    let store = build::store(image_args)?;
-    store
-        .register(run.id(), &run.path)
-        .or_exit(Exit::Infrastructure)?;
-    if !store.is_writable() && !plan.images.is_empty() {
-        render::say(&format!(
-            "note: {} can't be written to, so that `vexp gc` of its owner does not know of this run",
-            store.root().display()
-        ));
+    if let Some(earlier) = earlier {
+        let valid = valid.unwrap_or_default();
+        run.take_over(&earlier, &valid, &plan)?;
     }
-    built.iter().for_each(|image| store.used(&image.key));
+    if let Some(again) = again {
+        run.measures_again(&again.bundle);
+    }
+    run.deviate(deviations)?;
+    registered(&run, image_args, &plan, &built)?;
     let measuring = Measuring {
         jobs: runs.jobs,
         budget: runs.budget,
+        pick: pick.as_ref(),
         progress: &progress,
     };
     let ended = run.trials(&plan, built, testbed, registry, &measuring);
@@ -166,7 +196,76 @@ pub(super) fn measure(
         run: run.path,
         summary,
         virtual_time,
+        left_out: pick.map(|pick| pick.left_out()).unwrap_or_default(),
     })
+}
+
+/// Refuses what can't be run on a testbed, or not by this user, before anything is done.
+fn may_run(plan: &Plan, testbed: &dyn Testbed, (same, trust): (bool, bool)) -> Result<(), Failure> {
+    if let Some(why) = (plan.blocks.iter()).find_map(|block| testbed.refuses(&block.machine)) {
+        return Err(Failure::new(Exit::Usage, why).hint(format!(
+            "a rule of the study for testbed `{}` can say what is used there: testbeds.{0}.hardware",
+            plan.testbed
+        )));
+    }
+    if testbed.needs_root() && !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(
+            Exit::Infrastructure,
+            format!("testbed `{}` needs root, for mounts and taps", plan.testbed),
+        )
+        .hint("run it again with sudo, or in virtual time: --testbed virtual"));
+    }
+    trust::required(plan, testbed, trust)?;
+    if same && !testbed.virtual_time() {
+        let text = format!("on testbed `{}` no two runs are the same", plan.testbed);
+        return Err(Failure::new(Exit::Usage, text)
+            .hint("--expect goes with --testbed virtual; `vexp compare` compares other runs"));
+    }
+    Ok(())
+}
+
+/// Lets the store know of a run, and that its images are in use.
+fn registered(
+    run: &Run,
+    images: &ImageArgs,
+    plan: &Plan,
+    built: &[BuiltImage],
+) -> Result<(), Failure> {
+    let store = build::store(images)?;
+    store
+        .register(run.id(), &run.path)
+        .or_exit(Exit::Infrastructure)?;
+    if !store.is_writable() && !plan.images.is_empty() {
+        render::say(&format!(
+            "note: {} can't be written to, so that `vexp gc` of its owner does not know of this run",
+            store.root().display()
+        ));
+    }
+    built.iter().for_each(|image| store.used(&image.key));
+    Ok(())
+}
+
+/// Says what measuring a bundle again takes, and chooses its trials where there is a time for it.
+fn picked(
+    plan: &Plan,
+    (study, testbed): (&Study, &Arc<dyn Testbed>),
+    again: &Again,
+    (runs, images): (&RunsArgs, &ImageArgs),
+) -> Result<Option<Pick>, Failure> {
+    let jobs = side_by_side(plan, &**testbed, runs.jobs)?;
+    let how = (testbed.virtual_time(), jobs);
+    let pick = again
+        .budget
+        .map(|budget| Pick::new(plan, study, how, budget));
+    let pick = pick.transpose()?;
+    let store = build::store(images)?;
+    let to_build = build::to_build(&plan.images, images.store.as_deref());
+    let folder = runs.resume.as_deref().unwrap_or(&runs.runs);
+    // Where it is not there yet, its own words will do.
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let places = (folder.as_path(), store.root());
+    pick::announce(plan, (pick.as_ref(), jobs), to_build, places);
+    Ok(pick)
 }
 
 /// The plan's testbed.

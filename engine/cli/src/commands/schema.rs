@@ -31,6 +31,7 @@ use super::bundle::verify::Verified;
 use super::doctor::Check;
 use super::gc::Collected;
 use super::runs::Listed;
+use super::since::SinceDocument;
 use crate::error::{ErrorDocument, Failure, OrExit as _};
 use crate::render;
 
@@ -81,6 +82,11 @@ const SCHEMAS: &[Schema] = &[
     ("run", "RUN/run.json", of::<RunRecord>),
     ("runs", "vexp runs --format json", of::<Vec<Listed>>),
     ("sample", "a line of vexp parse", of::<SampleLine>),
+    (
+        "since",
+        "vexp plan --since RUN --format json",
+        of::<SinceDocument<'_>>,
+    ),
     ("steady", "RUN/frames/steady.json", of::<SteadyFile<'_>>),
     ("study", "a study's value and RUN/study.json", json_schema),
     ("trend", "vexp trend --format json", of::<Trend>),

@@ -7,6 +7,7 @@ mod plain;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod show;
+pub(crate) mod since;
 pub(crate) mod table;
 pub(crate) mod trend;
 pub(crate) mod verdicts;

@@ -101,7 +101,7 @@ fn boots(plan: &Plan) -> String {
 }
 
 /// What building takes: `to_build` of the plan's images are not built yet, if that is known.
-fn building(plan: &Plan, to_build: Option<usize>) -> String {
+pub(crate) fn building(plan: &Plan, to_build: Option<usize>) -> String {
     let whole = plan.estimate.build.duration();
     match (to_build, plan.images.len()) {
         (_, 0) => "no images to build".to_owned(),

@@ -1,6 +1,7 @@
 //! A trial on one screen.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use vexp_api::plan::Trial;
 use vexp_api::record::{Artefact, Outcome, Part, TrialRecord};
@@ -23,7 +24,10 @@ fn ended(record: Option<&TrialRecord>) -> (&'static str, String) {
 /// All trials of a run, in the plan's order.
 pub(crate) fn trials(run: &Run) -> String {
     let rows = run.plan.trials().map(|trial| {
-        let (outcome, why) = ended(run.trials.get(&trial.id));
+        let (outcome, mut why) = ended(run.trials.get(&trial.id));
+        if let Some(taken) = run.record.origin(&trial.id) {
+            why = format!("taken over from {}", taken.run);
+        }
         let first = why.lines().next().unwrap_or_default();
         vec![trial.id.to_string(), outcome.to_owned(), first.to_owned()]
     });
@@ -68,6 +72,13 @@ fn head(
     let mut text = format!("{}: {outcome}\n", trial.id);
     for line in why.lines() {
         text += &wrapped(line, "  ", "  ");
+    }
+    if let Some(taken) = run.record.origin(&trial.id) {
+        let words = format!(
+            "taken over from run {}, which was started at {} by vexp {} (its run.json is {})",
+            taken.run, taken.started, taken.vexp, taken.digest
+        );
+        text += &wrapped(&words, "  ", "    ");
     }
     let guests = match trial.vms {
         0 => "no guest".to_owned(),
@@ -220,6 +231,18 @@ fn machine(run: &Run, trial: &Trial) -> String {
         return String::new();
     };
     let folder = run.dir.join("blocks").join(planned.id.as_str());
+    // Where others of its block were measured again, that folder is about their machine.
+    let own = (run.record.origin(&trial.id))
+        .map(|taken| Path::new("taken").join(taken.run.as_str()))
+        .map(|folder| run.dir.join(folder).join(planned.id.as_str()))
+        .filter(|folder| folder.is_dir());
+    if let Some(folder) = own {
+        return format!(
+            "  block {} of the run that it was taken over from: {}\n",
+            planned.id,
+            folder.display()
+        );
+    }
     let mut text = format!("  block {}: {}\n", planned.id, folder.display());
     let Some(block) = run.blocks.get(&planned.id) else {
         return text + "  it did not come up\n";

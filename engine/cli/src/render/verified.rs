@@ -1,8 +1,11 @@
 //! What `vexp verify` found.
 
+use vexp_api::shown;
+use vexp_report::report::answer::{Answer, Cell};
+
 use super::table::table;
 use super::wrapped;
-use crate::commands::bundle::claims::{Agreement, ClaimRow};
+use crate::commands::bundle::claims::ClaimRow;
 use crate::commands::bundle::parts::Part;
 use crate::commands::bundle::rerun::Rerun;
 use crate::commands::bundle::verify::Verified;
@@ -38,7 +41,7 @@ pub(crate) fn text(verified: &Verified) -> String {
     text.push_str(&answer(verified));
     if let Some(rerun) = &verified.rerun {
         text.push('\n');
-        text.push_str(&measured_again(&verified.claims, rerun));
+        text.push_str(&measured_again(rerun));
     }
     text
 }
@@ -100,25 +103,45 @@ fn answer(verified: &Verified) -> String {
     wrapped(&text, "", "  ")
 }
 
-fn measured_again(claims: &[ClaimRow], rerun: &Rerun) -> String {
-    let rows = claims.iter().map(|row| {
-        let agreement = match row.agreement() {
-            Agreement::Same => "the same",
-            Agreement::Contradicts => "contradicts",
-            Agreement::Open => "can't be told",
-        };
+/// Both runs side by side, and why a claim is not the same.
+fn measured_again(rerun: &Rerun) -> String {
+    let page = &rerun.answer;
+    let cell = |cell: &Cell| match &cell.measured {
+        Some(measured) => format!("{}: {measured}", cell.verdict),
+        None => cell.verdict.clone(),
+    };
+    let rows = page.rows.iter().map(|row| {
         vec![
-            row.claim.clone(),
-            word(row.again.as_ref()),
-            word(row.rerun.as_ref()),
-            agreement.to_owned(),
+            row.claim.to_string(),
+            row.paper.clone(),
+            cell(&row.authors),
+            cell(&row.here),
+            row.answer.as_str().to_owned(),
         ]
     });
-    let mut text = table(&["claim", "bundle", "measured again", "agreement"], rows);
+    let head = ["claim", "paper", "authors' run", "here", "answer"];
+    let mut text = table(&head, rows);
+    text.push('\n');
+    for row in &page.rows {
+        let because = match row.answer {
+            Answer::CannotTell => ", because",
+            Answer::Same | Answer::Differs => "",
+        };
+        let words = format!(
+            "{} ({}): {}{because}: {}",
+            row.claim,
+            row.statement,
+            row.answer.as_str(),
+            row.why
+        );
+        // Whoever wrote the study must not write lines of this table.
+        let words = shown::line(&words);
+        text.push_str(&wrapped(&words, "", "  "));
+    }
     let trials = rerun.measured + rerun.not_measured;
     text.push_str(&format!(
-        "\n{} of {trials} trials measured\n",
-        rerun.measured
+        "\n{} same, {} differ, {} can't be told here\n{} of {trials} trials measured\n",
+        page.same, page.differ, page.cannot_tell, rerun.measured
     ));
     if !rerun.other_images.is_empty() {
         let names: Vec<&str> = rerun
@@ -130,6 +153,10 @@ fn measured_again(claims: &[ClaimRow], rerun: &Rerun) -> String {
         text.push_str(&wrapped(&names, "", "  "));
     }
     text.push_str(&format!("run: {}\n", rerun.run.display()));
+    if let Some(pages) = &rerun.pages {
+        let page = pages.join("answer.html");
+        text.push_str(&format!("page: {}\n", page.display()));
+    }
     text
 }
 

@@ -20,6 +20,7 @@ mod tools;
 mod verify;
 mod version;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -288,6 +289,22 @@ pub fn possible() -> Result<(), BuildError> {
     let log =
         tempfile::NamedTempFile::new().map_err(StoreError::io("create", Path::new("a log")))?;
     rootless::possible(log.path())
+}
+
+/// The keys of images: digests of all that they are built from. Nothing is written and nothing is fetched.
+pub fn keys(
+    names: &[Name],
+    images: &Path,
+    store: &Store,
+    policy: Locked,
+) -> Result<BTreeMap<Name, Digest>, BuildError> {
+    let images = &canonical(images)?;
+    let tools = tools::versions()?;
+    let key = |name: &Name| -> Result<(Name, Digest), BuildError> {
+        let wanted = Wanted::new(name, images, &tools, store, policy)?;
+        Ok((name.clone(), wanted.key))
+    };
+    names.iter().map(key).collect()
 }
 
 fn canonical(images: &Path) -> Result<PathBuf, BuildError> {

@@ -13,6 +13,7 @@
 //!
 //! [`pack`] and [`unpack`] know nothing of runs: what is in a bundle is decided by the caller.
 
+pub mod elf;
 mod manifest;
 mod pack;
 mod path;

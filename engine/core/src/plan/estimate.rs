@@ -100,7 +100,8 @@ pub fn blocks(
     costs(&plan.blocks, virtual_time, earlier)
 }
 
-fn costs(
+/// The same for some blocks of a plan.
+pub fn costs(
     blocks: &[Block],
     virtual_time: bool,
     earlier: impl Fn(&Block) -> Option<u32>,
@@ -156,6 +157,27 @@ fn snapshots(blocks: &[Block]) -> u64 {
         })
         .collect();
     all.len() as u64
+}
+
+/// What a part of a plan costs: the trials that are `wanted`, with the boots that they need.
+pub fn of_part(plan: &Plan, virtual_time: bool, wanted: &dyn Fn(&Name) -> bool) -> Estimate {
+    let blocks = part(plan, wanted);
+    of(&blocks, virtual_time, plan.images.len())
+}
+
+/// The blocks of a plan with those trials that are `wanted`.
+pub fn part(plan: &Plan, wanted: &dyn Fn(&Name) -> bool) -> Vec<Block> {
+    let of_part = |block: &Block| {
+        let trials = block.trials.iter().filter(|trial| wanted(&trial.id));
+        let trials: Vec<Trial> = trials.cloned().collect();
+        (!trials.is_empty()).then(|| Block {
+            trials,
+            id: block.id.clone(),
+            machine: block.machine.clone(),
+            ..*block
+        })
+    };
+    plan.blocks.iter().filter_map(of_part).collect()
 }
 
 /// The estimate; saturates instead of wrapping.

@@ -6,11 +6,13 @@
 //! in random order, within a block the experiments. A selection of trials keeps the order that they
 //! have in the whole.
 
+pub mod budget;
 mod calibration;
 mod deviations;
 pub mod estimate;
 pub(crate) mod machine;
 mod order;
+pub mod since;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

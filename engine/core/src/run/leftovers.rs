@@ -10,7 +10,7 @@ const PARTIAL: [&str; 2] = [".tmp", ".writing-"];
 /// What a machine in virtual time left, before it is looked through.
 const INCOMING: &str = "incoming";
 /// Folders below the run's that are written to while trials are run, and how deep they go.
-const FOLDERS: [&str; 3] = ["trials", "blocks", "failed"];
+const FOLDERS: [&str; 4] = ["trials", "blocks", "failed", "taken"];
 const DEPTH: usize = 3;
 
 /// Finds it. Some of it may belong to a vexp that still runs.

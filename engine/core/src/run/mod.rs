@@ -22,6 +22,7 @@ mod route;
 mod side_by_side;
 mod spawn;
 pub mod ssh;
+pub mod taken;
 mod together;
 mod trial;
 pub(crate) use trial::window_of as trial_window;

@@ -7,7 +7,7 @@ use vexp_api::ids::Name;
 use vexp_api::plan::{Deviation, Excluded, Plan, Trial};
 use vexp_api::spec::{Claim, MetricRef, Operand};
 
-use super::{About, Image};
+use super::{About, Binary, Image};
 use crate::frame::{Frames, Unusable};
 use crate::judge::{ClaimVerdict, Verdict};
 
@@ -46,6 +46,7 @@ pub(super) struct View<'a> {
     size: String,
     files: usize,
     with_images: bool,
+    binary: Option<&'a Binary>,
     images: &'a [Image],
     controller: &'a BTreeMap<String, String>,
     accelerators: BTreeSet<String>,
@@ -140,6 +141,7 @@ impl<'a> View<'a> {
             size: megabytes(size),
             files: about.files.len(),
             with_images: about.with_images,
+            binary: about.binary,
             images: about.images,
             controller: &record.controller,
             accelerators: of(&|site| {

@@ -32,6 +32,17 @@ pub struct Image {
     pub packages: usize,
 }
 
+/// The executable of vexp in a bundle.
+#[derive(Clone, Debug, Serialize)]
+pub struct Binary {
+    /// SHA-256 as `sha256sum` prints it.
+    pub sha256: String,
+    /// Processors that it is for.
+    pub machine: String,
+    /// Shared libraries that it needs; none if it is static.
+    pub libraries: Vec<String>,
+}
+
 /// What a bundle is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {
@@ -47,6 +58,8 @@ pub struct About<'a> {
     pub images: &'a [Image],
     /// Whether their files are in the bundle.
     pub with_images: bool,
+    /// The vexp that is in the bundle, if one is.
+    pub binary: Option<&'a Binary>,
     /// All other files of the bundle: bytes by path.
     pub files: &'a BTreeMap<String, u64>,
 }

@@ -87,7 +87,7 @@ type Points = BTreeSet<(Name, Name, u32)>;
 
 /// The points of the plan that a claim needs: those of its tests and controls, and classical Linux in the
 /// same experiments, to which metrics are relative and by which regimes are told.
-fn points(claim: &Claim, run: &Run) -> Points {
+pub(super) fn points(claim: &Claim, run: &Run) -> Points {
     let tests = claim.tests.iter().chain(&claim.needs.controls);
     let sides: Vec<_> = tests.flat_map(regime::sides).collect();
     let needs = |trial: &&Trial| {

@@ -19,6 +19,7 @@
 mod assertion;
 mod looks;
 mod margins;
+pub mod needs;
 pub mod range;
 mod reason;
 pub mod regime;

@@ -1,5 +1,6 @@
 //! Frames and verdicts → one self-contained HTML file, a Markdown file, figures and a CSV file.
 
+pub mod answer;
 mod axis;
 mod chart;
 mod data;

@@ -27,7 +27,7 @@ const BUNDLE: &str = "bundle/";
 const POLICY: &str = "<!doctype html>\n<meta http-equiv=\"Content-Security-Policy\" content=\"default-src \
     'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'\">\n";
 
-const BUILT_IN: [(&str, &str); 19] = [
+const BUILT_IN: [(&str, &str); 21] = [
     (
         "report.html.j2",
         include_str!("../../../../reports/report.html.j2"),
@@ -35,6 +35,14 @@ const BUILT_IN: [(&str, &str); 19] = [
     (
         "report.md.j2",
         include_str!("../../../../reports/report.md.j2"),
+    ),
+    (
+        "answer.html.j2",
+        include_str!("../../../../reports/answer.html.j2"),
+    ),
+    (
+        "answer.md.j2",
+        include_str!("../../../../reports/answer.md.j2"),
     ),
     (
         "trend.html.j2",

@@ -17,31 +17,6 @@ pub(crate) struct ClaimRow {
     pub(crate) rerun: Option<String>,
 }
 
-/// How a verdict that was measured again stands to the bundle's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Agreement {
-    /// The same.
-    Same,
-    /// One is reproduced, the other is not.
-    Contradicts,
-    /// Another, but one of them says that it can't be told.
-    Open,
-}
-
-impl ClaimRow {
-    /// The bundle's own, or what its raw data give.
-    pub(crate) fn agreement(&self) -> Agreement {
-        let decided = |verdict: &Option<String>| {
-            matches!(verdict.as_deref(), Some("reproduced" | "not-reproduced"))
-        };
-        match (&self.again, &self.rerun) {
-            (again, rerun) if again == rerun => Agreement::Same,
-            (again, rerun) if decided(again) && decided(rerun) => Agreement::Contradicts,
-            _ => Agreement::Open,
-        }
-    }
-}
-
 /// The verdicts of judged claims, as a `claims.json` has them.
 pub(super) fn of(claims: &[ClaimVerdict]) -> BTreeMap<String, String> {
     let pair = |claim: &ClaimVerdict| {
@@ -92,31 +67,6 @@ pub(super) fn rows(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_decided_verdicts_contradict_each_other() {
-        let agreement = |again: &str, rerun: &str| {
-            let some = |text: &str| Some(text.to_owned());
-            ClaimRow {
-                again: some(again),
-                rerun: some(rerun),
-                ..ClaimRow::default()
-            }
-            .agreement()
-        };
-        assert_eq!(agreement("reproduced", "reproduced"), Agreement::Same);
-        assert_eq!(agreement("not-tested", "not-tested"), Agreement::Same);
-        assert_eq!(
-            agreement("reproduced", "not-reproduced"),
-            Agreement::Contradicts
-        );
-        assert_eq!(
-            agreement("not-reproduced", "reproduced"),
-            Agreement::Contradicts
-        );
-        assert_eq!(agreement("reproduced", "inconclusive"), Agreement::Open);
-        assert_eq!(agreement("not-tested", "not-reproduced"), Agreement::Open);
-    }
 
     #[test]
     fn claims_of_either_side_are_listed() {

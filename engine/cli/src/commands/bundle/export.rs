@@ -9,6 +9,7 @@ use vexp_api::registry::Registry;
 use vexp_api::run_dir::{RECORD_BYTES, read_named};
 use vexp_engine::bundle::pack;
 use vexp_engine::store::Store;
+use vexp_report::bundle::Binary;
 
 use super::{FORMAT, Images, Ingredients, Made, Options, failure};
 use crate::args::{ExportArgs, Format};
@@ -45,11 +46,16 @@ pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result
         options: Options {
             format: FORMAT,
             images: args.images,
+            vexp: args.with_vexp.is_some(),
             templates: args.templates.is_some(),
             license: args.license.clone(),
             authors: args.authors.clone(),
         },
         templates: args.templates.clone(),
+        binary: args
+            .with_vexp
+            .clone()
+            .map(|named| named.unwrap_or_else(crate::executable)),
         images: images.transpose().or_exit(Exit::Usage)?.map(Images::Store),
     };
     let made = ingredients.made(registry)?;
@@ -85,10 +91,27 @@ pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result
                 megabytes(exported.unpacked),
                 megabytes(exported.size)
             ));
+            if let Some(binary) = &made.binary {
+                needs(binary);
+            }
             render::say(&format!("next: vexp verify {path}"));
         }
     }
     Ok(Exit::Fine)
+}
+
+/// What the executable in the bundle needs where it is started.
+fn needs(binary: &Binary) {
+    let (machine, libraries) = (&binary.machine, binary.libraries.join(", "));
+    render::say(&match libraries.is_empty() {
+        true => {
+            format!("bin/vexp is static, for {machine}; README.md in the bundle has the command")
+        }
+        false => format!(
+            "note: bin/vexp, for {machine}, needs these shared libraries where it is started: {libraries}; \
+             --with-vexp=FILE takes another one, e.g. a static one"
+        ),
+    });
 }
 
 /// What whoever exports should know before they pass the bundle on.

@@ -7,6 +7,7 @@ pub(crate) mod claims;
 pub(crate) mod export;
 mod license;
 pub(crate) mod parts;
+mod place;
 pub(crate) mod read;
 pub(crate) mod rerun;
 pub(crate) mod verify;
@@ -19,12 +20,12 @@ use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::registry::Registry;
 use vexp_engine::build::Manifest as ImageManifest;
-use vexp_engine::bundle::{BundleError, BundlePath, Contents, Source};
+use vexp_engine::bundle::{BundleError, BundlePath, Contents, Source, elf};
 use vexp_engine::run::files;
 use vexp_engine::run::leftovers::is_partial;
 use vexp_engine::run::lock::RunLock;
-use vexp_engine::store::{Bucket, Store};
-use vexp_report::bundle::{About, Image};
+use vexp_engine::store::{Bucket, Store, digest_file};
+use vexp_report::bundle::{About, Binary, Image};
 use vexp_report::derived::{Derived, derive};
 
 pub(crate) use license::License;
@@ -40,6 +41,9 @@ struct Options {
     format: u32,
     /// Whether the images are in the bundle.
     images: bool,
+    /// Whether vexp's executable is in the bundle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    vexp: bool,
     /// Whether the report was made with templates of the bundle's own.
     templates: bool,
     /// What the authors allow.
@@ -53,10 +57,14 @@ const FORMAT: u32 = 1;
 /// Its name, and those of the folders beside it.
 const OPTIONS: &str = "export.json";
 const RUN: &str = "run";
+/// The folder of a run with the pages that set it beside the run that it measures again.
+const ANSWER: &str = "answer";
 /// What the pages of the author's own templates begin with, in the run's folder.
 const AUTHORS: &str = "report/author-";
 const TEMPLATES: &str = "templates";
 const IMAGES: &str = "images";
+/// vexp's executable.
+const BINARY: &str = "bin/vexp";
 
 /// Where the images of a bundle are.
 enum Images {
@@ -85,12 +93,15 @@ struct Ingredients<'a> {
     options: Options,
     templates: Option<PathBuf>,
     images: Option<Images>,
+    /// vexp's executable.
+    binary: Option<PathBuf>,
 }
 
 /// What is in a bundle, and what it says.
 struct Made {
     contents: Contents,
     derived: Derived,
+    binary: Option<Binary>,
 }
 
 impl Ingredients<'_> {
@@ -126,17 +137,25 @@ impl Ingredients<'_> {
         if let Some(folder) = &self.templates {
             copy_tree(folder, TEMPLATES, &mut contents, &|_| true)?;
         }
+        let binary = self.binary.as_deref().map(binary).transpose()?;
+        if let Some(path) = &self.binary {
+            contents.insert(bundle_path(BINARY)?, Source::File(path.clone()));
+        }
         let options = vexp_api::digest::canonical_json(&self.options).or_exit(Exit::Usage)?;
         add(&mut contents, OPTIONS, format!("{options}\n").into_bytes())?;
-        self.add_words(&mut contents, &derived, &manifests)?;
-        Ok(Made { contents, derived })
+        self.add_words(&mut contents, &derived, (&manifests, binary.as_ref()))?;
+        Ok(Made {
+            contents,
+            derived,
+            binary,
+        })
     }
 
     /// The run as it is, but for what follows from it, what a crash left half written, what is held
     /// while it is run, and the mark that `vexp gc` is to keep it.
     fn copy_run(&self, contents: &mut Contents) -> Result<(), Failure> {
         let wanted = |path: &str| {
-            let derived = ["frames", "report"].contains(&path);
+            let derived = ["frames", "report", ANSWER].contains(&path);
             let mark = path == "keep";
             let name = path.rsplit('/').next().unwrap_or(path);
             let passing = is_partial(name) || name.starts_with(RunLock::FILE);
@@ -150,7 +169,7 @@ impl Ingredients<'_> {
         &self,
         contents: &mut Contents,
         derived: &Derived,
-        manifests: &BTreeMap<Name, ImageManifest>,
+        (manifests, binary): (&BTreeMap<Name, ImageManifest>, Option<&Binary>),
     ) -> Result<(), Failure> {
         let mut sizes = BTreeMap::new();
         for (path, source) in contents.iter() {
@@ -171,6 +190,7 @@ impl Ingredients<'_> {
             authors: &self.options.authors,
             images: &images,
             with_images: self.options.images,
+            binary,
             files: &sizes,
         };
         let words = vexp_report::bundle::files(&about);
@@ -218,6 +238,24 @@ fn image(manifest: &ImageManifest) -> Image {
         size: manifest.files.0.values().map(|file| file.size).sum(),
         packages: manifest.lock.packages.len(),
     }
+}
+
+/// What is said of vexp's executable, which is looked at and not executed.
+fn binary(path: &Path) -> Result<Binary, Failure> {
+    let found = elf::executable(path).map_err(|error| {
+        let mut failure = Failure::of(Exit::Usage, &error);
+        let message = format!("{} can't be vexp's executable", path.display());
+        failure.messages.insert(0, message);
+        failure
+    })?;
+    let digest = digest_file(path).or_exit(Exit::Usage)?;
+    let mut libraries = found.libraries;
+    libraries.extend(found.interpreter);
+    Ok(Binary {
+        sha256: digest.hex().to_owned(),
+        machine: found.machine.to_owned(),
+        libraries,
+    })
 }
 
 fn bundle_path(path: &str) -> Result<BundlePath, Failure> {

@@ -30,6 +30,7 @@ const PARTS: &[(&str, &str, &[&str])] = &[
     ("plan and link rate", AGAIN, &[again::PLAN]),
     ("image manifests", AGAIN, &[again::IMAGES, "locks/"]),
     ("images", DIGESTS, &["images/"]),
+    ("vexp's executable", DIGESTS, &["bin/"]),
     ("samples", AGAIN, &["run/frames/samples."]),
     (
         "metrics",

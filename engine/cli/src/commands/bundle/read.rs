@@ -14,9 +14,10 @@ use vexp_engine::bundle::{BundlePath, Limits, unpack};
 use vexp_engine::run::files;
 use vexp_engine::store::digest_file;
 use vexp_report::derived::derive;
+use vexp_report::report::answer::Seen;
 
 use super::verify::{Verified, compare, expect, refused};
-use super::{RUN, again, claims};
+use super::{RUN, again};
 use crate::commands::report;
 use crate::error::{Failure, OrExit as _};
 
@@ -44,7 +45,7 @@ pub(crate) struct Bundle {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Answer {
     Bundle(Box<Looked>),
-    Run(Again),
+    Run(Box<Again>),
 }
 
 /// What a bundle is, and what measuring it again needs to know.
@@ -59,6 +60,8 @@ pub(crate) struct Looked {
     pub(super) only: Option<String>,
     /// Whether its trials were run until claims were decided.
     pub(super) until_decided: bool,
+    /// What it is compared by.
+    pub(super) seen: Seen,
     /// Digests of the images that it was measured with.
     pub(super) images: BTreeMap<Name, Digest>,
 }
@@ -67,8 +70,8 @@ pub(crate) struct Looked {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Again {
-    /// Verdicts by claim.
-    pub(super) verdicts: BTreeMap<String, String>,
+    /// What it is compared by.
+    pub(super) seen: Seen,
     pub(super) images: BTreeMap<Name, Digest>,
 }
 
@@ -76,7 +79,7 @@ pub(crate) struct Again {
 pub(crate) fn read(request: Request, registry: &Registry) -> Result<Answer, Failure> {
     Ok(match request {
         Request::Bundle(bundle) => Answer::Bundle(Box::new(look(&bundle, registry)?)),
-        Request::Run(folder) => Answer::Run(made_again(Path::new(&folder), registry)?),
+        Request::Run(folder) => Answer::Run(Box::new(made_again(Path::new(&folder), registry)?)),
     })
 }
 
@@ -91,12 +94,13 @@ pub(super) fn look(asked: &Bundle, registry: &Registry) -> Result<Looked, Failur
     };
     let unpacked = unpack(bundle, Path::new(&asked.target), &limits);
     let unpacked = unpacked.map_err(|error| refused(&error))?;
-    let (verified, run) = compare(&unpacked.root, &unpacked.manifest, digest, registry)?;
+    let (verified, run, seen) = compare(&unpacked.root, &unpacked.manifest, digest, registry)?;
     let source = run.dir.join("source");
     let main = again::main(&run).ok();
     let main = main.and_then(|main| main.strip_prefix(&source).ok()?.to_str().map(str::to_owned));
     Ok(Looked {
         verified,
+        seen,
         main: main.and_then(|main| BundlePath::new(main).ok()),
         images: files::image_digests(&run.dir).or_exit(Exit::Usage)?,
         testbed: run.plan.testbed,
@@ -109,7 +113,7 @@ pub(super) fn look(asked: &Bundle, registry: &Registry) -> Result<Looked, Failur
 fn made_again(folder: &Path, registry: &Registry) -> Result<Again, Failure> {
     let derived = derive(folder, registry, None).map_err(|error| report::unreadable(&error))?;
     Ok(Again {
-        verdicts: claims::of(&derived.verdicts.claims),
+        seen: Seen::of(&derived).or_exit(Exit::Unreadable)?,
         images: files::image_digests(folder).or_exit(Exit::Usage)?,
     })
 }

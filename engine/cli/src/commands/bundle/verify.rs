@@ -11,14 +11,15 @@ use vexp_api::modes::{Others, only_ours};
 use vexp_api::registry::Registry;
 use vexp_engine::bundle::{BundleError, Manifest, list};
 use vexp_engine::run::files;
+use vexp_report::report::answer::{Answer as How, Row, Seen};
 use vexp_report::run::Run;
 
-use super::claims::{Agreement, ClaimRow};
+use super::claims::ClaimRow;
 use super::parts::{Part, parts};
 use super::read::{self, Answer, Bundle, Request};
 use super::rerun::{Rerun, measured_again};
-use super::{FORMAT, IMAGES, Images, Ingredients, OPTIONS, Options, RUN, TEMPLATES};
-use super::{again, claims, failure};
+use super::{BINARY, FORMAT, IMAGES, Images, Ingredients, OPTIONS, Options, RUN, TEMPLATES};
+use super::{again, claims, failure, place};
 use crate::args::{Format, VerifyArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::limited;
@@ -45,9 +46,10 @@ pub(crate) struct Verified {
 }
 
 pub(in crate::commands) fn run(args: &VerifyArgs, registry: &Registry) -> Result<Exit, Failure> {
+    let bundle = place::bundle(args.bundle.as_deref())?;
     let (_scratch, target) = target(args)?;
     let asked = Bundle {
-        bundle: args.bundle.clone().into(),
+        bundle: bundle.into(),
         digest: args.digest.clone(),
         target: target.clone().into(),
         max_bytes: args.max_size.bytes(),
@@ -110,12 +112,21 @@ pub(super) fn refused(error: &BundleError) -> Failure {
 
 /// What is not as it was, or was measured to be otherwise, is 1; what can't be told is 5.
 fn exit(verified: &Verified) -> Exit {
-    let any = |wanted| verified.claims.iter().any(|row| row.agreement() == wanted);
-    match &verified.rerun {
-        _ if !verified.identical => Exit::Refuted,
-        Some(_) if any(Agreement::Contradicts) => Exit::Refuted,
-        Some(rerun) if any(Agreement::Open) || rerun.not_measured > 0 => Exit::Incomplete,
-        _ => Exit::Fine,
+    let Some(rerun) = verified.rerun.as_ref().filter(|_| verified.identical) else {
+        return match verified.identical {
+            true => Exit::Fine,
+            false => Exit::Refuted,
+        };
+    };
+    let rows = &rerun.answer.rows;
+    // What both runs say alike is no news, though it be that it can't be told.
+    let open = |row: &Row| row.answer == How::CannotTell && row.authors.verdict != row.here.verdict;
+    if rows.iter().any(|row| row.answer == How::Differs) {
+        Exit::Refuted
+    } else if rerun.not_measured > 0 || rows.iter().any(open) {
+        Exit::Incomplete
+    } else {
+        Exit::Fine
     }
 }
 
@@ -163,7 +174,7 @@ pub(super) fn compare(
     manifest: &Manifest,
     digest: Digest,
     registry: &Registry,
-) -> Result<(Verified, Run), Failure> {
+) -> Result<(Verified, Run, Seen), Failure> {
     let options = options(root)?;
     let folder = root.join(RUN);
     let ingredients = Ingredients {
@@ -171,12 +182,14 @@ pub(super) fn compare(
         vexp: &manifest.vexp,
         templates: options.templates.then(|| root.join(TEMPLATES)),
         images: options.images.then(|| Images::Unpacked(root.join(IMAGES))),
+        binary: options.vexp.then(|| root.join(BINARY)),
         options,
     };
     let made = ingredients.made(registry).map_err(|bad| Failure {
         exit: Exit::Usage,
         ..bad
     })?;
+    let seen = Seen::of(&made.derived).or_exit(Exit::Unreadable)?;
     let run = made.derived.frames.run;
     if run.record.id != manifest.run {
         let (bundle, record) = (&manifest.run, &run.record.id);
@@ -201,7 +214,7 @@ pub(super) fn compare(
         claims: claims::rows(before.unwrap_or_default(), now),
         rerun: None,
     };
-    Ok((verified, run))
+    Ok((verified, run, seen))
 }
 
 fn options(root: &Path) -> Result<Options, Failure> {

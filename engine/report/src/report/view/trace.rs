@@ -45,6 +45,8 @@ struct Trial {
     window: Option<String>,
     block: String,
     machine: String,
+    /// The earlier run that measured it, and when that was started.
+    origin: Option<String>,
     setup: BTreeMap<String, String>,
     record: Option<String>,
     files: Vec<File>,
@@ -149,6 +151,12 @@ fn trial(
         window: record.and_then(window),
         block: block.id.to_string(),
         machine: machine(index, block),
+        origin: run.record.origin(&planned.id).map(|taken| {
+            format!(
+                "run {}, started {}, by vexp {}",
+                taken.run, taken.started, taken.vexp
+            )
+        }),
         setup: record
             .map(|record| record.setup.clone())
             .unwrap_or_default(),
