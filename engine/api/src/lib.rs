@@ -27,5 +27,6 @@ pub mod shell;
 pub mod shown;
 pub mod site;
 pub mod spec;
+pub mod trace;
 pub mod units;
 pub mod window;

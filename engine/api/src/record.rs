@@ -11,6 +11,7 @@
 //! RUN/blocks/BLOCK/environment.json Environment: what nodes were before the trials and after them
 //! RUN/blocks/BLOCK/env/NODE.txt    what each node answered before, raw; after: env-after/NODE.txt
 //! RUN/trials/TRIAL/trial.json      TrialRecord; its presence means that the trial has ended
+//! RUN/trials/TRIAL/trace.jsonl     in virtual time: what links carried and vexp ran, see `trace`
 //! RUN/trials/TRIAL/raw/*           raw artefacts as they came, and FILE.times beside FILE: see
 //!                                  write_line_times
 //! RUN/failed/ATTEMPT/TRIAL/        trials that failed, or that instruments spoiled, and that were tried
@@ -143,6 +144,20 @@ pub struct TrialRecord {
     pub ended_s: f64,
     /// Raw artefacts, sorted by path.
     pub artefacts: Vec<Artefact>,
+    /// What was traced of it, where time is virtual. Results don't stand on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceFile>,
+}
+
+/// The file with a trial's trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TraceFile {
+    /// Path below the trial's folder.
+    pub path: String,
+    /// SHA-256 of the file.
+    pub digest: Digest,
+    /// Borders and frames of the lockstep that were late in the trial: with one it is invalid.
+    pub late: u64,
 }
 
 /// A stretch of time in seconds since the trial's epoch.

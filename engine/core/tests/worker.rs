@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use vexp_api::plugin::Witness;
-use vexp_engine::run::clock::Clock;
+use vexp_engine::run::clock::{Clock, Commands};
 use vexp_engine::run::manifest::Manifest;
 use vexp_engine::run::worker::{self, Place, WorkError};
 use vexp_testkit::{Notes, Pretend};
@@ -129,6 +129,7 @@ async fn a_trial_in_which_machines_lost_step_is_invalid() {
     let clock = Clock::Machines {
         witness: Arc::new(Late::default()),
         seed: 1,
+        commands: Commands::default(),
     };
     let worked = work_by("", clock).await;
     worked.result.unwrap();

@@ -23,6 +23,7 @@ mod side_by_side;
 mod spawn;
 pub mod ssh;
 mod together;
+mod traced;
 mod trial;
 pub(crate) use trial::window_of as trial_window;
 mod urgent;
