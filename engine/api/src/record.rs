@@ -7,6 +7,7 @@
 //! RUN/images.json                  manifests of the images that were used, by name
 //! RUN/events.jsonl                 one Event a line
 //! RUN/blocks/BLOCK/block.json      BlockRecord
+//! RUN/blocks/BLOCK/load.json       in virtual time: how busy the computer was, see `compared`
 //! RUN/blocks/BLOCK/console.log     serial console of the machine
 //! RUN/blocks/BLOCK/environment.json Environment: what nodes were before the trials and after them
 //! RUN/blocks/BLOCK/env/NODE.txt    what each node answered before, raw; after: env-after/NODE.txt
@@ -14,6 +15,7 @@
 //! RUN/trials/TRIAL/trace.jsonl     in virtual time: what links carried and vexp ran, see `trace`
 //! RUN/trials/TRIAL/raw/*           raw artefacts as they came, and FILE.times beside FILE: see
 //!                                  write_line_times
+//! RUN/compared.json                what its results were compared with, if they were: see `compared`
 //! RUN/failed/ATTEMPT/TRIAL/        trials that failed, or that instruments spoiled, and that were tried
 //!                                  again, as they were recorded
 //! RUN/failed/ATTEMPT/blocks/BLOCK/ console and record of the machine that they were tried on
@@ -58,6 +60,10 @@ pub struct RunRecord {
     pub estimate_s: Option<f64>,
     /// What the controller is: kernel, processors, memory, emulator.
     pub controller: BTreeMap<String, String>,
+    /// Which computer the controller is: a digest of its processor's model and of its machine-id(5). `None` where it has no
+    /// such id, or where the run was finished on another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computer: Option<Digest>,
     /// Deviations that were only known at run time, beside the plan's.
     #[serde(default)]
     pub deviations: Vec<crate::plan::Deviation>,

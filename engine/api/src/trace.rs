@@ -235,7 +235,8 @@ impl Trace {
                 Line::Step(step) => {
                     let known = trace.head.channels.len();
                     if step.1.iter().any(|carried| carried.0 >= known) {
-                        let why = format!("it has a channel that is not among the {known} there are");
+                        let why =
+                            format!("it has a channel that is not among the {known} there are");
                         return Err(bad(number + 1, why));
                     }
                     trace.traffic.push(step);

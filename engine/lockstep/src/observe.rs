@@ -38,6 +38,8 @@ pub struct Traffic {
 pub(crate) struct Observer {
     /// How far a machine can be behind, in ns.
     lag: u64,
+    /// What arrives before is counted.
+    cut: u64,
     followed: Vec<Followed>,
     frame: Vec<u8>,
 }
@@ -78,6 +80,7 @@ impl Observer {
         });
         Self {
             lag,
+            cut: 0,
             followed: each.collect(),
             frame: vec![0; LONGEST],
         }
@@ -86,6 +89,7 @@ impl Observer {
     /// Counts what is settled where this side is at `now`.
     pub(crate) fn observe(&mut self, links: &[(String, LinkFile)], now: u64) {
         let cut = now.saturating_sub(self.lag);
+        self.cut = cut;
         for followed in &mut self.followed {
             followed.traffic.marks.clear();
             if let Some((_, file)) = links.get(followed.link) {
@@ -124,7 +128,9 @@ impl Followed {
         traffic.frames += 1;
         traffic.hash = chain(traffic.hash, at, frame);
         if traffic.frames.is_multiple_of(STRIDE) {
-            traffic.marks.push_str(&format!("{:02x}", short(traffic.hash) & 0xff));
+            traffic
+                .marks
+                .push_str(&format!("{:02x}", short(traffic.hash) & 0xff));
         }
         true
     }
@@ -157,6 +163,12 @@ impl Side {
     pub fn traffic(&self) -> Vec<&Traffic> {
         let followed = self.observer.followed.iter();
         followed.map(|followed| &followed.traffic).collect()
+    }
+
+    /// The last cut: all that arrives before this time, in virtual ns, is in [`Side::traffic`].
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.observer.cut
     }
 }
 

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod files;
 mod inline;
 pub mod leftovers;
+mod load;
 pub mod local;
 pub mod lock;
 pub mod log;

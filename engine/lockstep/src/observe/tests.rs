@@ -33,7 +33,11 @@ fn topology() -> Topology {
         links: vec![
             link("control-m", LinkSpec::control(), [End::Vexp, end("m", 0)]),
             link("control-p", LinkSpec::control(), [End::Vexp, end("p", 0)]),
-            link("data0", LinkSpec::data(1_000_000_000), [end("m", 1), end("p", 1)]),
+            link(
+                "data0",
+                LinkSpec::data(1_000_000_000),
+                [end("m", 1), end("p", 1)],
+            ),
         ],
     }
 }
@@ -50,7 +54,11 @@ fn seen(ahead: bool, change: Option<u64>) -> Vec<(u64, u64, String)> {
     for step in 1..=6 {
         let until = START + step * STEP;
         // Machines may be ahead of vexp by the delay of their control links, in steps of the data link's delay.
-        let goal = if ahead { until + STEP - 100_000 } else { until - STEP + 100_000 };
+        let goal = if ahead {
+            until + STEP - 100_000
+        } else {
+            until - STEP + 100_000
+        };
         while machine.now() < goal {
             let next = (machine.now() + 10_000).min(goal);
             if machine.now() % 200_000 < 10_000 {
@@ -79,7 +87,10 @@ fn what_is_settled_does_not_depend_on_how_far_machines_are_ahead() {
     // Nothing is settled at the first step; 25 frames pass in each of the others.
     let frames: Vec<u64> = steps.iter().map(|step| step.0).collect();
     assert_eq!(frames[0], 0);
-    assert!(frames.windows(2).skip(1).all(|two| two[1] - two[0] == 25), "{frames:?}");
+    assert!(
+        frames.windows(2).skip(1).all(|two| two[1] - two[0] == 25),
+        "{frames:?}"
+    );
     let marks: usize = steps.iter().map(|step| step.2.len()).sum();
     assert_eq!(marks as u64, frames[5] / vexp_api::trace::STRIDE * 2);
 }
@@ -96,7 +107,12 @@ fn a_frame_that_differs_shows_from_its_step_and_mark_on() {
     let same = (7 - before as usize) * 2;
     assert_eq!(one[first].2[..same], other[first].2[..same]);
     assert_ne!(one[first].2[same..same + 2], other[first].2[same..same + 2]);
-    assert!(one[first..].iter().zip(&other[first..]).all(|(one, other)| one.1 != other.1));
+    assert!(
+        one[first..]
+            .iter()
+            .zip(&other[first..])
+            .all(|(one, other)| one.1 != other.1)
+    );
 }
 
 #[test]

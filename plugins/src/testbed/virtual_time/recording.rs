@@ -58,7 +58,7 @@ impl Recording {
         }
         self.whole &= self.steps.len() < MOST_STEPS;
         if self.whole && !carried.is_empty() {
-            self.steps.push(Step(side.now(), carried));
+            self.steps.push(Step(side.settled(), carried));
         }
     }
 
