@@ -53,11 +53,10 @@ fn seen(ahead: bool, change: Option<u64>) -> Vec<(u64, u64, String)> {
     let mut steps = Vec::new();
     for step in 1..=6 {
         let until = START + step * STEP;
-        // Machines may be ahead of vexp by the delay of their control links, in steps of the data link's delay.
-        let goal = if ahead {
-            until + STEP - 100_000
-        } else {
-            until - STEP + 100_000
+        // Machines may be ahead of vexp by their control links' delay: here vexp is a step behind.
+        let goal = match ahead {
+            true => until - 10_000,
+            false => until - STEP + 100_000,
         };
         while machine.now() < goal {
             let next = (machine.now() + 10_000).min(goal);
