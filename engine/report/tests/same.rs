@@ -168,7 +168,7 @@ fn the_first_moment_comes_first_and_ends_in_one_sentence() {
     put_trace(one.path(), &made_up(["a", "b", "c", "d"], 7));
     put_trace(other.path(), &made_up(["a", "b", "x", "y"], 8));
     // Two lines within the window.
-    change_output(other.path(), |text| text.replacen("\t187.", "\t188.", 9));
+    change_output(other.path(), |text| text.replacen("\t18", "\t19", 9));
     for (run, line) in [(&one, "up"), (&other, "down")] {
         let block = read(run.path()).run.trials[TRIAL].block.clone();
         let block = run.path().join("blocks").join(block.as_str());
@@ -226,7 +226,7 @@ fn without_another_reason_they_part_on_a_link() {
 #[test]
 fn what_was_given_is_said_first() {
     let (one, other) = (in_virtual_time(), in_virtual_time());
-    change_output(other.path(), |text| text.replacen("\t187.", "\t188.", 9));
+    change_output(other.path(), |text| text.replacen("\t18", "\t19", 9));
     let (ours, theirs) = (images("1"), images("2"));
     let parting = with_images((one.path(), &ours), (other.path(), &theirs));
     assert!(parting.is_explained());
@@ -267,7 +267,7 @@ fn a_run_without_traces_says_so() {
     let (one, other) = (in_virtual_time(), in_virtual_time());
     edit(one.path(), "run.json", |run| run["id"] = json!("older"));
     put_trace(other.path(), &made_up(["a", "b", "c", "d"], 7));
-    change_output(other.path(), |text| text.replacen("\t187.", "\t188.", 9));
+    change_output(other.path(), |text| text.replacen("\t18", "\t19", 9));
     let parting = between(one.path(), other.path());
     assert_eq!(parting.first.as_ref().unwrap().untraced, [name("older")]);
     let text = parting::text(&parting);

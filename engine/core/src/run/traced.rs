@@ -36,11 +36,7 @@ impl Commands {
     }
 
     /// Connections on which everything is noted here.
-    pub(super) fn trace(
-        &self,
-        connect: Arc<dyn Connect>,
-        witness: Arc<dyn Witness>,
-    ) -> Arc<dyn Connect> {
+    pub fn trace(&self, connect: Arc<dyn Connect>, witness: Arc<dyn Witness>) -> Arc<dyn Connect> {
         Arc::new(Traced {
             connect,
             notes: Notes {

@@ -133,8 +133,13 @@ impl Frames {
             true => marked(same + 1),
             false => expected.max(found),
         };
+        // One mark of 256 is the same by chance: then it is any frame of the step.
+        let first = match marked(same).max(before) + 1 {
+            first if first > last => before + 1,
+            first => first,
+        };
         Self {
-            first: marked(same).max(before) + 1,
+            first,
             last,
             expected,
             found,
