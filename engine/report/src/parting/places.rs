@@ -75,7 +75,7 @@ impl Both<'_> {
         let epoch = self.epoch_ns().unwrap_or(0) as f64 / 1e9;
         Place {
             kind,
-            when: None,
+            when: apart.before.then(|| "before".to_owned()),
             since_start_s: Some(power_on - epoch),
             since_power_on_s: Some(power_on),
             order: power_on,
@@ -195,7 +195,7 @@ impl Both<'_> {
             since_start_s: None,
             since_power_on_s: None,
             order,
-            sentence: format!("{when} it, in what the machines are: {what}"),
+            sentence: format!("in what the machines are: {what}"),
             what,
         };
         let blocks = (

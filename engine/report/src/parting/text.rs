@@ -62,10 +62,11 @@ fn table(first: &First) -> Vec<String> {
         "of trial, s", "power-on, s"
     )];
     lines.extend(first.places.iter().map(|place| {
-        let (start, power_on) = match &place.when {
-            Some(when) => (when.clone(), String::new()),
-            None => (time(place.since_start_s), time(place.since_power_on_s)),
+        let start = match &place.when {
+            Some(when) => when.clone(),
+            None => time(place.since_start_s),
         };
+        let power_on = time(place.since_power_on_s);
         format!(
             "  {start:>12}  {power_on:>13}  {}: {}",
             place.kind.word(),
@@ -108,6 +109,7 @@ pub(super) fn sentence(parting: &Parting) -> String {
 fn at(trial: &str, place: &Place) -> String {
     let power_on = place.since_power_on_s;
     let when = match (&place.when, place.since_start_s, power_on) {
+        (Some(when), ..) if when != "not dated" => format!("{when} {trial},"),
         (Some(_), ..) | (None, None, None) => format!("in {trial}"),
         (None, Some(start), Some(power_on)) => {
             format!("at {start:.3} s of {trial} ({power_on:.3} s after power-on)")

@@ -15,6 +15,8 @@ pub struct Apart {
     pub what: String,
     /// The same as the end of a sentence, after a time.
     pub sentence: String,
+    /// Whether it was so before the trial began.
+    pub before: bool,
 }
 
 /// The first step at which links had not carried the same.
@@ -25,7 +27,8 @@ pub fn links(expected: &Trace, found: &Trace) -> Option<Apart> {
         return Some(Apart {
             at_ns: one.began_ns.min(other.began_ns),
             what: format!("the trial began {a} s after power-on, and {b} s in the other run"),
-            sentence: "before it: the trial does not begin at the same moment".to_owned(),
+            sentence: "as it does not begin at the same moment".to_owned(),
+            before: true,
         });
     }
     let names = |channels: &[Channel]| channels.iter().map(name).collect::<Vec<_>>();
@@ -34,7 +37,8 @@ pub fn links(expected: &Trace, found: &Trace) -> Option<Apart> {
         return Some(Apart {
             at_ns: one.began_ns,
             what: format!("links are {}, and {}", ours.join("; "), theirs.join("; ")),
-            sentence: "before it: machines have other links".to_owned(),
+            sentence: "as machines have other links".to_owned(),
+            before: true,
         });
     }
     let mut pairs = one.channels.iter().zip(&other.channels);
@@ -49,9 +53,10 @@ pub fn links(expected: &Trace, found: &Trace) -> Option<Apart> {
                 if a.frames == b.frames { " others" } else { "" },
             ),
             sentence: format!(
-                "before it: machines were not the same when the trial began, as link {} shows",
+                "as link {} shows: machines were not the same when it began",
                 a.link
             ),
+            before: true,
         });
     }
     steps(expected, found)
@@ -168,6 +173,7 @@ fn said(
             at_ns,
             what,
             sentence,
+            before: false,
         };
     };
     let others: Vec<String> = all.map(name).collect();
@@ -194,6 +200,7 @@ fn said(
         at_ns,
         what,
         sentence,
+        before: false,
     }
 }
 
@@ -237,11 +244,24 @@ fn other_command(one: Option<&Command>, other: Option<&Command>) -> Apart {
         ),
     };
     let times = [one, other].into_iter().flatten();
-    let what = format!("vexp ran {}, and {} in the other run", say(one), say(other));
+    let same = one
+        .zip(other)
+        .filter(|(one, other)| (&one.node, &one.input) == (&other.node, &other.input));
+    let what = match same {
+        Some((one, other)) => format!(
+            "`{}` on {}: sent at {} s, and at {} s in the other run",
+            cut(&one.command),
+            one.node,
+            seconds(one.sent_ns),
+            seconds(other.sent_ns)
+        ),
+        None => format!("vexp ran {}, and {} in the other run", say(one), say(other)),
+    };
     Apart {
         at_ns: times.map(|command| command.sent_ns).min().unwrap_or(0),
-        sentence: what.clone(),
+        sentence: format!("in what vexp ran: {what}"),
         what,
+        before: false,
     }
 }
 
@@ -286,6 +306,7 @@ fn left(one: &Command, other: &Command) -> Option<Apart> {
         at_ns: ends.min().unwrap_or(one.sent_ns),
         sentence: format!("in what a command left: {what}"),
         what,
+        before: false,
     })
 }
 

@@ -169,7 +169,7 @@ fn what_was_another_before_the_trial_is_told_first() {
             .what
             .contains("100 frames before the trial began, and 99")
     );
-    assert!(apart.sentence.contains("as link data0 shows"));
+    assert!(apart.before && apart.sentence.contains("as link data0 shows"));
     let apart = before(&|head| head.channels[1].hash = "1".into());
     assert!(apart.what.ends_with("and 100 others"), "{}", apart.what);
     let apart = before(&|head| head.began_ns += 5 * MS);
@@ -195,7 +195,12 @@ fn commands_part_where_one_is_another_or_leaves_something_else() {
     );
     let mut later = all.clone();
     later[1].sent_ns += 5 * MS;
-    assert_eq!(commands(&all, &later).unwrap().at_ns, 30_010 * MS);
+    let apart = commands(&all, &later).unwrap();
+    assert_eq!(apart.at_ns, 30_010 * MS);
+    assert_eq!(
+        apart.what,
+        "`iperf3 -c` on host: sent at 30.010 s, and at 30.015 s in the other run"
+    );
     // What the second one left came before the first one's end.
     let mut left = all.clone();
     left[0] = command(30_000, 30_030, "uptime", "22");
