@@ -168,3 +168,78 @@ impl Process for TracedProcess {
         Ok(output)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use vexp_api::digest::Digest;
+    use vexp_testkit::FakeShell;
+
+    use super::*;
+
+    /// Goes on by a nanosecond each time that it is looked at.
+    struct Ticks(AtomicU64);
+
+    impl Witness for Ticks {
+        fn doubt(&self) -> Option<String> {
+            None
+        }
+
+        fn now_ns(&self) -> u64 {
+            self.0.fetch_add(1, Relaxed)
+        }
+    }
+
+    const TRANSCRIPT: &str =
+        "$ uname -r\n6.12\n$ iperf3 -s\nlistening\n$ false\n! 1 no\n$ nproc\n2\n";
+
+    struct Replay;
+
+    #[async_trait]
+    impl Connect for Replay {
+        async fn connect(
+            &self,
+            node: &Name,
+            _: &SshTarget,
+            _: &Path,
+            _: Duration,
+        ) -> Result<Arc<dyn Shell>, ShellError> {
+            Ok(Arc::new(FakeShell::replay(node.clone(), TRANSCRIPT)))
+        }
+    }
+
+    #[tokio::test]
+    async fn all_that_is_run_is_noted_with_its_times_and_what_it_left() {
+        let commands = Commands::default();
+        let connect = commands.trace(Arc::new(Replay), Arc::new(Ticks(AtomicU64::new(100))));
+        let node = Name::new("host").unwrap();
+        let target: SshTarget = serde_json::from_value(serde_json::json!({"keyed": {
+            "address": "198.18.0.1", "port": 22, "user": "root", "identity": "", "known_hosts": "",
+        }}))
+        .unwrap();
+        let connected = connect.connect(&node, &target, Path::new("/tmp"), Duration::ZERO);
+        let shell = connected.await.unwrap();
+        shell.check(Cmd::new("uname").arg("-r")).await.unwrap();
+        // It is started before the first list is taken, and ends after that.
+        let server = shell.start(Cmd::new("iperf3").arg("-s")).await.unwrap();
+        let first = commands.take();
+        assert_eq!(first.len(), 2);
+        assert_eq!((first[0].sent_ns, first[0].ended_ns), (100, Some(101)));
+        assert_eq!(first[0].command, "uname -r");
+        assert_eq!(first[0].output, Some((5, Digest::of(b"6.12\n"))));
+        assert_eq!((first[1].sent_ns, first[1].ended_ns), (102, None));
+        assert!(!shell.run(Cmd::new("false")).await.unwrap().ok());
+        server.stop().await.unwrap();
+        let nproc = shell.start(Cmd::new("nproc")).await.unwrap();
+        nproc.stop().await.unwrap();
+        let second = commands.take();
+        let said: Vec<_> = second
+            .iter()
+            .map(|one| (one.command.as_str(), one.status, one.ended_ns.is_some()))
+            .collect();
+        assert_eq!(said, [("false", Some(1), true), ("nproc", Some(0), true)]);
+        assert_eq!(second[0].errors.as_ref().unwrap().0, 2);
+        assert_eq!(commands.take(), []);
+    }
+}
