@@ -5,6 +5,7 @@
 //! was seen, [`plugin`] how testbeds, hypervisors and measures are driven, and [`registry`] finds
 //! them by name.
 
+pub mod compared;
 pub mod diagnostic;
 pub mod digest;
 pub mod environment;
@@ -27,5 +28,6 @@ pub mod shell;
 pub mod shown;
 pub mod site;
 pub mod spec;
+pub mod trace;
 pub mod units;
 pub mod window;

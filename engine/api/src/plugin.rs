@@ -366,6 +366,14 @@ pub trait Witness: Send + Sync {
 
     /// The machines' time in ns since their power-on.
     fn now_ns(&self) -> u64;
+
+    /// Begins to note what links carry. It only looks: the machines see nothing of it.
+    fn begin_trace(&self) {}
+
+    /// What links carried since [`Witness::begin_trace`]; `None` where that is not noted.
+    fn end_trace(&self) -> Option<crate::trace::Traffic> {
+        None
+    }
 }
 
 /// A node with a connection.

@@ -7,12 +7,15 @@
 //! RUN/images.json                  manifests of the images that were used, by name
 //! RUN/events.jsonl                 one Event a line
 //! RUN/blocks/BLOCK/block.json      BlockRecord
+//! RUN/blocks/BLOCK/load.json       in virtual time: how busy the computer was, see `compared`
 //! RUN/blocks/BLOCK/console.log     serial console of the machine
 //! RUN/blocks/BLOCK/environment.json Environment: what nodes were before the trials and after them
 //! RUN/blocks/BLOCK/env/NODE.txt    what each node answered before, raw; after: env-after/NODE.txt
 //! RUN/trials/TRIAL/trial.json      TrialRecord; its presence means that the trial has ended
+//! RUN/trials/TRIAL/trace.jsonl     in virtual time: what links carried and vexp ran, see `trace`
 //! RUN/trials/TRIAL/raw/*           raw artefacts as they came, and FILE.times beside FILE: see
 //!                                  write_line_times
+//! RUN/compared.json                what its results were compared with, if they were: see `compared`
 //! RUN/failed/ATTEMPT/TRIAL/        trials that failed, or that instruments spoiled, and that were tried
 //!                                  again, as they were recorded
 //! RUN/failed/ATTEMPT/blocks/BLOCK/ console and record of the machine that they were tried on
@@ -59,6 +62,10 @@ pub struct RunRecord {
     pub estimate_s: Option<f64>,
     /// What the controller is: kernel, processors, memory, emulator.
     pub controller: BTreeMap<String, String>,
+    /// Which computer the controller is: a digest of its processor's model and of its machine-id(5). `None` where it has no
+    /// such id, or where the run was finished on another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computer: Option<Digest>,
     /// Deviations that were only known at run time, beside the plan's.
     #[serde(default)]
     pub deviations: Vec<crate::plan::Deviation>,
@@ -175,6 +182,20 @@ pub struct TrialRecord {
     pub ended_s: f64,
     /// Raw artefacts, sorted by path.
     pub artefacts: Vec<Artefact>,
+    /// What was traced of it, where time is virtual. Results don't stand on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceFile>,
+}
+
+/// The file with a trial's trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TraceFile {
+    /// Path below the trial's folder.
+    pub path: String,
+    /// SHA-256 of the file.
+    pub digest: Digest,
+    /// Borders and frames of the lockstep that were late in the trial: with one it is invalid.
+    pub late: u64,
 }
 
 /// A stretch of time in seconds since the trial's epoch.

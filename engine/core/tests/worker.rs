@@ -1,13 +1,15 @@
 //! What a worker does when something fails, with machines that pretend.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use vexp_api::digest::Digest;
 use vexp_api::plugin::Witness;
-use vexp_engine::run::clock::Clock;
+use vexp_api::trace::{Trace, Traffic};
+use vexp_engine::run::clock::{Clock, Commands};
 use vexp_engine::run::manifest::Manifest;
 use vexp_engine::run::worker::{self, Place, WorkError};
 use vexp_testkit::{Notes, Pretend};
@@ -58,6 +60,9 @@ struct Worked {
     /// Whether it is measured again.
     again: bool,
     block: Value,
+    /// What the trial's record says of its trace, and the file.
+    of_trace: Value,
+    trace: Option<String>,
 }
 
 async fn work(faults: &str) -> Worked {
@@ -74,8 +79,14 @@ async fn work_by(faults: &str, clock: Clock) -> Worked {
     let notes = Arc::new(Notes::default());
     let manifest = manifest(run.path());
     let events = Arc::clone(&notes) as _;
+    let connect = match &clock {
+        Clock::Computer => world.connect(),
+        Clock::Machines {
+            witness, commands, ..
+        } => commands.trace(world.connect(), Arc::clone(witness)),
+    };
     let place = Place {
-        connect: world.connect(),
+        connect,
         events,
         clock,
     };
@@ -95,6 +106,8 @@ async fn work_by(faults: &str, clock: Clock) -> Worked {
         why: text("reason").or(text("error")).unwrap_or_default(),
         again: record["instruments"] == true,
         block: json("blocks/b/block.json"),
+        of_trace: record["trace"].clone(),
+        trace: std::fs::read_to_string(run.path().join("trials/e.p.v2.r1/trace.jsonl")).ok(),
     }
 }
 
@@ -129,11 +142,60 @@ async fn a_trial_in_which_machines_lost_step_is_invalid() {
     let clock = Clock::Machines {
         witness: Arc::new(Late::default()),
         seed: 1,
+        commands: Commands::default(),
     };
     let worked = work_by("", clock).await;
     worked.result.unwrap();
     assert_eq!(worked.outcome.unwrap(), "invalid");
     assert!(worked.why.contains("lockstep were late"), "{}", worked.why);
+}
+
+/// Machines in virtual time whose clock goes on by a nanosecond each time that it is looked at.
+#[derive(Default)]
+struct Strict(std::sync::atomic::AtomicU64);
+
+impl Witness for Strict {
+    fn doubt(&self) -> Option<String> {
+        None
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn end_trace(&self) -> Option<Traffic> {
+        Some(Traffic {
+            step_ns: 5,
+            began_ns: 1,
+            ended_ns: self.now_ns(),
+            late: 0,
+            channels: Vec::new(),
+            steps: Vec::new(),
+            whole: true,
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_trial_in_virtual_time_keeps_its_trace() {
+    let clock = || Clock::Machines {
+        witness: Arc::new(Strict::default()),
+        seed: 1,
+        commands: Commands::default(),
+    };
+    let worked = work_by("", clock()).await;
+    let text = worked.trace.unwrap();
+    let digest = Digest::of(text.as_bytes()).to_string();
+    assert_eq!(
+        worked.of_trace,
+        json!({"path": "trace.jsonl", "digest": digest, "late": 0})
+    );
+    let trace = Trace::parse(&text).unwrap();
+    // Nodes were asked what they are before the trial and after it, which is none of it.
+    assert_eq!(trace.commands, []);
+    assert!(trace.head.epoch_ns > 1 && trace.head.ended_ns > trace.head.epoch_ns);
+    // In real time there is none.
+    assert_eq!(work("").await.trace, None);
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ pub mod counters;
 pub mod generator;
 mod map;
 pub mod net;
+pub mod observe;
 pub mod side;
 pub mod ssh;
 pub mod topology;

@@ -12,6 +12,7 @@ use crate::channel::{
     serialisation,
 };
 use crate::map::{LinkFile, SideFile};
+use crate::observe::Observer;
 use crate::topology::{Topology, VEXP, check_head, link_file, side_file};
 use crate::wait::{Waiting, ring};
 
@@ -103,8 +104,8 @@ pub(crate) struct Port {
     /// The side at the other end.
     pub(crate) peer: SideFile,
     pub(crate) peer_name: String,
-    delay: u64,
-    rate: u64,
+    pub(crate) delay: u64,
+    pub(crate) rate: u64,
     queue: u64,
     /// Where its ring's head was when the other side was last woken.
     rung: u64,
@@ -258,6 +259,7 @@ pub struct Side {
     /// All sides but this one, and all links, by name.
     pub(crate) others: Vec<(String, SideFile)>,
     pub(crate) links: Vec<(String, LinkFile)>,
+    pub(crate) observer: Observer,
     now: u64,
 }
 
@@ -315,6 +317,7 @@ impl Side {
         let mut others = all(folder, ".side", open_side)?;
         others.retain(|(other, _)| other != name);
         let links = all(folder, ".link", open_link)?;
+        let observer = Observer::new(&links, &ports);
         me.lock()?;
         me.fields().now.store(now, Relaxed);
         me.fields().state.store(State::Running as u32, Release);
@@ -324,6 +327,7 @@ impl Side {
             names,
             others,
             links,
+            observer,
             now,
         })
     }
@@ -382,6 +386,7 @@ impl Side {
         }
         frames.sort_by_key(|frame| (frame.at, frame.link));
         self.now = until;
+        self.observer.observe(&self.links, until);
         Ok(frames)
     }
 

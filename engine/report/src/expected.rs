@@ -21,6 +21,12 @@ pub struct Expected {
     images: BTreeMap<Name, Digest>,
     /// Results by trial.
     trials: BTreeMap<Name, Digest>,
+    /// The run that they are of. Older files don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<Name>,
+    /// Its computer: see [`vexp_api::record::RunRecord::computer`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    computer: Option<Digest>,
 }
 
 /// How a run's results compare with what is expected of it.
@@ -46,6 +52,8 @@ impl Expected {
             format: FORMAT,
             images,
             trials: identity::each(frames)?,
+            run: Some(frames.run.record.id.clone()),
+            computer: frames.run.record.computer.clone(),
         })
     }
 
@@ -59,6 +67,11 @@ impl Expected {
             FORMAT => Ok(read),
             other => Err(format!("its format is {other}; this vexp reads {FORMAT}")),
         }
+    }
+
+    /// The run that it was written of, and that one's computer, if it says so.
+    pub fn origin(&self) -> (Option<&Name>, Option<&Digest>) {
+        (self.run.as_ref(), self.computer.as_ref())
     }
 
     /// Compares what was found with this. Trials that were not run are not asked for.
@@ -98,6 +111,8 @@ mod tests {
             format: FORMAT,
             images: all(images),
             trials: all(trials),
+            run: None,
+            computer: None,
         }
     }
 

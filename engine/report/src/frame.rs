@@ -227,6 +227,9 @@ fn framed(
     let artefacts = record.artefacts.iter();
     let bytes = artefacts.map(|artefact| raw::read(&dir, artefact));
     let bytes = bytes.collect::<Result<Vec<_>, _>>().map_err(tampered)?;
+    if let Some(trace) = &record.trace {
+        raw::read_trace(&dir, trace).map(drop).map_err(tampered)?;
+    }
     match &record.outcome {
         Outcome::Failed { error } => reject(&trial, "failed", error.clone()),
         Outcome::Invalid { reason, .. } => reject(&trial, "invalid", reason.clone()),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
 
-use crate::frame::{Frames, Row, TrialFrame};
+use crate::frame::{Frames, TrialFrame};
 
 /// What the digest stands for: part of it, so that it changes when that does.
 const FORMAT: u32 = 1;
@@ -54,26 +54,10 @@ fn hashed(frames: &Frames) -> impl Iterator<Item = (&Name, Hashed<'_>)> {
     samples.chain(unusable)
 }
 
-/// The first thing in which two runs differ, in the order of trials' names; `None` if they are the same.
-pub fn difference(expected: &Frames, found: &Frames) -> Option<String> {
-    let names = |frames: &Frames| {
-        let used = frames.trials.iter().map(|trial| trial.trial.id.clone());
-        let not = frames.unusable.iter().map(|one| one.trial.clone());
-        used.chain(not).collect::<std::collections::BTreeSet<_>>()
-    };
-    let (ours, theirs) = (names(expected), names(found));
-    ours.union(&theirs).find_map(|trial| {
-        let [one, other] = [expected, found].map(|frames| state(frames, trial));
-        match (one, other) {
-            (State::Samples(one), State::Samples(other)) => {
-                rows(&one.rows, &other.rows).map(|what| format!("{trial}: {what}"))
-            }
-            (one, other) => {
-                let (one, other) = (one.text(), other.text());
-                (one != other).then(|| format!("{trial}: expected {one}, found {other}"))
-            }
-        }
-    })
+/// What became of a trial in two runs, in words; `None` if that is the same.
+pub(crate) fn states(expected: &Frames, found: &Frames, trial: &Name) -> Option<String> {
+    let [one, other] = [expected, found].map(|frames| state(frames, trial).text());
+    (one != other).then(|| format!("expected {one}, found {other}"))
 }
 
 enum State<'a> {
@@ -100,20 +84,4 @@ fn state<'a>(frames: &'a Frames, trial: &Name) -> State<'a> {
     unusable.map_or(State::NotThere, |one| {
         State::Unusable(format!("{} ({})", one.kind, one.reason))
     })
-}
-
-fn rows(expected: &[Row], found: &[Row]) -> Option<String> {
-    let pairs = expected.iter().zip(found).find(|(one, other)| one != other);
-    if let Some((one, other)) = pairs {
-        let say = |row: &Row| {
-            let sample = &row.sample;
-            format!(
-                "{} on {} by {} at {} s: {} {}",
-                sample.metric, sample.node, row.tool, sample.t, sample.value, sample.unit
-            )
-        };
-        return Some(format!("expected {}, found {}", say(one), say(other)));
-    }
-    (expected.len() != found.len())
-        .then(|| format!("expected {} samples, found {}", expected.len(), found.len()))
 }

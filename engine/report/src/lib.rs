@@ -19,12 +19,15 @@
 //! | [`summary`] | run → each metric in each repetition, and the environment |
 //! | [`compare`] | two series of runs → what became better or worse |
 //! | [`expected`] | a run's results → whether they are those that stand beside the study |
+//! | [`parting`] | two runs → the first moment at which they are not the same |
+//! | [`assurance`] | a run, and what it was compared with → how far its results are known to be the same elsewhere |
 //! | [`identity`] | two runs → whether they are the same to the last bit |
 //! | [`trend`] | a history of runs → where metrics changed, and a site |
 //! | [`report`] | all of it → HTML, Markdown, SVG, CSV |
 //! | [`derived`] | run directory → the bytes of all of these, and nothing written |
 //! | [`bundle`] | the same → what a bundle says about itself: research object, artifact appendix |
 
+pub mod assurance;
 pub mod bundle;
 pub mod calibration;
 pub mod compare;
@@ -35,6 +38,7 @@ pub mod frame;
 pub mod identity;
 pub mod judge;
 pub mod metrics;
+pub mod parting;
 pub mod raw;
 pub mod report;
 pub mod run;

@@ -5,9 +5,9 @@ use std::path::{Component, Path, PathBuf};
 
 use vexp_api::digest::Digest;
 use vexp_api::plugin::{ParseError, Raw};
-use vexp_api::record::{Artefact, BadLineTime, read_line_times};
+use vexp_api::record::{Artefact, BadLineTime, TraceFile, read_line_times};
 use vexp_api::registry::Registry;
-use vexp_api::run_dir::{RAW_BYTES, RunDir, RunDirError};
+use vexp_api::run_dir::{RAW_BYTES, RECORD_BYTES, RunDir, RunDirError};
 use vexp_api::sample::Sample;
 
 /// Lines of an artefact: what a capture keeps of a program, and its last one.
@@ -118,8 +118,23 @@ pub fn read(trial_dir: &Path, artefact: &Artefact) -> Result<Vec<u8>, TamperErro
     if !inside {
         return Err(TamperError::Path(artefact.path.clone()));
     }
+    let bytes = read_recorded(trial_dir, relative, &artefact.digest, RAW_BYTES)?;
+    if bytes.iter().filter(|byte| **byte == b'\n').count() > MOST_LINES {
+        let path = trial_dir.join(relative);
+        return Err(TamperError::Lines { path });
+    }
+    Ok(bytes)
+}
+
+/// The bytes of a file that are those of its record.
+fn read_recorded(
+    trial_dir: &Path,
+    relative: &Path,
+    recorded: &Digest,
+    most: u64,
+) -> Result<Vec<u8>, TamperError> {
     let path = trial_dir.join(relative);
-    let bytes = RunDir::open(trial_dir).and_then(|folder| folder.read(relative, RAW_BYTES));
+    let bytes = RunDir::open(trial_dir).and_then(|folder| folder.read(relative, most));
     let bytes = bytes.map_err(|error| match error {
         RunDirError::Io { source, .. } => TamperError::Read {
             path: path.clone(),
@@ -127,18 +142,23 @@ pub fn read(trial_dir: &Path, artefact: &Artefact) -> Result<Vec<u8>, TamperErro
         },
         other => TamperError::Strange(other),
     })?;
-    if bytes.iter().filter(|byte| **byte == b'\n').count() > MOST_LINES {
-        return Err(TamperError::Lines { path });
-    }
     let found = Digest::of(&bytes);
-    if found != artefact.digest {
+    if found != *recorded {
         return Err(TamperError::Digest {
             path,
-            recorded: artefact.digest.clone(),
+            recorded: recorded.clone(),
             found,
         });
     }
     Ok(bytes)
+}
+
+/// The bytes of a recorded trace.
+pub fn read_trace(trial_dir: &Path, file: &TraceFile) -> Result<Vec<u8>, TamperError> {
+    if file.path != vexp_api::trace::FILE {
+        return Err(TamperError::Path(file.path.clone()));
+    }
+    read_recorded(trial_dir, Path::new(&file.path), &file.digest, RECORD_BYTES)
 }
 
 /// The times at which the lines of an artefact had arrived; none where they were not recorded.

@@ -32,6 +32,13 @@ pub(crate) struct CompareArgs {
     /// Show all metrics, not only those that changed and those that were told worst
     #[arg(long)]
     pub(crate) all: bool,
+    /// Say whether two runs in virtual time are the same to the last bit, and if not, where they part: the first
+    /// moment, link, frame, command, line and sample. 1 if they are not the same
+    #[arg(long, conflicts_with_all = ["more_base", "more_new", "last", "margin", "only", "metric", "anyway", "all"])]
+    pub(crate) exact: bool,
+    /// With --exact: keep in NEW that it was compared, for its report
+    #[arg(long, requires = "exact")]
+    pub(crate) record: bool,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: CompareFormat,

@@ -6,13 +6,18 @@ use vexp_api::exit::Exit;
 use vexp_api::registry::Registry;
 use vexp_report::compare::{self, Comparison, Options, Verdict};
 use vexp_report::frame::Unusable;
+use vexp_report::parting;
 
 use super::history::{self, Picked, Runs};
+use super::identity;
 use crate::args::{CompareArgs, CompareFormat};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 
 pub(super) fn run(args: &CompareArgs, registry: &Registry) -> Result<Exit, Failure> {
+    if args.exact {
+        return exactly(args, registry);
+    }
     match given(args, registry) {
         Ok(comparison) => {
             print(&comparison, args)?;
@@ -29,6 +34,59 @@ pub(super) fn run(args: &CompareArgs, registry: &Registry) -> Result<Exit, Failu
             Err(refused.failure)
         }
     }
+}
+
+/// Whether two runs are the same to the last bit, and where they part.
+fn exactly(args: &CompareArgs, registry: &Registry) -> Result<Exit, Failure> {
+    let usage = |message: String, hint: &str| Err(Failure::new(Exit::Usage, message).hint(hint));
+    if !matches!(args.format, CompareFormat::Text | CompareFormat::Json) {
+        let message = "--exact has text and json".to_owned();
+        return usage(message, "leave --format out, or give --format json");
+    }
+    for run in [&args.base, &args.new] {
+        super::report::is_run(run)?;
+    }
+    let (base, new) = (
+        identity::read(&args.base, registry)?,
+        identity::read(&args.new, registry)?,
+    );
+    for (frames, path) in [(&base, &args.base), (&new, &args.new)] {
+        if !frames.run.is_virtual() {
+            let message = format!(
+                "{} is no run in virtual time: no two are the same",
+                path.display()
+            );
+            return usage(
+                message,
+                "without --exact, what became better or worse is told",
+            );
+        }
+    }
+    let (one, other) = (&base.run.plan.study, &new.run.plan.study);
+    if one != other {
+        let message = format!("they are runs of different studies: `{one}` and `{other}`");
+        return usage(message, "two runs of the same study can be the same");
+    }
+    let parting = identity::part(&base, &new)?;
+    let text = match args.format {
+        CompareFormat::Json => {
+            let text = serde_json::to_string_pretty(&parting).or_exit(Exit::Incomplete)?;
+            format!("{text}\n")
+        }
+        _ => parting::text(&parting),
+    };
+    render::out(&text);
+    if args.record {
+        let made = identity::of_run_with(&base, &parting)?;
+        let results = vexp_report::identity::digest(&new).or_exit(Exit::Unreadable)?;
+        identity::keep(&args.new, &results, made)?;
+        let next = args.new.display();
+        render::say(&format!("kept in {next}; next: vexp report {next}"));
+    }
+    Ok(match parting.is_same() {
+        true => Exit::Fine,
+        false => Exit::Refuted,
+    })
 }
 
 /// Nothing was judged: as a document, and as the end of the verb.

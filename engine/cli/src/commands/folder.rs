@@ -77,6 +77,7 @@ impl Run {
             ended: None,
             estimate_s: Some(plan.estimate.run.secs_f64()),
             controller: controller(),
+            computer: computer(),
             deviations: built.iter().filter_map(image_deviation).collect(),
             taken: Vec::new(),
             bundle: None,
@@ -126,6 +127,10 @@ impl Run {
         }
         let record = RunRecord {
             estimate_s: None,
+            computer: record
+                .computer
+                .clone()
+                .filter(|one| Some(one) == computer().as_ref()),
             ..record
         };
         Ok(Self {
@@ -363,7 +368,7 @@ fn run_id(study: &Name) -> Result<Name, Failure> {
     let now = now_rfc3339();
     let digits: String = now.chars().filter(char::is_ascii_digit).collect();
     let (date, time) = (&digits[..8], &digits[8..14]);
-    let salt = vexp_api::digest::Digest::of(format!("{now} {}", std::process::id()).as_bytes());
+    let salt = Digest::of(format!("{now} {}", std::process::id()).as_bytes());
     Name::new(format!("{study}-{date}-{time}-{}", &salt.hex()[..4])).or_exit(Exit::Usage)
 }
 
@@ -409,9 +414,33 @@ pub(super) fn controller() -> BTreeMap<String, String> {
     facts
 }
 
+/// Which computer this is, without saying so: a digest of its processor's model and of its machine-id(5). One that was
+/// installed anew is another; `None` where there is no id.
+fn computer() -> Option<Digest> {
+    let id = std::fs::read_to_string("/etc/machine-id").ok()?;
+    let model = controller().remove("processor")?;
+    computer_of(&model, id.trim())
+}
+
+fn computer_of(model: &str, id: &str) -> Option<Digest> {
+    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| Digest::of(format!("vexp computer\n{model}\n{id}\n").as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_computer_without_an_id_is_none_that_could_be_told_apart() {
+        let id = "0123456789abcdef0123456789abcdef";
+        let known = computer_of("a processor", id).unwrap();
+        assert!(!known.to_string().contains(id));
+        assert_ne!(computer_of("another", id).unwrap(), known);
+        for none in ["", "uninitialized", &id[1..]] {
+            assert_eq!(computer_of("a processor", none), None);
+        }
+    }
 
     #[test]
     fn a_run_is_in_no_folder_that_somebody_else_can_change() {

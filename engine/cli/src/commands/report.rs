@@ -122,6 +122,9 @@ impl Made {
             render::out(&format!("{looks}\n"));
         }
         render::out(&render::verdicts::counts(&summary.claims));
+        if let Some(assurance) = &summary.assurance {
+            render::out(&format!("the same elsewhere: {assurance}\n"));
+        }
         self.written?;
         render::out(&format!("report: {}\n", summary.html.display()));
         Ok(exit(&summary.claims))

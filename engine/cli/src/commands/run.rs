@@ -60,12 +60,13 @@ pub(super) fn run(
             Exit::Fine
         }
         Then::Report(expected) => {
+            // What the results were compared with stands in the report.
+            let held = match measured.virtual_time {
+                true => Some(identity::hold(run, (&chosen, expected.as_ref()), registry)?),
+                false => None,
+            };
             let verdicts = report::claims(run, registry)?;
-            if measured.virtual_time {
-                identity::say(run, (&chosen, expected.as_ref()), registry, verdicts)?
-            } else {
-                verdicts
-            }
+            held.map_or(verdicts, |held| held.say(verdicts))
         }
     };
     Ok(exit(measured.summary, verdicts))

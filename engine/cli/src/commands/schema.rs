@@ -7,6 +7,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform as _};
 use serde::Serialize;
 use serde_json::Value;
+use vexp_api::compared::{Compared, Load};
 use vexp_api::diagnostic::Diagnostic;
 use vexp_api::environment::Environment;
 use vexp_api::exit::Exit;
@@ -23,6 +24,7 @@ use vexp_engine::run::log::Line;
 use vexp_report::ClaimVerdict;
 use vexp_report::compare::Comparison;
 use vexp_report::judge::{ClaimsFile, MetricsFile, SteadyFile};
+use vexp_report::parting::Parting;
 use vexp_report::trend::Trend;
 use vexp_report::trend::table::TableTrend;
 
@@ -44,6 +46,7 @@ const SCHEMAS: &[Schema] = &[
     ("check", "vexp check --format json", of::<Vec<Diagnostic>>),
     ("claims", "RUN/frames/claims.json", of::<ClaimsFile<'_>>),
     ("compare", "vexp compare --format json", of::<Comparison>),
+    ("compared", "RUN/compared.json", of::<Compared>),
     ("doctor", "vexp doctor --format json", of::<Vec<Check>>),
     (
         "environment",
@@ -58,11 +61,13 @@ const SCHEMAS: &[Schema] = &[
     ("event", "a line of RUN/events.jsonl", of::<Line<'_>>),
     ("export", "vexp export --format json", of::<Exported>),
     ("gc", "vexp gc --format json", of::<Collected>),
+    ("exact", "vexp compare --exact --format json", of::<Parting>),
     (
         "images",
         "RUN/images.json",
         of::<BTreeMap<Name, ImageManifest>>,
     ),
+    ("load", "RUN/blocks/BLOCK/load.json", of::<Load>),
     ("metrics", "RUN/frames/metrics.json", of::<MetricsFile<'_>>),
     (
         "plan",

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use vexp_api::digest::Digest;
 use vexp_api::ids::Name;
 use vexp_api::plugin::Witness;
+use vexp_api::trace::Trace;
 
 use super::pause::{Pauses, Watch};
+pub use super::traced::Commands;
 
 /// Bytes for a node's random number generator: as many as its key has, twice.
 const ENTROPY: usize = 64;
@@ -28,6 +30,8 @@ pub enum Clock {
         witness: Arc<dyn Witness>,
         /// The repetition's seed.
         seed: u64,
+        /// What is run on them.
+        commands: Commands,
     },
 }
 
@@ -66,6 +70,37 @@ impl Clock {
                 let digest = Digest::of(format!("entropy {seed} {node}").as_bytes());
                 Ok(digest.hex().as_bytes()[..ENTROPY].to_vec())
             }
+        }
+    }
+
+    /// Begins a trial's trace, where time is virtual.
+    pub(super) fn begin_trace(&self) {
+        if let Self::Machines {
+            witness, commands, ..
+        } = self
+        {
+            drop(commands.take());
+            witness.begin_trace();
+        }
+    }
+
+    /// The trace since then.
+    pub(super) fn end_trace(&self, epoch_ns: u64) -> Option<Trace> {
+        let Self::Machines {
+            witness, commands, ..
+        } = self
+        else {
+            return None;
+        };
+        let traffic = witness.end_trace()?;
+        Some(Trace::new(traffic, commands.take(), epoch_ns))
+    }
+
+    /// The machines' time since their power-on; 0 where they have none of their own.
+    pub(super) fn ns(&self) -> u64 {
+        match self {
+            Self::Computer => 0,
+            Self::Machines { witness, .. } => witness.now_ns(),
         }
     }
 
@@ -125,6 +160,7 @@ mod tests {
         let clock = |seed| Clock::Machines {
             witness: Arc::new(Quiet),
             seed,
+            commands: Commands::default(),
         };
         let (node, trial) = (Name::new("vm1").unwrap(), Name::new("t.r1").unwrap());
         let all = |seed| {

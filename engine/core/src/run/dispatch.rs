@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
+use vexp_api::compared;
 use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
 use vexp_api::plan::{Block, Plan};
@@ -20,6 +21,7 @@ use crate::plan::estimate::{self, BlockCost};
 use super::attempts::{Again, set_aside};
 use super::files::{self, FileError};
 use super::inline::{self, Inline};
+use super::load::Moment;
 use super::log::{Log, LogError};
 use super::ssh::chain;
 use super::{side_by_side, spawn, worker};
@@ -271,7 +273,7 @@ async fn run_block(
     block: &Block,
     events: &Arc<dyn EventSink>,
 ) -> Result<(), BlockError> {
-    let started = Instant::now();
+    let (started, moment) = (Instant::now(), Moment::now());
     events.event(&Event::BlockStarted {
         block: block.id.clone(),
     });
@@ -302,6 +304,10 @@ async fn run_block(
         worked = work.worker(None).await;
     }
     let released = work.lease.release().await;
+    if request.testbed.virtual_time() {
+        let path = folder.join(compared::LOAD);
+        files::write_json(&path, &moment.since()).map_err(RunError::from)?;
+    }
     worked?;
     released?;
     events.event(&Event::BlockEnded {

@@ -11,8 +11,9 @@ use vexp_api::digest::{Digest, canonical_json};
 use vexp_api::ids::Name;
 use vexp_api::plan::Plan;
 use vexp_api::plugin::Captured;
-use vexp_api::record::{TrialRecord, write_line_times};
+use vexp_api::record::{TraceFile, TrialRecord, write_line_times};
 use vexp_api::run_dir::{RECORD_BYTES, RunDir, RunDirError};
+use vexp_api::trace::{self, Trace};
 
 use crate::build::Manifest;
 
@@ -187,6 +188,7 @@ pub fn write_trial(
     run: &Path,
     record: &TrialRecord,
     captured: Vec<Captured>,
+    trace: Option<&Trace>,
 ) -> Result<(), FileError> {
     let parent = run.join("trials");
     create_dir(&parent)?;
@@ -207,12 +209,29 @@ pub fn write_trial(
         }
         record.artefacts.push(item.artefact);
     }
+    if let Some(trace) = trace {
+        record.trace = Some(write_trace(temp.path(), trace)?);
+    }
     record.artefacts.sort_by(|a, b| a.path.cmp(&b.path));
     write_json(&temp.path().join("trial.json"), &record)?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(temp.path(), mode).map_err(io("write", temp.path()))?;
     sync_dir(&temp.path().join("raw"))?;
     rename(&temp.keep(), &trial_dir(run, &record.trial))
+}
+
+fn write_trace(folder: &Path, trace: &Trace) -> Result<TraceFile, FileError> {
+    let path = folder.join(trace::FILE);
+    let text = trace.text().map_err(|source| FileError::Json {
+        path: path.clone(),
+        source,
+    })?;
+    write_atomic(&path, text.as_bytes())?;
+    Ok(TraceFile {
+        path: trace::FILE.to_owned(),
+        digest: Digest::of(text.as_bytes()),
+        late: trace.head.late,
+    })
 }
 
 /// Moves a file or folder within a file system, for good.

@@ -10,7 +10,7 @@ use vexp_api::ids::Name;
 use vexp_api::plugin::{PluginError, Witness, Workplace};
 use vexp_api::registry::Registry;
 
-use super::clock::Clock;
+use super::clock::{Clock, Commands};
 use super::dispatch::{BlockError, RunError};
 use super::manifest::Manifest;
 use super::worker::{self, Place, WorkError};
@@ -67,12 +67,14 @@ fn on_this_thread(inline: Inline, unwanted: oneshot::Receiver<()>) -> Result<(),
     } = inline.workplace;
     let block = inline.manifest.block.id.clone();
     let told = TellClock::start(block, Arc::clone(&witness), Arc::clone(&inline.events));
+    let commands = Commands::default();
     let place = Place {
-        connect,
+        connect: commands.trace(connect, Arc::clone(&witness)),
         events: inline.events,
         clock: Clock::Machines {
             witness,
             seed: inline.seed,
+            commands,
         },
     };
     let ended = runtime.block_on(async {

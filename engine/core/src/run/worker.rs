@@ -155,8 +155,10 @@ async fn run_trials(
             block: Some(manifest.block.id.clone()),
             trial: trial.id.clone(),
         });
+        bench.clock.begin_trace();
         tokio::time::sleep(bench.clock.offset(&trial.id)).await;
         let epoch = clock::now();
+        let epoch_ns = bench.clock.ns();
         let epoch_text = dispatch::now_rfc3339();
         let verified = match seen_restored.take() {
             Some(setup) => Ok(setup),
@@ -175,7 +177,8 @@ async fn run_trials(
             ended_s: since(epoch),
             ..record_of(trial, &manifest.block, seen.outcome.clone(), epoch_text)
         };
-        files::write_trial(&manifest.run, &record, seen.captured)?;
+        let trace = bench.clock.end_trace(epoch_ns);
+        files::write_trial(&manifest.run, &record, seen.captured, trace.as_ref())?;
         if seen.outcome == Outcome::Measured {
             measured.push(trial.id.clone());
         }
@@ -221,6 +224,7 @@ fn record_of(trial: &Trial, block: &Block, outcome: Outcome, epoch: String) -> T
         setup: BTreeMap::new(),
         ended_s: 0.0,
         artefacts: Vec::new(),
+        trace: None,
     }
 }
 
@@ -235,7 +239,7 @@ pub fn fail_rest(run: &Path, block: &Block, error: &str) -> Result<usize, FileEr
             error: error.to_owned(),
         };
         let record = record_of(trial, block, outcome, dispatch::now_rfc3339());
-        files::write_trial(run, &record, Vec::new())?;
+        files::write_trial(run, &record, Vec::new(), None)?;
         failed += 1;
     }
     Ok(failed)

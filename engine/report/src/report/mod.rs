@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use vexp_api::plan::Deviation;
 use vexp_api::registry::Registry;
 
+use crate::assurance;
 use crate::derived::{Derived, derive};
 use crate::files::WriteError;
 use crate::frame::{FrameError, Frames, Unusable};
@@ -64,6 +65,8 @@ pub struct ReportSummary {
     pub trials_not_measured: usize,
     /// What came of the run's looks, in words, if its plan has any.
     pub looks: Option<String>,
+    /// How far its results are known to be the same elsewhere, in a few words; nothing in real time.
+    pub assurance: Option<String>,
 }
 
 /// Makes `RUN/frames` and `RUN/report` anew from a run directory. `templates` is a folder whose
@@ -90,6 +93,7 @@ impl ReportSummary {
             trials_measured: frames.trials.len(),
             trials_not_measured: missed(frames, &derived.verdicts).count(),
             looks: looks(&derived.verdicts),
+            assurance: assurance::of(frames).map(|known| known.words()),
         }
     }
 }

@@ -15,6 +15,7 @@ mod command;
 mod emulator;
 mod fleet;
 mod lease;
+mod recording;
 mod regime;
 mod seeds;
 mod snapshot;

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use vexp_api::plugin::{Driver, PluginError, Witness, Workplace};
+use vexp_api::trace::Traffic;
 use vexp_lockstep::net::{self, Addresses, Network, Wire, WireError};
 use vexp_lockstep::side::Side;
 use vexp_lockstep::ssh::VirtualConnect;
 
 use super::super::emulated::address::Who;
 use super::fleet::Fleet;
+use super::recording::Recording;
 
 /// How long an emulator may take until it is heard of again, in this computer's time: the longest is its boot, on a
 /// busy computer. One that has ended is noticed at once..
@@ -26,6 +28,8 @@ pub(super) struct Shared {
     fleet: Arc<Fleet>,
     /// Late borders and frames that were told already.
     told: Mutex<u64>,
+    /// The trace of a trial that runs.
+    recording: Mutex<Option<Recording>>,
 }
 
 impl Shared {
@@ -34,11 +38,18 @@ impl Shared {
             side: Mutex::new(side),
             fleet,
             told: Mutex::new(0),
+            recording: Mutex::new(None),
         })
     }
 
     pub(super) fn side(&self) -> MutexGuard<'_, Side> {
         self.side.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recording(&self) -> MutexGuard<'_, Option<Recording>> {
+        self.recording
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The place of a worker whose network has random numbers of this seed.
@@ -83,6 +94,15 @@ impl Witness for Shared {
     fn now_ns(&self) -> u64 {
         self.side().now()
     }
+
+    fn begin_trace(&self) {
+        *self.recording() = Some(Recording::begin(&self.side()));
+    }
+
+    fn end_trace(&self) -> Option<Traffic> {
+        let recording = self.recording().take()?;
+        Some(recording.end(&self.side()))
+    }
 }
 
 struct Line(Arc<Shared>);
@@ -98,7 +118,12 @@ impl Wire for Line {
 
     fn advance(&mut self, until: u64) -> Result<Vec<(usize, u64, Vec<u8>)>, WireError> {
         let fleet = &self.0.fleet;
-        let arrived = self.0.side().advance(until, PATIENCE, &|| fleet.ended());
+        let mut side = self.0.side();
+        let arrived = side.advance(until, PATIENCE, &|| fleet.ended());
+        if let (Ok(_), Some(recording)) = (&arrived, &mut *self.0.recording()) {
+            recording.step(&side);
+        }
+        drop(side);
         let frames = arrived.map_err(|error| match fleet.ended() {
             Some(ended) => WireError(ended),
             None => WireError(error.to_string()),

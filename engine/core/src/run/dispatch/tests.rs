@@ -14,8 +14,9 @@ fn put(run: &Path, trial: &Name, outcome: Outcome) {
         setup: BTreeMap::new(),
         ended_s: 0.0,
         artefacts: Vec::new(),
+        trace: None,
     };
-    files::write_trial(run, &record, Vec::new()).unwrap();
+    files::write_trial(run, &record, Vec::new(), None).unwrap();
 }
 
 pub(in super::super) fn block(ids: &[&Name]) -> Block {

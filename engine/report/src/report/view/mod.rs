@@ -25,6 +25,7 @@ use self::trace::{Point, points};
 use super::figures::Figure;
 use super::index::Index;
 use super::tables;
+use crate::assurance::{self, Assurance};
 use crate::frame::{Frames, Unusable};
 use crate::judge::{ClaimVerdict, Verdicts};
 use crate::metrics::{Basis, ENOUGH_REPETITIONS, MetricValue};
@@ -58,6 +59,8 @@ pub(super) struct View<'a> {
     printed_elsewhere: usize,
     scale: Scale,
     hops: Vec<Hops>,
+    /// How far results are known to be the same elsewhere; nothing in real time.
+    assurance: Option<Assurance>,
     deviations: Vec<Deviation>,
     excluded: Vec<Excluded>,
     unusable: Vec<Unusable>,
@@ -192,6 +195,7 @@ impl<'a> View<'a> {
             printed_elsewhere,
             scale: scale(frames),
             hops: hops(index),
+            assurance: assurance::of(frames),
             deviations: super::deviations(frames),
             excluded: plan.excluded.clone(),
             unusable: super::missed(frames, verdicts).cloned().collect(),
