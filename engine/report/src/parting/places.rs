@@ -18,6 +18,8 @@ use crate::run::Run;
 /// A moment that is not in the trial: places have it so that they can be ordered.
 const BEFORE: f64 = f64::NEG_INFINITY;
 const AFTER: f64 = f64::INFINITY;
+/// Characters that are shown of two lines before they begin to differ.
+const CONTEXT: usize = 30;
 /// Emulators of peers whose consoles are looked at.
 const PEERS: usize = 8;
 
@@ -257,7 +259,8 @@ impl Both<'_> {
         if let Some((one, other)) = first {
             let sample = &one.sample;
             let of = format!("{} on {} by {}", sample.metric, sample.node, one.tool);
-            let at = start + sample.t;
+            // By then it is known.
+            let at = start + sample.t + sample.dt;
             let what = match (&one.sample.metric, &one.tool) == (&other.sample.metric, &other.tool)
             {
                 true => format!("{of}: {}, and {}", say(one), say(other)),
@@ -290,12 +293,26 @@ pub(super) fn first_line(one: &str, other: &str) -> Option<(usize, String, Strin
             (None, None) => return None,
             (one, other) if one == other => {}
             (one, other) => {
-                let [one, other] = [one, other].map(|line| line.map_or_else(end, cut));
+                let skip = same_beginning(one.unwrap_or_default(), other.unwrap_or_default());
+                let from = |line: &str| match skip {
+                    0 => cut(line),
+                    _ => format!("… {}", cut(&line.chars().skip(skip).collect::<String>())),
+                };
+                let [one, other] = [one, other].map(|line| line.map_or_else(end, from));
                 return Some((number, one, other));
             }
         }
     }
     None
+}
+
+/// Characters that are left out of two lines since they are the same, but for some before what is not.
+fn same_beginning(one: &str, other: &str) -> usize {
+    let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
+    match same.count() {
+        few if few < 2 * CONTEXT => 0,
+        many => many - CONTEXT,
+    }
 }
 
 /// When a line of a console says that it was written: as the kernel does it, `[   12.345678]` since power-on, or as
@@ -332,4 +349,38 @@ fn first_fact(
     let (node, fact) = (&first.node, &first.fact);
     let [a, b] = [say(&first.one), say(&first.other)];
     Some(format!("{node} {fact}: {a}, and {b}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_that_differs_is_shown_from_where_it_does() {
+        assert_eq!(first_line("a\nb\n", "a\nb\n"), None);
+        let apart = first_line("a\nb 1\nc", "a\nb 2").unwrap();
+        assert_eq!(apart, (2, "b 1".into(), "b 2".into()));
+        let apart = first_line("a\n", "a\nb").unwrap();
+        assert_eq!(apart, (2, "(its end)".into(), "b".into()));
+        let long = "x".repeat(500);
+        let (_, one, other) = first_line(&format!("{long}1"), &format!("{long}2")).unwrap();
+        assert_eq!(one, format!("… {}1", &long[..CONTEXT]));
+        assert_eq!(other, format!("… {}2", &long[..CONTEXT]));
+    }
+
+    #[test]
+    fn lines_of_consoles_are_dated_by_kernel_or_syslog_or_not() {
+        for (line, time) in [
+            ("[   12.345678] virtio_net: up", Some(12.345_678)),
+            ("[361] Jan 01 00:00:43 Child connection", Some(43.0)),
+            ("Jan 01 01:02:03 x", Some(3723.0)),
+            ("[361] ready", None),
+            ("[ 1.2] x", None),
+            ("[361] Nov 30 15:58:09 x", None),
+            ("[361] Jan 01 00:0é:43 x", None),
+            ("", None),
+        ] {
+            assert_eq!(dated(line), time, "{line}");
+        }
+    }
 }
