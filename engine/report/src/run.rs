@@ -175,6 +175,7 @@ impl Run {
                 ended: None,
                 estimate_s: None,
                 controller: BTreeMap::new(),
+                computer: None,
                 deviations: Vec::new(),
                 taken: Vec::new(),
                 bundle: None,
