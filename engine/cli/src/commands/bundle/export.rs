@@ -10,7 +10,8 @@ use vexp_api::run_dir::{RECORD_BYTES, read_named};
 use vexp_engine::bundle::pack;
 use vexp_engine::store::Store;
 
-use super::{FORMAT, Images, Ingredients, Made, Options, failure};
+use super::names::{Kind, Replaced, Secret};
+use super::{FORMAT, Images, Ingredients, Made, Options, anonymous, failure, lint};
 use crate::args::{ExportArgs, Format};
 use crate::commands::report;
 use crate::error::{Failure, OrExit as _};
@@ -30,6 +31,8 @@ pub(in crate::commands) struct Exported {
     /// Bytes of what is in it.
     unpacked: u64,
     files: usize,
+    /// What `--anonymous` replaced; empty without it.
+    replaced: Vec<Replaced>,
 }
 
 pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result<Exit, Failure> {
@@ -48,13 +51,40 @@ pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result
             templates: args.templates.is_some(),
             license: args.license.clone(),
             authors: args.authors.clone(),
+            contact: args.contact.clone(),
+            archive: args.archive.clone(),
+            code: args.code.clone(),
+            anonymous: args.anonymous,
         },
         templates: args.templates.clone(),
         images: images.transpose().or_exit(Exit::Usage)?.map(Images::Store),
     };
-    let made = ingredients.made(registry)?;
+    let options = ingredients.options.clone();
+    // What was copied stays until it is packed.
+    let (made, replaced, _copy) = match args.anonymous {
+        false => (ingredients.made(registry)?, Vec::new(), None),
+        true => {
+            let authors = options
+                .authors
+                .iter()
+                .filter_map(|name| Secret::new(Kind::Author, name));
+            let hide = args
+                .hide
+                .iter()
+                .filter_map(|word| Secret::new(Kind::Word, word));
+            let hide: Vec<Secret> = authors.chain(hide).collect();
+            let anonymous = anonymous::made(ingredients, (&hide, &args.show), registry)?;
+            (anonymous.made, anonymous.replaced, Some(anonymous.folder))
+        }
+    };
+    if args.check {
+        return lint::run(args, &made, &options);
+    }
     let run = &made.derived.frames.run.record.id;
     advice(args, &made);
+    for replaced in &replaced {
+        render::say(&replaced.words());
+    }
     let target = match &args.output {
         Some(path) => path.clone(),
         None => PathBuf::from(format!("{run}.vexp.tar.zst")),
@@ -69,6 +99,7 @@ pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result
         unpacked: packed.manifest.size(),
         files: packed.manifest.files.len(),
         bundle: target,
+        replaced,
     };
     match args.format {
         Format::Json => {
@@ -99,6 +130,9 @@ fn advice(args: &ExportArgs, made: &Made) {
     }
     if args.license.is_none() {
         render::say("note: without --license, nobody may pass the bundle on");
+    }
+    if args.anonymous {
+        return;
     }
     let own = read_named(&args.run.join("frames/claims.json"), RECORD_BYTES);
     if own.is_ok_and(|own| made.derived.files.get("frames/claims.json") != Some(&own)) {
