@@ -1,7 +1,7 @@
 //! What `vexp export` makes for committees, archives and reviews: two pages, findings, a bundle that names nobody, files
 //! about citing. The run is the recorded one of `bundle.rs`.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod json_schema;
 mod support;
@@ -167,10 +167,10 @@ fn the_appendix_is_two_pages_at_most_whatever_the_study_claims() {
             .unwrap()
             .unwrap()
             .path();
-        assert_eq!(pages(&there.join("appendix.pdf")), 2);
+        assert!((1..=2).contains(&pages(&there.join("appendix.pdf"))));
         let short = std::fs::read_to_string(there.join("appendix.md")).unwrap();
         let named = short.matches("| **C").count();
-        assert!(count > 31 || named == 31, "{short}");
+        assert!(named >= count.min(31), "{named} of {count}:\n{short}");
         if named < count {
             assert!(
                 short.contains(&format!("{} more, up to C{count}", count - named)),

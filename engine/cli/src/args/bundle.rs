@@ -11,6 +11,16 @@ use vexp_api::units::ByteSize;
 use super::{Format, ImageArgs, MachinesArgs};
 use crate::commands::bundle::License;
 
+/// What `vexp export --help` teaches.
+pub(crate) const EXPORT: &str = "\
+From a run to a committee:
+  vexp export RUN --check                       what is missing, each with its cure
+  vexp export RUN --anonymous --hide INSTITUTE  for a double-blind review
+  vexp export RUN --license CC-BY-4.0 --author 'FAMILY, GIVEN' --archive DOI
+                                                the camera-ready version, of the same run
+
+In the bundle, appendix.pdf has the claims and their commands on two pages, and README.md says how to check it.";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     /// The run's folder

@@ -10,7 +10,7 @@ use vexp_api::run_dir::{RECORD_BYTES, read_named};
 use vexp_engine::bundle::pack;
 use vexp_engine::store::Store;
 
-use super::names::{Kind, Replaced, Secret};
+use super::names::{Kind, Replaced, Secret, author};
 use super::{FORMAT, Images, Ingredients, Made, Options, anonymous, failure, lint};
 use crate::args::{ExportArgs, Format};
 use crate::commands::report;
@@ -35,8 +35,43 @@ pub(in crate::commands) struct Exported {
     replaced: Vec<Replaced>,
 }
 
-pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result<Exit, Failure> {
-    report::is_run(&args.run)?;
+/// What is to be packed.
+struct Ready {
+    made: Made,
+    replaced: Vec<Replaced>,
+    /// Where a copy's files are until they are packed.
+    _copy: Option<tempfile::TempDir>,
+}
+
+fn options(args: &ExportArgs) -> Options {
+    Options {
+        format: FORMAT,
+        images: args.images,
+        templates: args.templates.is_some(),
+        license: args.license.clone(),
+        authors: args.authors.clone(),
+        contact: args.contact.clone(),
+        archive: args.archive.clone(),
+        code: args.code.clone(),
+        anonymous: args.anonymous,
+    }
+}
+
+/// Names that the command line says.
+fn said(args: &ExportArgs) -> Vec<Secret> {
+    let mut secrets: Vec<Secret> = args.authors.iter().flat_map(|name| author(name)).collect();
+    let contact = args.contact.as_deref();
+    secrets.extend(contact.and_then(|contact| Secret::new(Kind::Mail, contact)));
+    let code = args.code.as_deref();
+    secrets.extend(code.and_then(|code| Secret::new(Kind::Repository, code)));
+    let archive = args.archive.as_ref();
+    secrets.extend(archive.and_then(|doi| Secret::new(Kind::Identifier, doi.as_str())));
+    let words = args.hide.iter();
+    secrets.extend(words.filter_map(|word| Secret::new(Kind::Word, word)));
+    secrets
+}
+
+fn ready(args: &ExportArgs, registry: &Registry) -> Result<Ready, Failure> {
     let images = match (args.images, &args.store) {
         (false, _) => None,
         (true, Some(root)) => Some(Store::open(root)),
@@ -45,40 +80,34 @@ pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result
     let ingredients = Ingredients {
         run: &args.run,
         vexp: crate::VERSION,
-        options: Options {
-            format: FORMAT,
-            images: args.images,
-            templates: args.templates.is_some(),
-            license: args.license.clone(),
-            authors: args.authors.clone(),
-            contact: args.contact.clone(),
-            archive: args.archive.clone(),
-            code: args.code.clone(),
-            anonymous: args.anonymous,
-        },
+        options: options(args),
         templates: args.templates.clone(),
         images: images.transpose().or_exit(Exit::Usage)?.map(Images::Store),
     };
-    let options = ingredients.options.clone();
-    // What was copied stays until it is packed.
-    let (made, replaced, _copy) = match args.anonymous {
-        false => (ingredients.made(registry)?, Vec::new(), None),
-        true => {
-            let authors = options
-                .authors
-                .iter()
-                .filter_map(|name| Secret::new(Kind::Author, name));
-            let hide = args
-                .hide
-                .iter()
-                .filter_map(|word| Secret::new(Kind::Word, word));
-            let hide: Vec<Secret> = authors.chain(hide).collect();
-            let anonymous = anonymous::made(ingredients, (&hide, &args.show), registry)?;
-            (anonymous.made, anonymous.replaced, Some(anonymous.folder))
-        }
-    };
+    if args.anonymous {
+        let anonymous = anonymous::made(ingredients, (&said(args), &args.show), registry)?;
+        return Ok(Ready {
+            made: anonymous.made,
+            replaced: anonymous.replaced,
+            _copy: Some(anonymous.folder),
+        });
+    }
+    Ok(Ready {
+        made: ingredients.made(registry)?,
+        replaced: Vec::new(),
+        _copy: None,
+    })
+}
+
+pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result<Exit, Failure> {
+    report::is_run(&args.run)?;
+    let Ready {
+        made,
+        replaced,
+        _copy,
+    } = ready(args, registry)?;
     if args.check {
-        return lint::run(args, &made, &options);
+        return lint::run(args, &made, &options(args));
     }
     let run = &made.derived.frames.run.record.id;
     advice(args, &made);

@@ -114,6 +114,12 @@ impl Forms {
             r"[A-Za-z0-9.-]*(?:github|gitlab|bitbucket|codeberg|gitea|git|sr\.ht)[A-Za-z0-9.-]*";
         let run = regex::escape(run);
         let forms: Vec<(Kind, String, fn(&str) -> bool)> = vec![
+            // In quotes a folder's name may have anything in it.
+            (
+                Kind::Folder,
+                format!("(?-u)\"(/[^\"\\n]*)/{run}"),
+                not_of_vexp,
+            ),
             (Kind::Folder, format!("(?m-u){before}({path})/{run}"), not_of_vexp),
             (Kind::Folder, format!("(?m-u){before}(/(?:{PLACES})(?:/{part})*/(?:{part})?{last})"), always),
             (

@@ -18,7 +18,7 @@ pub(in crate::commands::bundle) struct Secret {
     pub(super) kind: Kind,
     pub(super) text: String,
     /// Whether it must stand alone: short names are parts of other words.
-    alone: bool,
+    pub(super) alone: bool,
 }
 
 /// Letters from which on a name is looked for within words, too.
@@ -185,15 +185,26 @@ fn git(config: &Path, found: &mut BTreeSet<Secret>) {
     }
 }
 
+/// An author's name, in both orders if it is `FAMILY, GIVEN`, and the family's alone.
+pub(in crate::commands::bundle) fn author(name: &str) -> Vec<Secret> {
+    let mut found = Vec::from_iter(Secret::new(Kind::Author, name));
+    let family = match name.split_once(',') {
+        Some((family, given)) => {
+            let (family, given) = (family.trim(), given.trim());
+            found.extend(Secret::new(Kind::Author, &format!("{given} {family}")));
+            Some(family)
+        }
+        None => name.split_whitespace().next_back(),
+    };
+    found.extend(family.and_then(|family| Secret::alone(Kind::Author, family)));
+    found
+}
+
 /// What the study says of its authors, and of machines that are somebody's own.
 pub(in crate::commands::bundle) fn of_study(study: &Study) -> Vec<Secret> {
     let mut found = Vec::new();
     if let Some(paper) = &study.paper {
-        for author in &paper.authors {
-            found.extend(Secret::new(Kind::Author, author));
-            let family = author.split_whitespace().next_back();
-            found.extend(family.and_then(|family| Secret::alone(Kind::Author, family)));
-        }
+        found.extend(paper.authors.iter().flat_map(|name| author(name)));
         let contact = paper.contact.as_deref();
         found.extend(contact.and_then(|contact| Secret::new(Kind::Mail, contact)));
         let code = paper.code.as_deref();

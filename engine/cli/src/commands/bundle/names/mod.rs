@@ -15,7 +15,7 @@ use vexp_api::exit::Exit;
 
 use crate::error::{Failure, OrExit as _};
 
-pub(super) use known::{Secret, in_run, machines, of_study, on_this_computer};
+pub(super) use known::{Secret, author, in_run, machines, of_study, on_this_computer};
 pub(super) use replace::{Replaced, Replacing};
 
 /// What is named.
@@ -90,12 +90,11 @@ impl Names {
             .iter()
             .filter(|secret| !shown(&secret.text))
             .collect();
-        // The longest first, so that a name within a name is not taken out of it.
+        // The longest first, so that a name within a name is not taken out of it; of the same twice, the one that is looked
+        // for within words, too.
         secrets.sort_by_key(|secret| {
-            (
-                std::cmp::Reverse(secret.text.len()),
-                secret.text.to_lowercase(),
-            )
+            let text = secret.text.to_lowercase();
+            (std::cmp::Reverse(secret.text.len()), text, secret.alone)
         });
         let mut kinds = BTreeMap::new();
         let mut parts = Vec::new();

@@ -28,13 +28,14 @@ fn what_names_somebody_is_found_by_its_form() {
         (
             "\"run\":\"/tmp/x y/../runs/net-20261130-155801-2659\"",
             Kind::Folder,
-            "/runs",
+            "/tmp/x y/../runs",
         ),
         (
             "in /tmp/q/runs/net-20261130-155801-2659/blocks",
             Kind::Folder,
             "/tmp/q/runs",
         ),
+        ("It lies in /srv/tower/net.", Kind::Folder, "/srv/tower/net"),
         (
             "mail erika@cs.example.edu.",
             Kind::Mail,
@@ -145,6 +146,17 @@ fn names_are_read_out_of_what_programs_print() {
         .map(|secret| secret.text)
         .collect();
     assert_eq!(texts, ["erlang", "zuse.example.org", "erika@turm"]);
+}
+
+#[test]
+fn an_author_is_known_in_both_orders() {
+    let texts =
+        |name| -> Vec<String> { author(name).into_iter().map(|secret| secret.text).collect() };
+    assert_eq!(
+        texts("Muster, Erika"),
+        ["Muster, Erika", "Erika Muster", "Muster"]
+    );
+    assert_eq!(texts("Erika Muster"), ["Erika Muster", "Muster"]);
 }
 
 #[test]
