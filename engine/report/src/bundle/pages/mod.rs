@@ -86,7 +86,7 @@ const LEVELS: [Level; 7] = [
     level(160, 0, 8, 40, 8.5),
     level(110, 0, 6, 40, 8.0),
     level(70, 0, 5, 40, 7.5),
-    level(40, 0, 4, 31, 7.5),
+    level(40, 0, 4, 24, 7.5),
 ];
 
 /// `appendix.md` and `appendix.pdf`.
