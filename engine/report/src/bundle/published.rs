@@ -100,10 +100,10 @@ fn citation(about: &About<'_>, authors: &[Author]) -> Result<String, serde_json:
     line("", "abstract", &described(about))?;
     line("", "version", run.record.id.as_str())?;
     // The schema takes names of single licences.
-    if let Some(license) = about.license.filter(|_| about.license_url().is_some()) {
-        if !license.starts_with("LicenseRef-") {
-            line("", "license", license)?;
-        }
+    let named =
+        |license: &&str| about.license_url().is_some() && !license.starts_with("LicenseRef-");
+    if let Some(license) = about.license.filter(named) {
+        line("", "license", license)?;
     }
     if let Some(doi) = about.archive {
         line("", "doi", doi)?;

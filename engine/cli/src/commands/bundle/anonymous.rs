@@ -187,12 +187,9 @@ fn records(paths: &[(String, PathBuf)], digests: &Digests) -> Result<(), Failure
             let text = String::from_utf8_lossy(&found[0]).into_owned();
             digests.get(&text).cloned().unwrap_or(text).into_bytes()
         });
-        let mut after = after.into_owned();
-        if path.ends_with("/events.jsonl") {
-            if let Ok(text) = std::str::from_utf8(&after) {
-                after = checked_again(text).into_bytes();
-            }
-        }
+        let text = std::str::from_utf8(&after).ok();
+        let log = text.filter(|_| path.ends_with("/events.jsonl"));
+        let after = log.map_or_else(|| after.to_vec(), |log| checked_again(log).into_bytes());
         if after != before {
             put(file, &after)?;
         }
