@@ -252,6 +252,61 @@ impl RemotePath {
 
 text!(RemotePath, BadRemotePath);
 
+/// A DOI without its resolver: `10.5281/zenodo.3678171`.
+///
+/// The letters are those that the Citation File Format takes (`doi` of its schema 1.2.0), without the backslash.
+#[derive(
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct Doi(String);
+
+/// The text can't be a [`Doi`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not a DOI: expected one without its resolver, such as 10.5281/zenodo.3678171", .0.escape_debug())]
+pub struct BadDoi(pub String);
+
+impl Doi {
+    /// Parses a DOI.
+    pub fn new(text: impl Into<String>) -> Result<Self, BadDoi> {
+        let text = text.into();
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let suffix = |b: u8| b.is_ascii_alphanumeric() || b":/_;().-".contains(&b);
+        let ok = text.split_once('/').is_some_and(|(prefix, rest)| {
+            let mut parts = prefix.split('.');
+            let registrant = (parts.next(), parts.next());
+            matches!(registrant, (Some("10"), Some(number)) if digits(number) && (4..=9).contains(&number.len()))
+                && parts.all(digits)
+                && !rest.is_empty()
+                && rest.bytes().all(suffix)
+        });
+        if ok {
+            Ok(Self(text))
+        } else {
+            Err(BadDoi(text))
+        }
+    }
+}
+
+text!(Doi, BadDoi);
+
+impl std::str::FromStr for Doi {
+    type Err = BadDoi;
+
+    fn from_str(text: &str) -> Result<Self, BadDoi> {
+        Self::new(text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +358,29 @@ mod tests {
             "", "iperf3", "-x", "/a b", "/a\0", "/a\nb", "/../x", "/$(id)", "/a;b", "/\"x",
         ] {
             assert!(RemotePath::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_doi_has_no_resolver() {
+        for good in [
+            "10.5281/zenodo.3678171",
+            "10.1000.10/a(b)c",
+            "10.1145/3447786.3456248",
+        ] {
+            assert_eq!(Doi::new(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "10.5281",
+            "10.5281/",
+            "10.52/x",
+            "11.5281/x",
+            "10.5281x/x",
+            "https://doi.org/10.5281/zenodo.1",
+            "10.5281/a b",
+        ] {
+            assert!(Doi::new(bad).is_err(), "{bad}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::ids::Name;
+use crate::ids::{Doi, Name};
 use crate::looks::Look;
 use crate::sample::Unit;
 use crate::units::{BitRate, ByteSize, Frequency, TimeSpan};
@@ -69,6 +69,18 @@ pub struct Paper {
     pub authors: Vec<String>,
     /// Year.
     pub year: u32,
+    /// Its DOI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doi: Option<Doi>,
+    /// Who answers about the study: an e-mail address or a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+    /// DOI under which an archive keeps the study's bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Doi>,
+    /// Address of the repository in which the study is developed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// Where it defines metrics, such as `Table I` or `equation 2`, by the metric's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<Name, String>,

@@ -124,6 +124,7 @@ pub(crate) enum Verb {
         expect: Option<Expected>,
     },
     /// Put a run with all that it stands on into one file: the same run gives the same digest
+    #[command(after_long_help = bundle::EXPORT)]
     Export(ExportArgs),
     /// Check every digest of a bundle and compute everything in it again
     Verify(VerifyArgs),

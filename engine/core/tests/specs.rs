@@ -88,6 +88,7 @@ fn contracts_refuse_what_the_check_refuses() {
         "range",
         "text",
         "name",
+        "doi",
         "choice",
         "empty",
         "unknown-field",

@@ -5,11 +5,21 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use vexp_api::digest::Digest;
-use vexp_api::ids::Name;
+use vexp_api::ids::{Doi, Name};
 use vexp_api::units::ByteSize;
 
 use super::{Format, ImageArgs, MachinesArgs};
 use crate::commands::bundle::License;
+
+/// What `vexp export --help` teaches.
+pub(crate) const EXPORT: &str = "\
+From a run to a committee:
+  vexp export RUN --check                       what is missing, each with its cure
+  vexp export RUN --anonymous --hide INSTITUTE  for a double-blind review
+  vexp export RUN --license CC-BY-4.0 --author 'FAMILY, GIVEN' --archive DOI
+                                                the camera-ready version, of the same run
+
+In the bundle, appendix.pdf has the claims and their commands on two pages, and README.md says how to check it.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
@@ -33,9 +43,34 @@ pub(crate) struct ExportArgs {
     /// What others may do with study, data and report: an SPDX expression, e.g. CC-BY-4.0
     #[arg(long, value_name = "SPDX")]
     pub(crate) license: Option<License>,
-    /// Who made the run; may be given several times
+    /// Who made the run, best as "FAMILY, GIVEN"; may be given several times
     #[arg(long = "author", value_name = "NAME")]
     pub(crate) authors: Vec<String>,
+    /// Whom evaluators can ask, an e-mail address or a page; by default the study's `paper.contact`
+    #[arg(long)]
+    pub(crate) contact: Option<String>,
+    /// DOI under which an archive keeps the bundle; by default the study's `paper.archive`
+    #[arg(long, value_name = "DOI")]
+    pub(crate) archive: Option<Doi>,
+    /// Repository in which the study is developed; by default the study's `paper.code`
+    #[arg(long, value_name = "URL")]
+    pub(crate) code: Option<String>,
+    /// Only say what an evaluation committee would miss in the bundle, and write nothing; 5 if it would
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) check: bool,
+    /// Put other names in the stead of those of people and places, for a double-blind review
+    ///
+    /// Replaced are authors, users, hosts, the inventory's machines, addresses, keys, folders, e-mail addresses, time
+    /// zones, repositories and DOIs: what this computer and the run know of, and what has the form of it. The bundle
+    /// verifies; the run is not touched, so that the same export without this option is the camera-ready version.
+    #[arg(long)]
+    pub(crate) anonymous: bool,
+    /// A further name that --anonymous replaces, such as an institute's; may be given several times
+    #[arg(long, value_name = "NAME", requires = "anonymous")]
+    pub(crate) hide: Vec<String>,
+    /// A name that means nobody, and that --anonymous and --check leave alone; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) show: Vec<String>,
     /// How to print what was made
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

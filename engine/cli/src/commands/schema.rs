@@ -29,6 +29,7 @@ use vexp_report::trend::Trend;
 use vexp_report::trend::table::TableTrend;
 
 use super::bundle::export::Exported;
+use super::bundle::lint::Finding as Missing;
 use super::bundle::verify::Verified;
 use super::doctor::Check;
 use super::gc::Collected;
@@ -60,6 +61,11 @@ const SCHEMAS: &[Schema] = &[
     ),
     ("event", "a line of RUN/events.jsonl", of::<Line<'_>>),
     ("export", "vexp export --format json", of::<Exported>),
+    (
+        "export-check",
+        "vexp export --check --format json",
+        of::<Vec<Missing>>,
+    ),
     ("gc", "vexp gc --format json", of::<Collected>),
     ("exact", "vexp compare --exact --format json", of::<Parting>),
     (

@@ -87,6 +87,10 @@ impl Writer {
         match kind {
             Kind::Text => json!({ "type": "string", "pattern": "\\S" }),
             Kind::Name => json!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$" }),
+            Kind::Doi => json!({
+                "type": "string",
+                "pattern": "^10[.][0-9]{4,9}([.][0-9]+)*/[A-Za-z0-9:/_;().-]+$",
+            }),
             Kind::Whole(low, high) => {
                 json!({ "type": "integer", "minimum": low, "maximum": high })
             }

@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Text,
     /// A [`vexp_api::ids::Name`].
     Name,
+    /// A [`vexp_api::ids::Doi`].
+    Doi,
     /// A whole number in a range.
     Whole(u64, u64),
     /// Any finite number.
@@ -168,6 +170,10 @@ const PAPER: Kind = Kind::Record(
         must("title", Kind::Text),
         must("authors", Kind::Some(&Kind::Text)),
         must("year", Kind::Whole(1900, 2200)),
+        may("doi", Kind::Doi),
+        may("contact", Kind::Text),
+        may("archive", Kind::Doi),
+        may("code", Kind::Text),
         empty("metrics", Kind::Map(&Kind::Text)),
     ],
 );

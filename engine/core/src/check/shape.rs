@@ -2,7 +2,7 @@
 //! shape, and repairs it, so that the cross-field rules can look at the rest.
 
 use serde_json::{Map, Number, Value, json};
-use vexp_api::ids::Name;
+use vexp_api::ids::{Doi, Name};
 use vexp_api::units::{BitRate, ByteSize, Frequency, TimeSpan};
 
 use super::findings::{At, Findings};
@@ -72,6 +72,10 @@ fn expectation(kind: &Kind) -> (&'static str, String) {
             "a name is 1 to 63 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit"
                 .to_owned(),
         ),
+        Kind::Doi => (
+            "a DOI",
+            "write it without its resolver, such as \"10.5281/zenodo.3678171\"".to_owned(),
+        ),
         Kind::Whole(min, max) if min == max => ("a whole number", format!("only {min} is known")),
         Kind::Whole(min, max) => ("a whole number", format!("allowed: {min} to {max}")),
         Kind::Number => ("a number", "write a number".to_owned()),
@@ -117,6 +121,9 @@ fn leaf(kind: &Kind, value: &Value, path: &FieldPath, findings: &mut Findings<'_
         (Kind::Name, Value::String(text)) => Name::new(text.as_str())
             .err()
             .map(|_| ("name", format!("\"{}\" is not a name", text.escape_debug()))),
+        (Kind::Doi, Value::String(text)) => Doi::new(text.as_str())
+            .err()
+            .map(|_| ("doi", format!("\"{}\" is not a DOI", text.escape_debug()))),
         (Kind::OneOf(all), Value::String(text)) => {
             if !all.contains(&text.as_str()) {
                 let message = format!("\"{}\" is not known here", text.escape_debug());
@@ -321,6 +328,7 @@ fn placeholder(kind: &Kind) -> Value {
     match kind {
         Kind::Text => json!("?"),
         Kind::Name => json!("unknown"),
+        Kind::Doi => json!("10.0000/unknown"),
         Kind::Whole(min, _) => json!(min),
         Kind::Number | Kind::Operand => json!(1.0),
         Kind::Positive0 => json!(0.0),

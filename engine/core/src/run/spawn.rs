@@ -39,7 +39,12 @@ pub(super) async fn run(work: &Work<'_>, manifest: &Manifest) -> Result<(), Bloc
         ..
     } = work;
     // For people: the worker gets its manifest by a pipe, which nobody can put another one in.
-    files::write_json(&folder.join("manifest.json"), manifest).map_err(RunError::from)?;
+    // The folder above the run's is this computer's affair, and the file goes to strangers with the run.
+    let shown = Manifest {
+        run: manifest.run.file_name().map(Into::into).unwrap_or_default(),
+        ..manifest.clone()
+    };
+    files::write_json(&folder.join("manifest.json"), &shown).map_err(RunError::from)?;
     let argv = [
         request.executable.display().to_string(),
         "worker".to_owned(),

@@ -23,6 +23,12 @@ pub(super) struct View<'a> {
     license: Option<&'a str>,
     license_url: Option<String>,
     authors: &'a [String],
+    contact: Option<&'a str>,
+    archive: Option<&'a str>,
+    code: Option<&'a str>,
+    anonymous: bool,
+    cited: bool,
+    deposited: bool,
     started: &'a str,
     ended: Option<&'a str>,
     main: Option<String>,
@@ -119,11 +125,17 @@ impl<'a> View<'a> {
             license: about.license,
             license_url: about.license_url(),
             authors: about.authors,
+            contact: about.contact,
+            archive: about.archive,
+            code: about.code,
+            anonymous: about.anonymous,
+            cited: about.anonymous || !about.authors.is_empty(),
+            deposited: about.license.is_some() && (about.anonymous || !about.authors.is_empty()),
             started: &record.started,
             ended: record.ended.as_deref(),
             main: about.main(),
             testbed: &plan.testbed,
-            emulated: plan.testbed == "emulated" || plan.testbed == "virtual",
+            emulated: about.emulated(),
             effort: &plan.effort,
             selected: record.only.as_deref(),
             seed: plan.seed.to_string(),
@@ -176,7 +188,7 @@ impl<'a> View<'a> {
 }
 
 /// From the first moment to the last, if it was one go.
-fn took(frames: &Frames) -> Option<String> {
+pub(super) fn took(frames: &Frames) -> Option<String> {
     let record = &frames.run.record;
     // A run that was resumed also stood still.
     record.estimate_s?;
@@ -185,7 +197,7 @@ fn took(frames: &Frames) -> Option<String> {
     Some(minutes(end.duration_since(start).as_secs_f64()))
 }
 
-fn minutes(seconds: f64) -> String {
+pub(super) fn minutes(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
@@ -193,21 +205,21 @@ fn minutes(seconds: f64) -> String {
     }
 }
 
-fn megabytes(bytes: u64) -> String {
+pub(super) fn megabytes(bytes: u64) -> String {
     match bytes as f64 / 1e6 {
         mb if mb < 1000.0 => format!("{mb:.1} MB"),
         mb => format!("{:.1} GB", mb / 1000.0),
     }
 }
 
-fn hypervisors(plan: &Plan) -> BTreeSet<String> {
+pub(super) fn hypervisors(plan: &Plan) -> BTreeSet<String> {
     let machines = plan.blocks.iter().map(|block| &block.machine);
     machines
         .map(|machine| format!("{} {}", machine.hypervisor, machine.version))
         .collect()
 }
 
-fn tools(plan: &Plan) -> BTreeSet<String> {
+pub(super) fn tools(plan: &Plan) -> BTreeSet<String> {
     let uses = |trial: &'_ Trial| {
         let all = std::iter::once(&trial.traffic)
             .chain(&trial.load)
@@ -250,7 +262,7 @@ fn hardware(frames: &Frames) -> Vec<HardwareView> {
         .collect()
 }
 
-fn counts(claims: &[ClaimVerdict]) -> Vec<(usize, &'static str)> {
+pub(super) fn counts(claims: &[ClaimVerdict]) -> Vec<(usize, &'static str)> {
     let of = |verdict| {
         claims
             .iter()
@@ -304,7 +316,7 @@ fn view(judged: &ClaimVerdict, frames: &Frames) -> ClaimView {
 }
 
 /// The points that a claim is about.
-fn points(claim: &Claim) -> Vec<&MetricRef> {
+pub(super) fn points(claim: &Claim) -> Vec<&MetricRef> {
     let tests = claim.tests.iter();
     tests
         .flat_map(|test| {

@@ -5,6 +5,9 @@
 //! is in it, byte for byte.
 
 mod appendix;
+mod elsewhere;
+mod pages;
+mod published;
 mod ro_crate;
 
 use std::collections::BTreeMap;
@@ -54,6 +57,14 @@ pub struct About<'a> {
     pub license: Option<&'a str>,
     /// Who made the run.
     pub authors: &'a [String],
+    /// Who answers about it: an e-mail address or a page.
+    pub contact: Option<&'a str>,
+    /// DOI under which an archive keeps the bundle.
+    pub archive: Option<&'a str>,
+    /// Address of the repository in which the study is developed.
+    pub code: Option<&'a str>,
+    /// Whether names of people and places were taken out, for a review in which authors are not known.
+    pub anonymous: bool,
     /// Images that were used.
     pub images: &'a [Image],
     /// Whether their files are in the bundle.
@@ -84,18 +95,25 @@ pub fn files(about: &About<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, AboutErr
         let text = templates.page(template, &view)?;
         Ok(format!("{}\n", text.trim_end()).into_bytes())
     };
-    Ok(vec![
+    let (short, printed) = pages::files(about);
+    let mut files = vec![
         ("README.md", text("bundle/README.md.j2")?),
         ("LICENSE.md", text("bundle/LICENSE.md.j2")?),
         (
             "artifact-appendix.md",
             text("bundle/artifact-appendix.md.j2")?,
         ),
+        ("appendix.md", short),
+        ("appendix.pdf", printed),
+        ("Dockerfile", elsewhere::dockerfile(about).into_bytes()),
+        ("profile.py", elsewhere::profile(about).into_bytes()),
         (
             "ro-crate-metadata.json",
             ro_crate::json(about)?.into_bytes(),
         ),
-    ])
+    ];
+    files.extend(published::files(about)?);
+    Ok(files)
 }
 
 /// A run's main file among its sources, if it is known: recorded, or the only one that can be it.
@@ -112,6 +130,21 @@ pub fn main_file<'a>(
 }
 
 impl About<'_> {
+    fn run(&self) -> &Name {
+        &self.derived.frames.run.record.id
+    }
+
+    /// What `vexp export` calls the file.
+    fn bundle(&self) -> String {
+        format!("{}.vexp.tar.zst", self.run())
+    }
+
+    /// Whether the run's testbed makes its machines itself.
+    fn emulated(&self) -> bool {
+        let testbed = &self.derived.frames.run.plan.testbed;
+        testbed == "emulated" || testbed == "virtual"
+    }
+
     /// Path of the study's main file in the bundle, if it is known: recorded, or the only one that
     /// can be it.
     fn main(&self) -> Option<String> {

@@ -113,6 +113,7 @@ fn encoding(path: &str) -> &'static str {
         Some("jsonl") => "application/jsonl",
         Some("html") => "text/html",
         Some("md") => "text/markdown",
+        Some("pdf") => "application/pdf",
         Some("csv") => "text/csv",
         Some("parquet") => "application/vnd.apache.parquet",
         _ => "text/plain",
@@ -353,9 +354,11 @@ fn root(about: &About<'_>, main: Option<&str>, graph: &mut Graph) {
         ("README.md", "What this is and how to look at it"),
         ("LICENSE.md", "Licence"),
         ("artifact-appendix.md", "Artifact appendix"),
+        ("appendix.md", "Artifact appendix of two pages"),
+        ("appendix.pdf", "Artifact appendix of two pages, to print"),
     ] {
         let entity = json!({
-            "@type": "File", "name": name, "encodingFormat": "text/markdown", "about": { "@id": "./" },
+            "@type": "File", "name": name, "encodingFormat": encoding(path), "about": { "@id": "./" },
         });
         graph.add_data(path, entity);
     }
@@ -389,6 +392,9 @@ fn root(about: &About<'_>, main: Option<&str>, graph: &mut Graph) {
     }
     if let Some(authors) = people(about, graph) {
         root["author"] = authors;
+    }
+    if let Some(doi) = about.archive {
+        root["sameAs"] = json!(format!("https://doi.org/{doi}"));
     }
     if let Some(paper) = &run.study.paper {
         root["citation"] = graph.add(

@@ -25,6 +25,7 @@ use crate::frame::{FrameError, Frames, Unusable};
 use crate::judge::{ClaimVerdict, JudgeError, Verdicts};
 use crate::table::{Format, TableError};
 
+pub(crate) use template::markdown;
 pub use template::{TemplateError, Templates};
 
 /// A report could not be made.

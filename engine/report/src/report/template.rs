@@ -233,7 +233,7 @@ impl Templates {
 
 /// Text that CommonMark shows as it is, also in a cell of a table: punctuation that could mean
 /// something is escaped, and line ends become spaces.
-fn markdown(text: &str) -> String {
+pub(crate) fn markdown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

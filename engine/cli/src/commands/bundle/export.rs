@@ -11,7 +11,8 @@ use vexp_engine::bundle::pack;
 use vexp_engine::store::Store;
 use vexp_report::bundle::Binary;
 
-use super::{FORMAT, Images, Ingredients, Made, Options, failure};
+use super::names::{Kind, Replaced, Secret, author};
+use super::{FORMAT, Images, Ingredients, Made, Options, anonymous, failure, lint};
 use crate::args::{ExportArgs, Format};
 use crate::commands::report;
 use crate::error::{Failure, OrExit as _};
@@ -31,10 +32,48 @@ pub(in crate::commands) struct Exported {
     /// Bytes of what is in it.
     unpacked: u64,
     files: usize,
+    /// What `--anonymous` replaced; empty without it.
+    replaced: Vec<Replaced>,
 }
 
-pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result<Exit, Failure> {
-    report::is_run(&args.run)?;
+/// What is to be packed.
+struct Ready {
+    made: Made,
+    replaced: Vec<Replaced>,
+    /// Where a copy's files are until they are packed.
+    _copy: Option<tempfile::TempDir>,
+}
+
+fn options(args: &ExportArgs) -> Options {
+    Options {
+        format: FORMAT,
+        images: args.images,
+        vexp: args.with_vexp.is_some(),
+        templates: args.templates.is_some(),
+        license: args.license.clone(),
+        authors: args.authors.clone(),
+        contact: args.contact.clone(),
+        archive: args.archive.clone(),
+        code: args.code.clone(),
+        anonymous: args.anonymous,
+    }
+}
+
+/// Names that the command line says.
+fn said(args: &ExportArgs) -> Vec<Secret> {
+    let mut secrets: Vec<Secret> = args.authors.iter().flat_map(|name| author(name)).collect();
+    let contact = args.contact.as_deref();
+    secrets.extend(contact.and_then(|contact| Secret::new(Kind::Mail, contact)));
+    let code = args.code.as_deref();
+    secrets.extend(code.and_then(|code| Secret::new(Kind::Repository, code)));
+    let archive = args.archive.as_ref();
+    secrets.extend(archive.and_then(|doi| Secret::new(Kind::Identifier, doi.as_str())));
+    let words = args.hide.iter();
+    secrets.extend(words.filter_map(|word| Secret::new(Kind::Word, word)));
+    secrets
+}
+
+fn ready(args: &ExportArgs, registry: &Registry) -> Result<Ready, Failure> {
     let images = match (args.images, &args.store) {
         (false, _) => None,
         (true, Some(root)) => Some(Store::open(root)),
@@ -43,14 +82,7 @@ pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result
     let ingredients = Ingredients {
         run: &args.run,
         vexp: crate::VERSION,
-        options: Options {
-            format: FORMAT,
-            images: args.images,
-            vexp: args.with_vexp.is_some(),
-            templates: args.templates.is_some(),
-            license: args.license.clone(),
-            authors: args.authors.clone(),
-        },
+        options: options(args),
         templates: args.templates.clone(),
         binary: args
             .with_vexp
@@ -58,9 +90,36 @@ pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result
             .map(|named| named.unwrap_or_else(crate::executable)),
         images: images.transpose().or_exit(Exit::Usage)?.map(Images::Store),
     };
-    let made = ingredients.made(registry)?;
+    if args.anonymous {
+        let anonymous = anonymous::made(ingredients, (&said(args), &args.show), registry)?;
+        return Ok(Ready {
+            made: anonymous.made,
+            replaced: anonymous.replaced,
+            _copy: Some(anonymous.folder),
+        });
+    }
+    Ok(Ready {
+        made: ingredients.made(registry)?,
+        replaced: Vec::new(),
+        _copy: None,
+    })
+}
+
+pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result<Exit, Failure> {
+    report::is_run(&args.run)?;
+    let Ready {
+        made,
+        replaced,
+        _copy,
+    } = ready(args, registry)?;
+    if args.check {
+        return lint::run(args, &made, &options(args));
+    }
     let run = &made.derived.frames.run.record.id;
     advice(args, &made);
+    for replaced in &replaced {
+        render::say(&replaced.words());
+    }
     let target = match &args.output {
         Some(path) => path.clone(),
         None => PathBuf::from(format!("{run}.vexp.tar.zst")),
@@ -75,6 +134,7 @@ pub(in crate::commands) fn run(args: &ExportArgs, registry: &Registry) -> Result
         unpacked: packed.manifest.size(),
         files: packed.manifest.files.len(),
         bundle: target,
+        replaced,
     };
     match args.format {
         Format::Json => {
@@ -122,6 +182,9 @@ fn advice(args: &ExportArgs, made: &Made) {
     }
     if args.license.is_none() {
         render::say("note: without --license, nobody may pass the bundle on");
+    }
+    if args.anonymous {
+        return;
     }
     let own = read_named(&args.run.join("frames/claims.json"), RECORD_BYTES);
     if own.is_ok_and(|own| made.derived.files.get("frames/claims.json") != Some(&own)) {

@@ -3,9 +3,12 @@
 //! `vexp export` packs it; `vexp verify` makes it again from what it unpacked, and compares.
 
 mod again;
+mod anonymous;
 pub(crate) mod claims;
 pub(crate) mod export;
 mod license;
+pub(crate) mod lint;
+mod names;
 pub(crate) mod parts;
 mod place;
 pub(crate) mod read;
@@ -17,8 +20,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vexp_api::exit::Exit;
-use vexp_api::ids::Name;
+use vexp_api::ids::{Doi, Name};
 use vexp_api::registry::Registry;
+use vexp_api::spec::Study;
 use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::bundle::{BundleError, BundlePath, Contents, Source, elf};
 use vexp_engine::run::files;
@@ -50,6 +54,39 @@ struct Options {
     license: Option<License>,
     /// Who made the run.
     authors: Vec<String>,
+    /// Who answers about it, if not whom the study names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    contact: Option<String>,
+    /// DOI of the archive, if not the study's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    archive: Option<Doi>,
+    /// Address of the repository, if not the study's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    /// Whether names of people and places were taken out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    anonymous: bool,
+}
+
+impl Options {
+    /// Who answers: as was asked, else as the study says. Nobody in a bundle without names.
+    fn contact<'a>(&'a self, study: &'a Study) -> Option<&'a str> {
+        let paper = study.paper.as_ref().filter(|_| !self.anonymous);
+        let of_paper = paper.and_then(|paper| paper.contact.as_deref());
+        self.contact.as_deref().or(of_paper)
+    }
+
+    fn archive<'a>(&'a self, study: &'a Study) -> Option<&'a str> {
+        let paper = study.paper.as_ref().filter(|_| !self.anonymous);
+        let of_paper = paper.and_then(|paper| paper.archive.as_ref());
+        self.archive.as_ref().or(of_paper).map(Doi::as_str)
+    }
+
+    fn code<'a>(&'a self, study: &'a Study) -> Option<&'a str> {
+        let paper = study.paper.as_ref().filter(|_| !self.anonymous);
+        let of_paper = paper.and_then(|paper| paper.code.as_deref());
+        self.code.as_deref().or(of_paper)
+    }
 }
 
 /// The version of `export.json`.
@@ -183,11 +220,16 @@ impl Ingredients<'_> {
             sizes.insert(path.to_string(), size);
         }
         let images: Vec<_> = manifests.values().map(image).collect();
+        let study = &derived.frames.run.study;
         let about = About {
             derived,
             vexp: self.vexp,
             license: self.options.license.as_ref().map(License::as_str),
             authors: &self.options.authors,
+            contact: self.options.contact(study),
+            archive: self.options.archive(study),
+            code: self.options.code(study),
+            anonymous: self.options.anonymous,
             images: &images,
             with_images: self.options.images,
             binary,
