@@ -1,7 +1,12 @@
 //! What `vexp export` makes for committees, archives and reviews: two pages, findings, a bundle that names nobody, files
 //! about citing. The run is the recorded one of `bundle.rs`.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod json_schema;
 mod support;

@@ -10,11 +10,14 @@ use crate::error::Failure;
 /// Pseudonyms have these in them, and are never replaced again.
 pub(super) const NOWHERE: &str = "anon.invalid";
 
+/// Whether text of a form is somebody's.
+type Meant = fn(&str) -> bool;
+
 /// A form: what group 1 matches, if the function does not say that it is nobody's.
 struct Form {
     kind: Kind,
     pattern: Regex,
-    meant: fn(&str) -> bool,
+    meant: Meant,
 }
 
 pub(super) struct Forms {
@@ -113,7 +116,7 @@ impl Forms {
         let git =
             r"[A-Za-z0-9.-]*(?:github|gitlab|bitbucket|codeberg|gitea|git|sr\.ht)[A-Za-z0-9.-]*";
         let run = regex::escape(run);
-        let forms: Vec<(Kind, String, fn(&str) -> bool)> = vec![
+        let forms: Vec<(Kind, String, Meant)> = vec![
             // In quotes a folder's name may have anything in it.
             (
                 Kind::Folder,
