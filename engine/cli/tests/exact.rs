@@ -72,7 +72,7 @@ fn runs_that_differ_end_with_1_and_where() {
         "0 of 1 trials have the same results",
         "given: the same study, images, seed and vexp",
         "no trace of it in a: a vexp before traces made it",
-        "raw output: raw/host.iperf3.server.json, line 2: `… ",
+        "raw output: raw/host.iperf3.server.json, line 2: `",
         "sample: throughput on host by iperf3: ",
     ] {
         assert!(told.out.contains(words), "{words}: {}", told.out);
