@@ -165,15 +165,21 @@ impl Source {
         let temp = parent.join(format!(".writing-{trial}"));
         files::create_dir(&temp.join("raw"))?;
         let folder = Path::new("trials").join(trial.as_str());
-        for artefact in &record.artefacts {
-            let raw = self.dir.read(folder.join(&artefact.path), RAW_BYTES)?;
+        let artefacts = record.artefacts.iter();
+        let traced = record
+            .trace
+            .iter()
+            .map(|trace| (&trace.path, &trace.digest));
+        let raw = artefacts.map(|artefact| (&artefact.path, &artefact.digest));
+        for (path, digest) in raw.chain(traced) {
+            let raw = self.dir.read(folder.join(path), RAW_BYTES)?;
             let found = Digest::of(&raw);
-            if found != artefact.digest {
-                let (trial, file) = (trial.clone(), artefact.path.clone());
+            if found != *digest {
+                let (trial, file) = (trial.clone(), path.clone());
                 return Err(TakeError::Tampered { trial, file, found });
             }
-            put(&temp, Path::new(&artefact.path), &raw)?;
-            let times = format!("{}.times", artefact.path);
+            put(&temp, Path::new(path), &raw)?;
+            let times = format!("{path}.times");
             match self.dir.read(folder.join(&times), RAW_BYTES) {
                 Err(error) if error.is_not_found() => {}
                 found => put(&temp, Path::new(&times), &found?)?,
@@ -260,9 +266,10 @@ mod tests {
             std::fs::create_dir_all(&raw).unwrap();
             std::fs::write(raw.join("out.txt"), id).unwrap();
             std::fs::write(raw.join("out.txt.times"), "1.0\n").unwrap();
+            std::fs::write(folder.join("trials").join(id).join("trace.jsonl"), "{}").unwrap();
             let record = serde_json::json!({
                 "format": 1, "trial": id, "block": "b", "outcome": "measured", "epoch": "", "window": null,
-                "ended_s": 1.0, "artefacts": [{
+                "ended_s": 1.0, "trace": {"path": "trace.jsonl", "digest": Digest::of(b"{}"), "late": 0}, "artefacts": [{
                     "path": "raw/out.txt", "digest": Digest::of(id.as_bytes()), "part": "traffic", "tool": "t",
                     "stream": "stdout", "node": "host", "role": "host", "flow": null, "command": "", "status": 0,
                     "stderr": "", "truncated": false, "started_s": 0.0, "ended_s": 1.0, "options": {},
@@ -319,6 +326,7 @@ mod tests {
             "trials/one/trial.json",
             "trials/two/raw/out.txt",
             "trials/two/raw/out.txt.times",
+            "trials/two/trace.jsonl",
             "blocks/b/block.json",
             "blocks/b/env/host.txt",
         ] {
