@@ -1,6 +1,6 @@
 # What needs root runs through sudo unless you are root: apt-get, and tests and benchmarks of testbed emulated's labs.
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test fuzz bench lint deb packages test-packages
+.PHONY: help reproduce test fuzz bench lint deb dist packages test-packages
 
 EFFORT ?= quick
 STUDY ?= experiments/paper.ncl
@@ -49,6 +49,9 @@ bench: test-packages ## Times of check, plan, warm build, parsers beside jc, sta
 
 deb: ## A Debian package in target/debian; needs cargo-deb
 	scripts/package-deb
+
+dist: ## vexp as one static file in target/dist, for any Linux
+	scripts/dist
 
 packages: ## Install what `make reproduce` needs
 	@scripts/install-packages run

@@ -58,9 +58,10 @@ pub(super) fn profile(about: &About<'_>) -> String {
          Instructions:\n\
          The repository of this profile has this file, {bundle} and the program vexp {vexp}.\n\
          When the machine is ready, /local/verify.txt says what was found. To measure again ({disk} of disk):\n\
-         cd /local/repository && sudo ./vexp verify {bundle} --rerun --runs /local/runs\n\
+         cd /local/repository && {sudo}./vexp verify {bundle} --rerun --runs /local/runs\n\
          \"\"\"",
         vexp = one_line(about.vexp),
+        sudo = about.sudo(),
     );
     let _ = write!(
         text,

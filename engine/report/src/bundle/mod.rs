@@ -139,6 +139,14 @@ impl About<'_> {
         format!("{}.vexp.tar.zst", self.run())
     }
 
+    /// What a command that measures begins with: `sudo ` where the testbed needs root on this computer.
+    fn sudo(&self) -> &'static str {
+        match self.derived.frames.run.plan.testbed.as_str() {
+            "emulated" => "sudo ",
+            _ => "",
+        }
+    }
+
     /// Whether the run's testbed makes its machines itself.
     fn emulated(&self) -> bool {
         let testbed = &self.derived.frames.run.plan.testbed;

@@ -111,11 +111,16 @@ pub(super) fn blocks(about: &About<'_>, rows: &[Row<'_>], level: Level) -> Vec<B
     }
     let (_, time) = whole_time(about);
     let disk = megabytes(plan.estimate.disk.bytes());
+    let sudo = about.sudo();
     let mut blocks = vec![
         Block::Text(format!(
-            "All claims at once, {time} on a machine like the one above, {disk} of disk:"
+            "All claims at once, {time} on a machine like the one above, {disk} of disk; with `--budget 2h` what tells most \
+             within that time:"
         )),
-        Block::Code(format!("sudo vexp verify {} --rerun", about.bundle())),
+        Block::Code(format!(
+            "{sudo}vexp verify {} --rerun",
+            about.bundle()
+        )),
     ];
     if let Some(main) = about.main() {
         let main = main.strip_prefix("run/source/").unwrap_or(&main).to_owned();
@@ -125,7 +130,7 @@ pub(super) fn blocks(about: &About<'_>, rows: &[Row<'_>], level: Level) -> Vec<B
                 .to_owned(),
         ));
         blocks.push(Block::Code(format!(
-            "sudo vexp reproduce {main} --effort {} --testbed {} --only 'PATTERN'",
+            "{sudo}vexp reproduce {main} --effort {} --testbed {} --only 'PATTERN'",
             plan.effort, plan.testbed
         )));
     }

@@ -270,7 +270,8 @@ fn dependencies(about: &About<'_>, level: Level) -> Vec<String> {
     vec![
         hardware,
         format!(
-            "Software: Linux and vexp; root to build images. In the images, from locked packages: {}; {}.",
+            "Software: Linux and vexp{}. In the images, from locked packages: {}; {}.",
+            if about.sudo().is_empty() { "" } else { "; root to measure" },
             cut(&listed(hypervisors(plan)), level.text),
             cut(&listed(tools(plan)), level.text)
         ),
