@@ -117,10 +117,7 @@ pub(super) fn blocks(about: &About<'_>, rows: &[Row<'_>], level: Level) -> Vec<B
             "All claims at once, {time} on a machine like the one above, {disk} of disk; with `--budget 2h` what tells most \
              within that time:"
         )),
-        Block::Code(format!(
-            "{sudo}vexp verify {} --rerun",
-            about.bundle()
-        )),
+        Block::Code(format!("{sudo}vexp verify {} --rerun", about.bundle())),
     ];
     if let Some(main) = about.main() {
         let main = main.strip_prefix("run/source/").unwrap_or(&main).to_owned();

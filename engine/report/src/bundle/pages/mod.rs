@@ -267,11 +267,14 @@ fn dependencies(about: &About<'_>, level: Level) -> Vec<String> {
         cut(fact("processor"), 60),
         kilobytes(fact("memory"))
     );
+    let root = match about.sudo() {
+        "" => "",
+        _ => "; root to measure",
+    };
     vec![
         hardware,
         format!(
-            "Software: Linux and vexp{}. In the images, from locked packages: {}; {}.",
-            if about.sudo().is_empty() { "" } else { "; root to measure" },
+            "Software: Linux and vexp{root}. In the images, from locked packages: {}; {}.",
             cut(&listed(hypervisors(plan)), level.text),
             cut(&listed(tools(plan)), level.text)
         ),
