@@ -71,7 +71,8 @@ fn changed(claims: &[ClaimRow]) -> String {
         })
         .collect();
     if text.is_empty() {
-        return format!("{} claims: the same verdicts\n", claims.len());
+        let noun = if claims.len() == 1 { "claim" } else { "claims" };
+        return format!("{} {noun}: the same verdicts\n", claims.len());
     }
     text
 }
@@ -174,7 +175,7 @@ mod tests {
         };
         assert_eq!(
             changed(&[row(Some("x"), "x")]),
-            "1 claims: the same verdicts\n"
+            "1 claim: the same verdicts\n"
         );
         assert_eq!(
             changed(&[row(Some("reproduced"), "not-reproduced"), row(None, "x")]),

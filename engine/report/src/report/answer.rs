@@ -430,6 +430,12 @@ fn row(
 ) -> Row {
     let words = |verdict: &str| verdict.replace('-', " ");
     let (answer, why) = answer(claim, other, bits, left_out);
+    // What is open in both runs is the same, and no success.
+    let open = other.is_none_or(|other| !decided(&other.verdict));
+    let class = match answer {
+        Answer::Same if open => Answer::CannotTell.class(),
+        answer => answer.class(),
+    };
     let index = claim
         .decisive
         .or(other.and_then(|other| other.decisive))
@@ -457,7 +463,7 @@ fn row(
         },
         answer,
         why,
-        class: answer.class().to_owned(),
+        class: class.to_owned(),
         label: answer.as_str().to_owned(),
     }
 }
@@ -498,7 +504,10 @@ fn answer(
         .map(|verdict| verdict.as_str().replace(' ', "-"));
     let can_be_seen = !unseen.contains(&other.verdict) && !unseen.contains(&claim.verdict);
     if can_be_seen && bits.everywhere && bits.differ == 0 {
-        return (Answer::Same, trials);
+        // Equal runs in virtual time are no second piece of evidence: the claim stays as open as it was.
+        let verdict = other.verdict.replace('-', " ");
+        let words = format!("{trials}; the claim is {verdict}: {}", other.reason);
+        return (Answer::Same, words);
     }
     if bits.differ > 0 {
         let words = format!(

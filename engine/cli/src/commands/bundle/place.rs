@@ -14,6 +14,8 @@ use crate::args::{Chosen, ImageArgs};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 
+/// The folder for runs, where none is named.
+const USUAL: &str = "runs";
 /// What a bundle's name ends with.
 const ENDING: &str = ".vexp.tar.zst";
 
@@ -59,7 +61,7 @@ pub(super) fn runs(named: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(path) = named {
         return Ok(path.to_owned());
     }
-    let usual = Path::new("runs");
+    let usual = Path::new(USUAL);
     let Err(why) = writable(usual) else {
         return Ok(usual.to_owned());
     };
@@ -105,14 +107,17 @@ fn writable(folder: &Path) -> Result<(), String> {
 pub(super) fn begun(
     bundle: &Digest,
     chosen: &Chosen,
-    runs: &Path,
+    runs: Option<&Path>,
     images: &ImageArgs,
 ) -> Option<PathBuf> {
     let store = match &images.store {
         Some(root) => Store::look(root),
         None => Store::look_default(),
     };
-    let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(runs.unwrap_or(Path::new(USUAL)))
+        .into_iter()
+        .flatten()
+        .flatten();
     let here = entries.map(|entry| entry.path());
     let known = store.map(|store| store.registered()).unwrap_or_default();
     let all = here.chain(known);

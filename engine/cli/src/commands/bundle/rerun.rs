@@ -62,10 +62,14 @@ pub(super) fn measured_again(
         until: looks.then_some(Until::Decided),
     };
     let bundle = &looked.verified.digest;
-    let folder = place::runs(args.runs.as_deref())?;
     let begun = match args.fresh {
         true => None,
-        false => place::begun(bundle, &study, &folder, &args.build),
+        false => place::begun(bundle, &study, args.runs.as_deref(), &args.build),
+    };
+    // A run that is resumed needs no other folder to be written to.
+    let folder = match begun.as_deref().and_then(Path::parent) {
+        Some(folder) => folder.to_owned(),
+        None => place::runs(args.runs.as_deref())?,
     };
     if let Some(run) = &begun {
         render::say(&format!(
