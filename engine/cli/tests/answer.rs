@@ -136,6 +136,10 @@ fn it_is_answered_once_and_the_same_wherever_it_is_asked_again() {
     let third = rerun(&world, &elsewhere, "2h", &[text(&bundle)]);
     assert_eq!(third.code, 0, "{}", third.err);
     assert!(third.err.contains("resuming "), "{}", third.err);
+    let done = "all 4 trials are measured already";
+    assert!(third.err.contains(done), "{}", third.err);
+    assert!(!third.err.contains("measuring again"), "{}", third.err);
+    assert!(!elsewhere.join("runs").exists());
     let line = third.out.split_whitespace().collect::<Vec<_>>().join(" ");
     for words in [
         "paper",

@@ -14,6 +14,7 @@ use vexp_api::spec::Study;
 use vexp_engine::plan::budget::{Budget, Choice, Wanted, choose};
 use vexp_engine::plan::estimate;
 use vexp_engine::run::dispatch::{BlockError, Stages};
+use vexp_engine::run::files;
 use vexp_report::judge::needs::{Needs, needs};
 
 use crate::error::Failure;
@@ -141,6 +142,19 @@ impl Pick {
         }
         text
     }
+}
+
+/// How many trials are to be measured, and how many of them a run that is resumed does not have yet.
+pub(super) fn wanted(plan: &Plan, pick: Option<&Pick>, resumed: Option<&Path>) -> (usize, usize) {
+    let wanted = plan.trials().map(|trial| &trial.id);
+    let wanted: Vec<&Name> = wanted
+        .filter(|trial| pick.is_none_or(|pick| pick.trials().contains(*trial)))
+        .collect();
+    let there = |trial: &Name| {
+        resumed.is_some_and(|run| files::trial_dir(run, trial).join("trial.json").is_file())
+    };
+    let left = wanted.iter().filter(|trial| !there(trial)).count();
+    (wanted.len(), left)
 }
 
 /// Says what measuring takes before anything is begun: `runs` is where results will lie.

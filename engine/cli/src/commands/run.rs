@@ -264,6 +264,15 @@ fn picked(
     let folder = runs.resume.as_deref().unwrap_or(&runs.runs);
     // Where it is not there yet, its own words will do.
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let (wanted, left) = pick::wanted(plan, pick.as_ref(), runs.resume.as_deref());
+    if left == 0 {
+        render::say(&format!("all {wanted} trials are measured already"));
+        return Ok(pick);
+    }
+    if left < wanted {
+        let done = wanted - left;
+        render::say(&format!("{done} of {wanted} trials are measured already"));
+    }
     let places = (folder.as_path(), store.root());
     pick::announce(plan, (pick.as_ref(), jobs), to_build, places);
     Ok(pick)
