@@ -29,7 +29,8 @@ pub(crate) use parse::{FrameFormat, ParseArgs, Side, command};
     vexp init my-study\n  \
     vexp check experiments/paper.ncl\n  \
     vexp plan experiments/paper.ncl --effort quick\n  \
-    vexp reproduce experiments/paper.ncl --effort quick\n\n\
+    vexp reproduce experiments/paper.ncl --effort quick\n  \
+    vexp verify RUN.vexp.tar.zst --rerun --budget 2h\n\n\
     Exit codes:\n    \
       0  fine\n    \
       1  a claim was not reproduced, or a regression\n    \
