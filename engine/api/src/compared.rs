@@ -21,7 +21,7 @@ pub struct Compared {
     pub comparisons: Vec<Comparison>,
 }
 
-/// One comparison.
+/// What was found when results were compared once. It is evidence only for results with the digest `results`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {

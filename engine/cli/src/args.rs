@@ -119,7 +119,8 @@ pub(crate) enum Verb {
         runs: RunsArgs,
         /// Fail unless the results are these to the last bit: a digest as this verb prints it, a file
         /// with a digest a trial (`vexp report --write-expected`), or the folder of another run, of which it is
-        /// shown where they part. What was compared is kept in the run and shown in its report. Only testbed `virtual` gives the same results twice.
+        /// shown where they part. What was compared is kept in the run and shown in its report. Only testbed
+        /// `virtual` gives the same results twice.
         /// Without it, STUDY/expected/EFFORT.json is compared if it is there, and decides nothing
         #[arg(long, value_name = "DIGEST|FILE|RUN")]
         expect: Option<Expected>,

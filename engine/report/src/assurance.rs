@@ -267,7 +267,6 @@ fn machines(counted: &[&Comparison], own: Option<&Digest>) -> (bool, String) {
         };
         match theirs {
             Some(theirs) if theirs != own => {
-                let short = |digest: &Digest| digest.hex()[..12].to_owned();
                 let with = name(&one.with);
                 let (a, b) = (short(theirs), short(own));
                 let text = format!("{with} was measured on computer {a}, this run on {b}");
@@ -283,6 +282,11 @@ fn machines(counted: &[&Comparison], own: Option<&Digest>) -> (bool, String) {
     }
 }
 
+/// The beginning of a digest, which tells computers and files apart.
+fn short(digest: &Digest) -> &str {
+    &digest.hex()[..12]
+}
+
 /// The run whose results were compared with, if it is known.
 fn origin(with: &With) -> Option<&Name> {
     match with {
@@ -293,7 +297,6 @@ fn origin(with: &With) -> Option<&Name> {
 }
 
 fn name(with: &With) -> String {
-    let short = |digest: &Digest| digest.hex()[..12].to_owned();
     match with {
         With::Digest(digest) => format!("the run with digest {}", short(digest)),
         With::File { digest, run, .. } => {

@@ -259,11 +259,6 @@ fn picked(
         .budget
         .map(|budget| Pick::new(plan, study, how, budget));
     let pick = pick.transpose()?;
-    let store = build::store(images)?;
-    let to_build = build::to_build(&plan.images, images.store.as_deref());
-    let folder = runs.resume.as_deref().unwrap_or(&runs.runs);
-    // Where it is not there yet, its own words will do.
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let (wanted, left) = pick::wanted(plan, pick.as_ref(), runs.resume.as_deref());
     if left == 0 {
         render::say(&format!("all {wanted} trials are measured already"));
@@ -273,6 +268,11 @@ fn picked(
         let done = wanted - left;
         render::say(&format!("{done} of {wanted} trials are measured already"));
     }
+    let store = build::store(images)?;
+    let to_build = build::to_build(&plan.images, images.store.as_deref());
+    let folder = runs.resume.as_deref().unwrap_or(&runs.runs);
+    // Where it is not there yet, its own words will do.
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let places = (folder.as_path(), store.root());
     pick::announce(plan, (pick.as_ref(), jobs), to_build, places);
     Ok(pick)

@@ -1,12 +1,11 @@
 //! Builds one image from its locked packages.
 
-use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use vexp_api::event::{Event, EventSink};
 
-use super::command::{contained, contained_as, run};
+use super::command::{contained_as, run};
 use super::manifest::{self, FILE, FORMAT, Inputs, Manifest};
 use super::{BuildError, stage};
 use crate::store::{Bucket, Contents, Store, StoreError};
@@ -55,17 +54,14 @@ pub(super) fn assemble(
 
     event("installing packages");
     let script = images.join("common/build.sh");
-    let contained = |program: &OsStr| match circumstances.without_root {
-        true => contained_as(true, program),
-        false => contained(program),
-    };
+    let without_root = circumstances.without_root;
     let mut command = match circumstances.one_cpu {
         true => {
-            let mut command = contained("taskset".as_ref());
+            let mut command = contained_as(without_root, "taskset");
             command.args(["--cpu-list", "0"]).arg(script);
             command
         }
-        false => contained(script.as_os_str()),
+        false => contained_as(without_root, script),
     };
     command
         .arg(&folder)

@@ -74,13 +74,13 @@ pub(super) fn mortal(program: impl AsRef<OsStr>) -> Command {
 /// kernel ends all others and undoes every mount, and nothing can be fetched. Who is not root is
 /// root there, of files that are all theirs ([`rootless`]).
 pub(super) fn contained(program: impl AsRef<OsStr>) -> Command {
-    contained_as(!rustix::process::geteuid().is_root(), program)
+    contained_as(false, program)
 }
 
-/// [`contained`], `without_root` or with it: root can also build as others do.
-pub(super) fn contained_as(without_root: bool, program: impl AsRef<OsStr>) -> Command {
+/// [`contained`]; `as_others` lets root build as an ordinary user does.
+pub(super) fn contained_as(as_others: bool, program: impl AsRef<OsStr>) -> Command {
     let mut command = mortal("unshare");
-    if without_root {
+    if as_others || !rustix::process::geteuid().is_root() {
         rootless::owners_are_ignored(&mut command);
         command.args(["--user", "--map-root-user"]);
     }

@@ -132,12 +132,7 @@ impl Source {
 
     /// Where a trial was measured, without trials.
     fn origin(&self, trial: &Name, digest: &Digest) -> Result<Taken, TakeError> {
-        let earlier = self
-            .record
-            .taken
-            .iter()
-            .find(|taken| taken.trials.contains_key(trial));
-        let Some(earlier) = earlier else {
+        let Some(earlier) = self.record.origin(trial) else {
             return Ok(Taken {
                 run: self.record.id.clone(),
                 digest: self.digest.clone(),
