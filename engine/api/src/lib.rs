@@ -5,6 +5,7 @@
 //! was seen, [`plugin`] how testbeds, hypervisors and measures are driven, and [`registry`] finds
 //! them by name.
 
+pub mod batch;
 pub mod compared;
 pub mod diagnostic;
 pub mod digest;

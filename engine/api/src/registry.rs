@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::batch::BatchPlugin;
 use crate::plugin::{Hypervisor, Measure, Testbed};
 
 /// All plugins of a binary.
@@ -11,6 +12,7 @@ pub struct Registry {
     testbeds: BTreeMap<&'static str, Arc<dyn Testbed>>,
     hypervisors: BTreeMap<&'static str, Arc<dyn Hypervisor>>,
     measures: BTreeMap<&'static str, Arc<dyn Measure>>,
+    batch: BTreeMap<&'static str, Arc<dyn BatchPlugin>>,
 }
 
 impl Registry {
@@ -38,6 +40,18 @@ impl Registry {
     pub fn measure(mut self, plugin: impl Measure + 'static) -> Self {
         self.measures.insert(plugin.name(), Arc::new(plugin));
         self
+    }
+
+    /// Adds a batch engine.
+    #[must_use]
+    pub fn batch_engine(mut self, plugin: impl BatchPlugin + 'static) -> Self {
+        self.batch.insert(plugin.name(), Arc::new(plugin));
+        self
+    }
+
+    /// Batch engines by name.
+    pub fn batch_engines(&self) -> &BTreeMap<&'static str, Arc<dyn BatchPlugin>> {
+        &self.batch
     }
 
     /// Testbeds by name.
