@@ -142,7 +142,7 @@ pub trait Testbed: Plugin {
     }
 
     /// What is known to go wrong on such a machine, though it can be had: findings of `check`.
-    fn limits(&self, _machine: &Machine) -> Vec<String> {
+    fn limits(&self, _machine: &Machine, _needs: &MachineNeeds) -> Vec<String> {
         Vec::new()
     }
 
@@ -275,6 +275,8 @@ pub struct MachineRequest {
     pub run: Name,
     /// The machine.
     pub machine: Machine,
+    /// What its hypervisor asks of it.
+    pub needs: MachineNeeds,
     /// Files of the host image, if it has one.
     pub image: Option<ImageFiles>,
     /// Files of the guest image, which is also the root of peers that are made.
@@ -406,6 +408,38 @@ pub struct HypervisorTraits {
     pub monitors: &'static [&'static str],
     /// Memory that the host itself needs beside its guests'.
     pub host_memory: crate::units::ByteSize,
+    /// Whether its guests are processes of the host's Linux, and take of its free memory.
+    pub guests_are_processes: bool,
+    /// Whether its guests run by the processor's virtualization extensions (SVM, VMX): an emulated machine must have them, and
+    /// what they cost there is the emulator's.
+    pub nested: bool,
+}
+
+/// What a hypervisor asks of the machine that it runs on: testbeds that make machines do so without knowing it by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MachineNeeds {
+    /// As [`HypervisorTraits::nested`].
+    pub nested: bool,
+    /// Arguments of the host's kernel where the machine is emulated in real time; empty for none.
+    pub emulated_kernel: String,
+    /// Command line of the hypervisor's own file ([`BootFiles::hypervisor`]), where it is booted before the kernel.
+    pub own_line: String,
+}
+
+/// What a look at a host that is somebody's own gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostSeen {
+    /// The version that the plan's is held against, with what it is one of: `Xen 4.17.5`. `None` where it is that of its
+    /// Linux.
+    pub version: Option<String>,
+    /// Its scheduler, if it has one of its own.
+    pub scheduler: Option<String>,
+    /// Processors of the whole machine, where its Linux sees only some of them.
+    pub cpus: Option<u32>,
+    /// Bytes of memory of the whole machine, likewise.
+    pub memory: Option<u64>,
+    /// Names of the guests that run.
+    pub guests: Vec<String>,
 }
 
 /// Boots guests on a host over SSH.
@@ -418,6 +452,46 @@ pub trait Hypervisor: Plugin {
     /// study leaves out. Where vexp takes something else, that is a deviation.
     fn own_defaults(&self, _version: &str) -> Vec<(&'static str, &'static str)> {
         Vec::new()
+    }
+
+    /// What it asks of a machine that is made for it.
+    fn needs(&self, _machine: &Machine) -> MachineNeeds {
+        MachineNeeds {
+            nested: self.traits().nested,
+            ..MachineNeeds::default()
+        }
+    }
+
+    /// Looks at a host that is somebody's own, and changes nothing.
+    ///
+    /// # Errors
+    /// It is not there, or can't be asked.
+    async fn look(&self, host: &Node, machine: &Machine) -> Result<HostSeen, PluginError>;
+
+    /// What [`Hypervisor::prepare`] will change of a host beside its network, as it is before, by names of the plugin's own. It
+    /// is written down on the host.
+    ///
+    /// # Errors
+    /// It can't be read.
+    async fn settings(
+        &self,
+        _host: &Node,
+        _machine: &Machine,
+    ) -> Result<BTreeMap<String, String>, PluginError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Puts back what [`Hypervisor::settings`] has read, in this process or in one that died.
+    ///
+    /// # Errors
+    /// It can't be put back.
+    async fn put_back(
+        &self,
+        _host: &Node,
+        _machine: &Machine,
+        _settings: &BTreeMap<String, String>,
+    ) -> Result<(), PluginError> {
+        Ok(())
     }
 
     /// Makes a booted host ready: bridges, scheduler, weights. Reads everything back and fails if

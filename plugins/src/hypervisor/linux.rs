@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
-use vexp_api::plugin::{Context, Guest, Hypervisor, HypervisorTraits, Node, Plugin, PluginError};
+use vexp_api::plugin::{
+    Context, Guest, HostSeen, Hypervisor, HypervisorTraits, Node, Plugin, PluginError,
+};
 use vexp_api::shell::Cmd;
 use vexp_api::site::GuestSlot;
 use vexp_api::units::ByteSize;
@@ -39,7 +41,13 @@ impl Hypervisor for Linux {
             weighted: &[],
             monitors: &["sar", "uptime"],
             host_memory: ByteSize::new(256 << 20),
+            guests_are_processes: false,
+            nested: false,
         }
+    }
+
+    async fn look(&self, host: &Node, _: &Machine) -> Result<HostSeen, PluginError> {
+        look(host).await
     }
 
     /// `machine.version` is a kernel's, such as `6.12`.
@@ -93,6 +101,14 @@ impl Hypervisor for Linux {
             NO_GUESTS,
         ))
     }
+}
+
+/// What runs beside what a study asks for: guests of KVM.
+pub(super) async fn look(host: &Node) -> Result<HostSeen, PluginError> {
+    Ok(HostSeen {
+        guests: super::kvm::running(host).await?,
+        ..HostSeen::default()
+    })
 }
 
 /// The kernel's release, which must be the one that the plan says.

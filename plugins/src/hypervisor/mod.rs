@@ -6,7 +6,7 @@ pub mod linux;
 mod mac;
 mod network;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod version;
 
 pub mod xen;

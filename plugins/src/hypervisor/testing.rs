@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vexp_api::plan::{Link, Machine};
-use vexp_api::plugin::{Hypervisor, Node};
+use vexp_api::plugin::{Hypervisor, MachineNeeds, Node};
 use vexp_api::sample::NodeRole;
 use vexp_api::site::{DataAddress, GuestFiles, GuestNic, GuestSlot, KeyedTarget, NodeInfo};
 use vexp_api::spec::GuestShape;
@@ -104,4 +104,10 @@ pub(super) fn slot() -> (tempfile::TempDir, GuestSlot) {
         files: GuestFiles::default(),
     };
     (folder, slot)
+}
+
+/// What a machine's hypervisor asks of it.
+pub(crate) fn needs(machine: &Machine) -> MachineNeeds {
+    let registry = crate::registry();
+    registry.hypervisors()[machine.hypervisor.as_str()].needs(machine)
 }

@@ -2,6 +2,7 @@
 
 use vexp_api::meminfo;
 use vexp_api::plan::Machine;
+use vexp_api::plugin::MachineNeeds;
 
 /// Processors of QEMU's machine `pc`.
 const PROCESSORS: u32 = 255;
@@ -36,11 +37,12 @@ pub(super) fn refuses(machine: &Machine, models: &[&str]) -> Option<String> {
 }
 
 /// What is known to go wrong.
-pub(super) fn known(machine: &Machine) -> Vec<String> {
+pub(super) fn known(machine: &Machine, needs: &MachineNeeds) -> Vec<String> {
     let mut known = Vec::new();
-    if machine.hypervisor == *"kvm" && machine.cpus > 1 {
+    if needs.nested && machine.cpus > 1 {
         known.push(format!(
-            "KVM on {} emulated processors was seen to hang or to panic: give the machine one",
+            "{} on {} emulated processors was seen to hang or to panic: give the machine one",
+            machine.hypervisor.as_str().to_uppercase(),
             machine.cpus
         ));
     }
@@ -93,17 +95,18 @@ mod tests {
 
     #[test]
     fn limits_that_are_known_are_said() {
-        assert_eq!(known(&machine(serde_json::json!({}))), [""; 0]);
-        let two = known(&machine(serde_json::json!({"cpus": 2})));
+        let all = |machine: Machine| known(&machine, &crate::hypervisor::testing::needs(&machine));
+        assert_eq!(all(machine(serde_json::json!({}))), [""; 0]);
+        let two = all(machine(serde_json::json!({"cpus": 2})));
         assert!(
             two[0].contains("2 emulated processors was seen to hang"),
             "{two:?}"
         );
-        let wide = known(&machine(
+        let wide = all(machine(
             serde_json::json!({"guest": {"vcpus": 4, "memory": "1GiB"}}),
         ));
         assert!(wide[0].contains("4 virtual processors share 1"), "{wide:?}");
         let xen = serde_json::json!({"cpus": 2, "hypervisor": "xen"});
-        assert_eq!(known(&machine(xen)), [""; 0]);
+        assert_eq!(all(machine(xen)), [""; 0]);
     }
 }

@@ -211,7 +211,12 @@ impl Run {
             .into_iter()
             .map(|image| (image.name, image.files))
             .collect();
-        let costs = self.missing(dispatch::expected(plan, &images, &*testbed, self.id()));
+        let costs = self.missing(dispatch::expected(
+            plan,
+            &images,
+            (&*testbed, registry),
+            self.id(),
+        ));
         let looks = match plan.looks.is_empty() {
             true => None,
             false => Some(Looks::new(

@@ -6,6 +6,7 @@ use std::process::Child;
 
 use serde_json::Value;
 use vexp_api::ids::Interface;
+use vexp_api::plan::Machine;
 use vexp_api::site::{NodeInfo, Site, SshTarget};
 use vexp_plugins::testbed::emulated::lab::{LabAnswer, LabRequest};
 
@@ -28,8 +29,12 @@ impl Emulated {
         assert_eq!(built.code, 0, "{}", built.err);
         let planned = vexp(&[&["plan"], &chosen[..], &["--format", "json"]].concat());
         let plan: Value = serde_json::from_str(&planned.out).unwrap();
+        let machine: Machine =
+            serde_json::from_value(plan["blocks"][0]["machine"].clone()).unwrap();
+        let plugins = vexp_plugins::registry();
         let request = LabRequest {
-            machine: serde_json::from_value(plan["blocks"][0]["machine"].clone()).unwrap(),
+            needs: plugins.hypervisors()[machine.hypervisor.as_str()].needs(&machine),
+            machine,
             image: image(&built.out, image_name),
             guest_image: image(&built.out, "guest"),
             emulator: image(&built.out, "emulator"),

@@ -23,7 +23,11 @@ pub(super) fn check(checked: &CheckedStudy, registry: &Registry, findings: &mut 
         for machine in machines(checked, testbed, overlay) {
             let refused = plugin.refuses(&machine).into_iter();
             let refused = refused.map(|why| ("machine-refused", why, REFUSED));
-            let limits = plugin.limits(&machine).into_iter();
+            let hypervisor = registry.hypervisors().get(machine.hypervisor.as_str());
+            let needs = hypervisor.map(|plugin| plugin.needs(&machine));
+            let limits = plugin
+                .limits(&machine, &needs.unwrap_or_default())
+                .into_iter();
             let limits = limits.map(|why| ("known-limit", why, LIMIT));
             for (code, why, help) in refused.chain(limits) {
                 let message = format!("on testbed `{testbed}`: {why}");

@@ -18,8 +18,10 @@ pub(super) fn of(cx: &Cx<'_>, blocks: &[Block]) -> Vec<Deviation> {
     let profiles: BTreeSet<_> = blocks.iter().map(|block| &block.machine.hardware).collect();
     for name in platforms {
         if virtual_time {
-            let kvm = (study.platforms.get(name)).is_some_and(|p| p.hypervisor == *"kvm");
-            let reason = if kvm { NESTED } else { VIRTUAL };
+            let platform = study.platforms.get(name);
+            let traits = platform.and_then(|p| cx.checked.traits().get(&p.hypervisor));
+            let nested = traits.is_some_and(|traits| traits.nested);
+            let reason = if nested { NESTED } else { VIRTUAL };
             add(
                 &mut found,
                 &format!("platform {name}"),
@@ -47,7 +49,7 @@ const VIRTUAL_TIME: &str = "virtual time, instruction model";
 /// What that is, and how it is known that it is the same everywhere.
 const VIRTUAL: &str = "each instruction takes the same time (docs/virtual.md says what that leaves out): \
     results are identical on every computer";
-/// The same for guests of KVM.
+/// The same for guests that run by the processor's virtualization extensions.
 const NESTED: &str = "each instruction takes the same time, and so a change between guest and host costs \
     almost nothing, which is what hardware virtualization is about (docs/virtual.md); results are \
     identical on every computer";

@@ -96,7 +96,8 @@ impl RunRequest<'_> {
     /// What the testbed is asked for by a block.
     fn machine(&self, block: &Block) -> Result<MachineRequest, BlockError> {
         let options = &self.plan.testbed_options;
-        machine(block, self.images, &*self.testbed, options, self.id)
+        let plugins = (&*self.testbed, &self.registry);
+        machine(block, self.images, plugins, options, self.id)
     }
 }
 
@@ -321,7 +322,7 @@ async fn run_block(
 fn machine(
     block: &Block,
     images: &BTreeMap<Name, ImageFiles>,
-    testbed: &dyn Testbed,
+    (testbed, registry): (&dyn Testbed, &Registry),
     options: &Options,
     run: &Name,
 ) -> Result<MachineRequest, BlockError> {
@@ -340,6 +341,12 @@ fn machine(
         run: run.clone(),
         image: block.machine.image.as_ref().map(image).transpose()?,
         guest_image: block.machine.guest_image.as_ref().map(image).transpose()?,
+        // Without a plugin the worker says so.
+        needs: (registry
+            .hypervisors()
+            .get(block.machine.hypervisor.as_str()))
+        .map(|plugin| plugin.needs(&block.machine))
+        .unwrap_or_default(),
         machine: block.machine.clone(),
         vms: block.vms,
         boot: block.boot,
@@ -350,11 +357,12 @@ fn machine(
 pub fn expected(
     plan: &Plan,
     images: &BTreeMap<Name, ImageFiles>,
-    testbed: &dyn Testbed,
+    plugins: (&dyn Testbed, &Registry),
     run: &Name,
 ) -> Vec<BlockCost> {
+    let testbed = plugins.0;
     estimate::blocks(plan, testbed.virtual_time(), |block| {
-        let machine = machine(block, images, testbed, &plan.testbed_options, run);
+        let machine = machine(block, images, plugins, &plan.testbed_options, run);
         testbed.kept(&machine.ok()?)
     })
 }

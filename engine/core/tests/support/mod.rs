@@ -48,8 +48,8 @@ impl Testbed for Fake {
         true
     }
 
-    fn limits(&self, machine: &Machine) -> Vec<String> {
-        let many = machine.hypervisor == *"kvm" && machine.cpus > 4;
+    fn limits(&self, machine: &Machine, needs: &MachineNeeds) -> Vec<String> {
+        let many = needs.nested && machine.cpus > 4;
         let limit = format!("KVM on {} emulated processors hangs", machine.cpus);
         many.then_some(limit).into_iter().collect()
     }
@@ -75,6 +75,10 @@ impl Hypervisor for Fake {
             ("xen", _) => vec![("scheduler", "credit")],
             _ => Vec::new(),
         }
+    }
+
+    async fn look(&self, _: &Node, _: &Machine) -> Result<HostSeen, PluginError> {
+        Err(cannot("look"))
     }
 
     async fn prepare(
@@ -200,6 +204,8 @@ const NONE: HypervisorTraits = HypervisorTraits {
     weighted: &[],
     monitors: &["uptime"],
     host_memory: ByteSize::new(256 << 20),
+    guests_are_processes: false,
+    nested: false,
 };
 
 const XEN: HypervisorTraits = HypervisorTraits {
@@ -210,6 +216,8 @@ const XEN: HypervisorTraits = HypervisorTraits {
     weighted: &["credit"],
     monitors: &["xentop"],
     host_memory: ByteSize::new(1536 << 20),
+    guests_are_processes: false,
+    nested: false,
 };
 
 const KVM: HypervisorTraits = HypervisorTraits {
@@ -217,6 +225,8 @@ const KVM: HypervisorTraits = HypervisorTraits {
     monitors: &["pidstat"],
     nics: &["virtio", "e1000"],
     host_memory: ByteSize::new(512 << 20),
+    guests_are_processes: true,
+    nested: true,
     ..NONE
 };
 

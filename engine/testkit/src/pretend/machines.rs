@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use vexp_api::ids::{BadName, Name};
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{
-    Context, Guest, Hypervisor, HypervisorTraits, Lease, MachineRequest, Node, Plugin, PluginError,
-    Testbed,
+    Context, Guest, HostSeen, Hypervisor, HypervisorTraits, Lease, MachineRequest, Node, Plugin,
+    PluginError, Testbed,
 };
 use vexp_api::sample::NodeRole;
 use vexp_api::site::{DataAddress, GuestFiles, GuestSlot, KeyedTarget, NodeInfo, Site, SshTarget};
@@ -169,7 +169,13 @@ impl Hypervisor for Fakevisor {
             weighted: &[],
             monitors: &[],
             host_memory: ByteSize::new(1 << 20),
+            guests_are_processes: false,
+            nested: false,
         }
+    }
+
+    async fn look(&self, _: &Node, _: &Machine) -> Result<HostSeen, PluginError> {
+        Ok(HostSeen::default())
     }
 
     async fn prepare(

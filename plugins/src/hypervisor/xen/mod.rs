@@ -10,7 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
-use vexp_api::plugin::{Context, Guest, Hypervisor, HypervisorTraits, Node, Plugin, PluginError};
+use vexp_api::plugin::{
+    Context, Guest, HostSeen, Hypervisor, HypervisorTraits, MachineNeeds, Node, Plugin, PluginError,
+};
 use vexp_api::shell::Cmd;
 use vexp_api::site::{GuestSlot, SshTarget};
 use vexp_api::units::ByteSize;
@@ -47,7 +49,60 @@ impl Hypervisor for Xen {
             monitors: &["xentop"],
             // 1 GiB of dom0 was too little for eight guests' kernels and archives.
             host_memory: ByteSize::new(1536 << 20),
+            guests_are_processes: false,
+            nested: false,
         }
+    }
+
+    fn needs(&self, machine: &Machine) -> MachineNeeds {
+        MachineNeeds {
+            own_line: command_line(machine),
+            ..MachineNeeds::default()
+        }
+    }
+
+    async fn look(&self, host: &Node, machine: &Machine) -> Result<HostSeen, PluginError> {
+        let step = "look at Xen";
+        let toolstack = Toolstack::of(host, machine)?;
+        let info = toolstack.info(host, step).await?;
+        Ok(HostSeen {
+            version: Some(format!("Xen {}", info.version)),
+            scheduler: Some(info.scheduler),
+            cpus: info.cpus,
+            memory: info.memory,
+            guests: toolstack.guests(host, step).await?,
+        })
+    }
+
+    /// dom0's weight, where the plan says one.
+    async fn settings(
+        &self,
+        host: &Node,
+        machine: &Machine,
+    ) -> Result<BTreeMap<String, String>, PluginError> {
+        if machine.dom0_weight.is_none() {
+            return Ok(BTreeMap::new());
+        }
+        let weight = Toolstack::of(host, machine)?.dom0_weight(host).await?;
+        Ok(BTreeMap::from([(WEIGHT.to_owned(), weight.to_string())]))
+    }
+
+    async fn put_back(
+        &self,
+        host: &Node,
+        machine: &Machine,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<(), PluginError> {
+        let Some(weight) = settings.get(WEIGHT) else {
+            return Ok(());
+        };
+        let step = "put dom0's weight back";
+        let weight = weight.parse().map_err(|_| {
+            let message = format!("`{weight}` is no weight: 1 to 65535");
+            PluginError::new(step, host.name.as_str(), message)
+        })?;
+        let toolstack = Toolstack::of(host, machine)?;
+        toolstack.set_dom0_weight(host, weight).await
     }
 
     /// Xen 4.2 made xl the default toolstack, and 4.12 credit2 the default scheduler (its release notes).
@@ -157,6 +212,12 @@ impl Hypervisor for Xen {
 
 /// The fact that names Xen's scheduler.
 const SCHEDULER: &str = "xen_scheduler";
+/// What is put back on a host, and a fact of one: dom0's weight.
+const WEIGHT: &str = "dom0_weight";
+/// Most memory for dom0 of a machine that is made: what eight guests' back ends and toolstack were seen to need.
+const DOM0_MIB: u64 = 1536;
+/// Xen's own heap, page tables and frame table.
+const XEN_MIB: u64 = 192;
 
 /// Version and scheduler, which must be those of the plan.
 async fn planned_hypervisor(
@@ -206,48 +267,23 @@ async fn planned_weight(
         let node = host.name.as_str();
         return Err(PluginError::new("check dom0's weight", node, message));
     }
-    Ok(Some(("dom0_weight".to_owned(), weight.to_string())))
+    Ok(Some((WEIGHT.to_owned(), weight.to_string())))
 }
 
-/// What a look at a host gives.
-pub(crate) struct Seen {
-    pub(crate) version: String,
-    pub(crate) scheduler: String,
-    /// Processors, and bytes of memory, of the whole machine.
-    pub(crate) cpus: Option<u32>,
-    pub(crate) memory: Option<u64>,
-    pub(crate) guests: Vec<String>,
-}
-
-/// Looks at a host.
-pub(crate) async fn look(host: &Node, machine: &Machine) -> Result<Seen, PluginError> {
-    let step = "look at Xen";
-    let toolstack = Toolstack::of(host, machine)?;
-    let info = toolstack.info(host, step).await?;
-    Ok(Seen {
-        version: info.version,
-        scheduler: info.scheduler,
-        cpus: info.cpus,
-        memory: info.memory,
-        guests: toolstack.guests(host, step).await?,
-    })
-}
-
-/// dom0's weight, whatever the plan says.
-pub(crate) async fn dom0_weight(host: &Node, machine: &Machine) -> Result<u32, PluginError> {
-    Toolstack::of(host, machine)?.dom0_weight(host).await
-}
-
-/// Gives dom0 the weight that the plan says, if it says one.
-pub(crate) async fn set_dom0_weight(host: &Node, machine: &Machine) -> Result<(), PluginError> {
-    match machine.dom0_weight {
-        Some(weight) => {
-            Toolstack::of(host, machine)?
-                .set_dom0_weight(host, weight)
-                .await
-        }
-        None => Ok(()),
-    }
+/// Xen's command line on a machine that is made: what memory is not the guests' and Xen's own is dom0's.
+fn command_line(machine: &Machine) -> String {
+    let guests = machine.guest.map_or(0, |g| g.memory.mib()) * u64::from(machine.max_vms);
+    let dom0 = machine
+        .memory
+        .mib()
+        .saturating_sub(guests + XEN_MIB)
+        .min(DOM0_MIB);
+    let scheduler = machine
+        .scheduler
+        .as_ref()
+        .map(|name| format!(" sched={name}"))
+        .unwrap_or_default();
+    format!("console=com1 com1=115200 noreboot dom0_mem={dom0}M,max:{dom0}M{scheduler}")
 }
 
 /// A domain that was created.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vexp_api::digest::Digest;
 use vexp_api::plan::Machine;
-use vexp_api::plugin::{ImageFiles, MachineRequest};
+use vexp_api::plugin::{ImageFiles, MachineNeeds, MachineRequest};
 use vexp_api::site::{NodeInfo, Site};
 
 use super::super::console::Console;
@@ -35,6 +35,8 @@ pub(super) const LAB: &str = "/run/vexp";
 pub struct LabRequest {
     /// The machine.
     pub machine: Machine,
+    /// What its hypervisor asks of it.
+    pub needs: MachineNeeds,
     /// Its image.
     pub image: ImageFiles,
     /// Guest image, and the peers' root.
@@ -180,7 +182,7 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
         .unwrap_or_else(|| probe::probe(&emulator, &request.guest_image, lab));
     let images = [&request.image, &request.guest_image];
     let name = &accelerator.name;
-    let mut start = qemu::Start::new(machine, images, &request.logs, name)?;
+    let mut start = qemu::Start::new((machine, &request.needs), images, &request.logs, name)?;
     let digests = [&request.image, &request.guest_image, &request.emulator].map(|i| &i.digest);
     let origin = request.boot.and_then(|boot| origin(&start, boot, digests));
     let keeping = shelf.zip(origin);
@@ -219,12 +221,12 @@ fn set_up(request: &LabRequest) -> Result<(Site, Lab), LabError> {
         Ok::<_, LabError>((version?, peers?))
     })?;
     let (version, running) = version;
-    let facts = facts(&accelerator, machine, request, version);
+    let facts = facts(&accelerator, request, version);
     let site = Site {
         emulator: Some(process),
         ..site(&nodes, peers, running, facts)?
     };
-    let nested = machine.hypervisor == *"kvm";
+    let nested = request.needs.nested;
     let lab = Lab {
         socket: start.socket(),
         keeping,
@@ -325,7 +327,7 @@ pub(super) fn keeping(request: &MachineRequest, folder: &Path) -> Option<(Shelf,
     let emulator = request.tools.get(emulator::IMAGE)?;
     let (image, guest_image) = (request.image.as_ref()?, request.guest_image.as_ref()?);
     let images = [image, guest_image];
-    let start = qemu::Start::new(&request.machine, images, folder, "tcg").ok()?;
+    let start = qemu::Start::new((&request.machine, &request.needs), images, folder, "tcg").ok()?;
     let digests = [image, guest_image, emulator].map(|image| &image.digest);
     let origin = origin(&start, request.boot?, digests)?;
     Some((Shelf::open(folder).ok()?, origin))
@@ -422,7 +424,6 @@ fn links(machine: &Machine) -> Result<BTreeMap<String, vexp_api::ids::Name>, Lab
 
 fn facts(
     accelerator: &Accelerator,
-    machine: &Machine,
     request: &LabRequest,
     version: String,
 ) -> BTreeMap<String, String> {
@@ -431,7 +432,7 @@ fn facts(
         ("emulator_image", request.emulator.digest.to_string()),
         ("accelerator", accelerator.name.clone()),
         ("accelerator_why", accelerator.why.clone()),
-        ("cpu", qemu::cpu(machine, &accelerator.name)),
+        ("cpu", qemu::cpu(&request.needs, &accelerator.name)),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()

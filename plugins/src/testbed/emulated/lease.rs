@@ -91,6 +91,7 @@ impl LabLease {
         let mut lifeline = child.stdin.take();
         let request = LabRequest {
             machine: request.machine.clone(),
+            needs: request.needs.clone(),
             image: image.clone(),
             guest_image: guest_image.clone(),
             emulator: emulator.clone(),

@@ -44,7 +44,9 @@ pub use probe::Accelerator;
 use snapshot::{Origin, Shelf};
 pub use snapshot::{discard, unused};
 use vexp_api::plan::Machine;
-use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
+use vexp_api::plugin::{
+    Context, Lease, MachineNeeds, MachineRequest, Plugin, PluginError, Testbed,
+};
 
 /// The testbed.
 #[derive(Debug)]
@@ -104,8 +106,8 @@ impl Testbed for Emulated {
         super::limits::refuses(machine, qemu::MODELS)
     }
 
-    fn limits(&self, machine: &Machine) -> Vec<String> {
-        super::limits::known(machine)
+    fn limits(&self, machine: &Machine, needs: &MachineNeeds) -> Vec<String> {
+        super::limits::known(machine, needs)
     }
 
     fn kept(&self, request: &MachineRequest) -> Option<u32> {

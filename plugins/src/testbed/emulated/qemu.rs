@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use vexp_api::plan::Machine;
-use vexp_api::plugin::{BootFiles, ImageFiles};
+use vexp_api::plugin::{BootFiles, ImageFiles, MachineNeeds};
 
 use super::super::console;
 use super::address::Who;
@@ -17,20 +17,18 @@ use super::run::LabError;
 /// Emulated processor. `max` corrupts SSE and AVX state of Xen's PV guests under TCG, which shows
 /// as broken SSH packets and aborts in malloc; this one has no AVX.
 pub(in crate::testbed) const CPU: &str = "Opteron_G3";
-/// Most memory for dom0: what eight guests' back ends and toolstack were seen to need.
-const DOM0_MIB: u64 = 1536;
 /// In the lab's folder: where QEMU takes commands.
 pub(in crate::testbed) const SOCKET: &str = "qmp.sock";
 /// In the lab's folder: links to what is booted.
 const HYPERVISOR: &str = "hypervisor";
 const KERNEL: &str = "vmlinuz";
-/// Xen's own heap, page tables and frame table.
-const XEN_MIB: u64 = 192;
 
 /// A machine that is to be started.
 #[derive(Clone, Copy)]
 pub(in crate::testbed) struct Start<'a> {
     pub(in crate::testbed) machine: &'a Machine,
+    /// What its hypervisor asks of it.
+    pub(in crate::testbed) needs: &'a MachineNeeds,
     pub(in crate::testbed) image: &'a ImageFiles,
     /// What the machine boots from.
     pub(in crate::testbed) boot: &'a BootFiles,
@@ -48,7 +46,7 @@ pub(in crate::testbed) struct Start<'a> {
 impl<'a> Start<'a> {
     /// A machine in the lab of this process, without a seed.
     pub(in crate::testbed) fn new(
-        machine: &'a Machine,
+        (machine, needs): (&'a Machine, &'a MachineNeeds),
         [image, guest_image]: [&'a ImageFiles; 2],
         logs: &'a Path,
         accelerator: &'a str,
@@ -57,6 +55,7 @@ impl<'a> Start<'a> {
             .ok_or_else(|| LabError::new("start QEMU", "the machine's image has no kernel"))?;
         Ok(Self {
             machine,
+            needs,
             image,
             boot,
             guest_image,
@@ -153,7 +152,7 @@ impl<'a> Start<'a> {
         };
         add("-accel", format!("{}{tcg}", self.accelerator));
         add("-machine", "pc".to_owned());
-        add("-cpu", cpu(self.machine, self.accelerator));
+        add("-cpu", cpu(self.needs, self.accelerator));
         add("-smp", machine.cpus.to_string());
         add("-m", format!("{}M", machine.memory.mib()));
         add("-monitor", "none".to_owned());
@@ -206,7 +205,6 @@ impl<'a> Start<'a> {
 
     /// What it boots.
     fn kernel(&self, add: &mut impl FnMut(&str, String)) {
-        let machine = self.machine;
         let initramfs = self.initramfs();
         let initramfs = initramfs.display();
         let kernel = self.lab.join(KERNEL);
@@ -216,49 +214,29 @@ impl<'a> Start<'a> {
                 add("-kernel", xen.display().to_string());
                 // A multiboot module and its command line; commas in either are doubled.
                 let kernel = option(&kernel);
-                let line = kernel_line(machine, self.accelerator);
+                let line = kernel_line(self.needs, self.accelerator);
                 let line = format!("console=hvc0 {line}").replace(',', ",,");
                 add("-initrd", format!("{kernel} {line},{initramfs}"));
-                add("-append", self.xen_line());
+                add("-append", self.needs.own_line.clone());
             }
             None => {
                 add("-kernel", kernel.display().to_string());
                 add("-initrd", initramfs.to_string());
-                let line = kernel_line(machine, self.accelerator);
+                let line = kernel_line(self.needs, self.accelerator);
                 add("-append", format!("console=ttyS0 {line}"));
             }
         }
     }
-
-    fn xen_line(&self) -> String {
-        xen_line(self.machine)
-    }
-}
-
-/// Xen's command line.
-pub(in crate::testbed) fn xen_line(machine: &Machine) -> String {
-    let guests = machine.guest.map_or(0, |g| g.memory.mib()) * u64::from(machine.max_vms);
-    let dom0 = machine
-        .memory
-        .mib()
-        .saturating_sub(guests + XEN_MIB)
-        .min(DOM0_MIB);
-    let scheduler = machine
-        .scheduler
-        .as_ref()
-        .map(|name| format!(" sched={name}"))
-        .unwrap_or_default();
-    format!("console=com1 com1=115200 noreboot dom0_mem={dom0}M,max:{dom0}M{scheduler}")
 }
 
 /// NIC models that the images have drivers for.
 pub(in crate::testbed) const MODELS: &[&str] = &["virtio", "e1000", "e1000e"];
 
 /// QEMU's processor model for a machine.
-pub(in crate::testbed) fn cpu(machine: &Machine, accelerator: &str) -> String {
+pub(in crate::testbed) fn cpu(needs: &MachineNeeds, accelerator: &str) -> String {
     if accelerator == "kvm" {
         "host".to_owned()
-    } else if machine.hypervisor == *"kvm" {
+    } else if needs.nested {
         format!("{CPU},+svm,+npt")
     } else {
         CPU.to_owned()
@@ -268,17 +246,13 @@ pub(in crate::testbed) fn cpu(machine: &Machine, accelerator: &str) -> String {
 /// Linux's command line, for hosts and dom0: nothing random, nothing that is no part of the study.
 pub(in crate::testbed) const KERNEL_LINE: &str =
     "quiet panic=-1 nokaslr net.ifnames=0 mitigations=off random.trust_cpu=on";
-/// For KVM hosts under TCG, where an exit costs 0.15 ms: timers, the guests' too,
-/// expire together on the host's tick, and nobody polls for a halted guest to wake up. Without
-/// it timer interrupts eat a host with several guests when the emulator lacks processor time.
-const EMULATED_KVM_LINE: &str = "nohz=off highres=off kvm.halt_poll_ns=0";
 
 /// The command line of a machine's Linux, without its console.
-fn kernel_line(machine: &Machine, accelerator: &str) -> String {
-    if machine.hypervisor == *"kvm" && accelerator == "tcg" {
-        format!("{KERNEL_LINE} {EMULATED_KVM_LINE}")
-    } else {
-        KERNEL_LINE.to_owned()
+fn kernel_line(needs: &MachineNeeds, accelerator: &str) -> String {
+    match needs.emulated_kernel.as_str() {
+        "" => KERNEL_LINE.to_owned(),
+        _ if accelerator != "tcg" => KERNEL_LINE.to_owned(),
+        line => format!("{KERNEL_LINE} {line}"),
     }
 }
 
@@ -290,6 +264,7 @@ pub(in crate::testbed) fn option(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hypervisor::testing::needs;
 
     fn machine(hypervisor: &str) -> Machine {
         serde_json::from_value(serde_json::json!({
@@ -313,8 +288,10 @@ mod tests {
             }),
         };
         let (image, guest_image) = (files("host", xen), files("guest", None));
+        let machine = machine(hypervisor);
         let start = Start {
-            machine: &machine(hypervisor),
+            machine: &machine,
+            needs: &needs(&machine),
             image: &image,
             boot: image.boot.as_ref().unwrap(),
             guest_image: &guest_image,
@@ -339,11 +316,13 @@ mod tests {
 
     #[test]
     fn only_kvm_hosts_under_tcg_have_coarse_timers() {
-        assert!(kernel_line(&machine("kvm"), "tcg").ends_with(EMULATED_KVM_LINE));
-        assert!(args("kvm", None).contains(EMULATED_KVM_LINE));
-        assert_eq!(kernel_line(&machine("kvm"), "kvm"), KERNEL_LINE);
+        const COARSE: &str = "nohz=off highres=off kvm.halt_poll_ns=0";
+        let line = |hypervisor, accelerator| kernel_line(&needs(&machine(hypervisor)), accelerator);
+        assert!(line("kvm", "tcg").ends_with(COARSE));
+        assert!(args("kvm", None).contains(COARSE));
+        assert_eq!(line("kvm", "kvm"), KERNEL_LINE);
         for other in ["linux", "xen"] {
-            assert_eq!(kernel_line(&machine(other), "tcg"), KERNEL_LINE);
+            assert_eq!(line(other, "tcg"), KERNEL_LINE);
         }
     }
 

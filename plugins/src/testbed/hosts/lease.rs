@@ -159,7 +159,11 @@ impl Held {
         let (mut files, mut slots) = (None, Vec::new());
         for (index, Locked { rack, .. }) in self.racks.iter().enumerate() {
             let host = index == 0;
-            let before = state::look(rack, host.then_some(machine)).await?;
+            let mut before = state::look(rack).await?;
+            if host {
+                let plugin = self.hosts.hypervisor(rack, machine)?;
+                before.hypervisor = plugin.settings(&rack.node(), machine).await?;
+            }
             let taken = |guests| {
                 let controller = super::controller();
                 Taken::new(request.run.clone(), controller, before.clone(), guests)
@@ -258,15 +262,14 @@ impl Held {
         if let Some((machine, slots)) = &taken.guests {
             note(self.end_guests(rack, machine, slots).await);
             note(images::detach(rack).await);
-            if let Some(weight) = taken.before.dom0_weight {
-                let weighted = Machine {
-                    dom0_weight: u16::try_from(weight).ok(),
-                    ..machine.clone()
-                };
-                note(crate::hypervisor::xen::set_dom0_weight(&rack.node(), &weighted).await);
-            }
+            let settings = taken.before.of_hypervisor();
+            let put_back = match self.hosts.hypervisor(rack, machine) {
+                Ok(plugin) => plugin.put_back(&rack.node(), machine, &settings).await,
+                Err(error) => Err(error),
+            };
+            note(put_back);
         }
-        match state::look(rack, None).await {
+        match state::look(rack).await {
             Ok(now) => {
                 for cmd in state::way_back(rack, &taken.before, &now, &self.peers) {
                     note(rack.check("put the machine back", cmd).await.map(drop));
@@ -297,15 +300,9 @@ impl Held {
         let left = slots
             .iter()
             .filter(|slot| text.lines().any(|line| slot.node.name == *line));
-        let plugin = self.hosts.hypervisors.get(machine.hypervisor.as_str());
         let mut result = Ok(());
         for slot in left {
-            let plugin = plugin.ok_or_else(|| {
-                rack.fail(
-                    STEP,
-                    format!("no hypervisor {} in this binary", machine.hypervisor),
-                )
-            })?;
+            let plugin = self.hosts.hypervisor(rack, machine)?;
             let ended = match plugin.adopt(&rack.node(), slot, machine) {
                 Ok(guest) => guest.stop().await,
                 Err(error) => Err(error),

@@ -30,7 +30,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use vexp_api::plan::Plan;
+use vexp_api::plan::{Machine, Plan};
 use vexp_api::plugin::{
     Context, Hypervisor, Lease, MachineRequest, Plugin, PluginError, Preflight, Testbed,
 };
@@ -45,10 +45,13 @@ const CONNECT: Duration = Duration::from_secs(15);
 /// Where hypervisors' plugins keep guests' files on a host.
 const GUESTS: &str = "/run/vexp/guests";
 
+/// Plugins of hypervisors by name.
+type Hypervisors = BTreeMap<&'static str, Arc<dyn Hypervisor>>;
+
 /// The testbed.
 pub struct Hosts {
     connect: Arc<dyn Connect>,
-    hypervisors: BTreeMap<&'static str, Arc<dyn Hypervisor>>,
+    hypervisors: Hypervisors,
     /// The machines file that the command line names.
     machines: Arc<OnceLock<PathBuf>>,
 }
@@ -56,15 +59,28 @@ pub struct Hosts {
 impl Hosts {
     /// A testbed that reaches machines by `connect`, and ends guests that a dead run has left by the
     /// plugins of their hypervisors.
-    pub fn new(
-        connect: Arc<dyn Connect>,
-        hypervisors: BTreeMap<&'static str, Arc<dyn Hypervisor>>,
-    ) -> Self {
+    pub fn new(connect: Arc<dyn Connect>, hypervisors: Hypervisors) -> Self {
         Self {
             connect,
             hypervisors,
             machines: Arc::default(),
         }
+    }
+
+    /// The plugin that knows what a machine runs.
+    fn hypervisor(
+        &self,
+        rack: &far::Rack,
+        machine: &Machine,
+    ) -> Result<&Arc<dyn Hypervisor>, PluginError> {
+        let plugin = self.hypervisors.get(machine.hypervisor.as_str());
+        plugin.ok_or_else(|| {
+            let what = format!(
+                "there is no hypervisor `{}` in this binary",
+                machine.hypervisor
+            );
+            rack.fail("find the hypervisor's plugin", what)
+        })
     }
 
     /// What the user says of their machines.

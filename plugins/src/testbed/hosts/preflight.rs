@@ -15,7 +15,7 @@ use vexp_api::spec::MeasureUse;
 use super::far::Rack;
 use super::inventory::{Entry, EntryRole, Inventory};
 use super::probe::{self, Seen};
-use super::{CONNECT, Hosts, config, state, way};
+use super::{CONNECT, Hosts, Hypervisors, config, state, way};
 use crate::hypervisor;
 
 /// Programs that the testbed itself runs on each machine.
@@ -57,6 +57,7 @@ pub(super) async fn run(
     let mut looks = JoinSet::new();
     for (index, wanted) in wanted(&inventory, plan, measures)?.into_iter().enumerate() {
         let (connect, inventory) = (Arc::clone(&hosts.connect), Arc::clone(&inventory));
+        let hypervisors = hosts.hypervisors.clone();
         let (config, sockets) = (config.clone(), folder.path().join("ssh"));
         looks.spawn(async move {
             let report = Report::new(&inventory, &wanted.name);
@@ -74,7 +75,7 @@ pub(super) async fn run(
                         entry: wanted.entry.clone(),
                         shell,
                     };
-                    let (found, tools) = look(report, &rack, &wanted).await;
+                    let (found, tools) = look(report, (&rack, &hypervisors), &wanted).await;
                     (index, found, tools)
                 }
                 Err(error) => (index, report.unreachable(&error), Vec::new()),
@@ -251,7 +252,11 @@ const AS_ROOT: &str = "give it a root user, or `\"sudo\": true` in your machines
 /// Name and version of each program that was found.
 type Tools = Vec<(String, String)>;
 
-async fn look(mut report: Report<'_>, rack: &Rack, wanted: &Wanted) -> (Vec<Preflight>, Tools) {
+async fn look(
+    mut report: Report<'_>,
+    (rack, hypervisors): (&Rack, &Hypervisors),
+    wanted: &Wanted,
+) -> (Vec<Preflight>, Tools) {
     report.add("reachability", "an answer over SSH", "answers", true, "");
     if let Err(found) = way::tried(rack).await {
         report.add(found.what, found.asked, found.seen, false, &found.help);
@@ -283,11 +288,11 @@ async fn look(mut report: Report<'_>, rack: &Rack, wanted: &Wanted) -> (Vec<Pref
     let uid = format!("uid {}", seen.uid);
     report.add("privileges", "root", uid, seen.uid == 0, AS_ROOT);
     clock(&mut report, rack).await;
-    idle(&mut report, &seen, wanted);
+    idle(&mut report, &seen, wanted, hypervisors);
     tools(&mut report, &seen, wanted);
     nics(&mut report, &seen, rack, wanted).await;
     for machine in &wanted.machines {
-        platform(&mut report, &seen, rack, machine).await;
+        platform(&mut report, &seen, (rack, hypervisors), machine).await;
     }
     let tools = seen.tools.into_iter();
     let tools = tools
@@ -340,7 +345,7 @@ async fn clock(report: &mut Report<'_>, rack: &Rack) {
 }
 
 /// What would disturb, and what is left.
-fn idle(report: &mut Report<'_>, seen: &Seen, wanted: &Wanted) {
+fn idle(report: &mut Report<'_>, seen: &Seen, wanted: &Wanted, hypervisors: &Hypervisors) {
     let asked = format!("below {LOAD:.1}");
     let help = "end what runs there";
     report.add(
@@ -358,10 +363,10 @@ fn idle(report: &mut Report<'_>, seen: &Seen, wanted: &Wanted) {
     };
     let help = "cpupower frequency-set --governor performance";
     report.add("CPU governor", "performance", shown, fine, help);
-    let guests = wanted
-        .machines
-        .iter()
-        .filter(|machine| machine.hypervisor == *"kvm");
+    let guests = wanted.machines.iter().filter(|machine| {
+        let plugin = hypervisors.get(machine.hypervisor.as_str());
+        plugin.is_some_and(|plugin| plugin.traits().guests_are_processes)
+    });
     let guests = guests.filter_map(|m| Some(m.guest?.memory.bytes() * u64::from(m.max_vms)));
     let least = FREE_MEMORY + guests.max().unwrap_or(0);
     let help = "end what takes it";
@@ -486,36 +491,39 @@ fn shown(addresses: &[String]) -> String {
 }
 
 /// The hypervisor that runs, and what it has.
-async fn platform(report: &mut Report<'_>, seen: &Seen, rack: &Rack, machine: &Machine) {
+async fn platform(
+    report: &mut Report<'_>,
+    seen: &Seen,
+    (rack, hypervisors): (&Rack, &Hypervisors),
+    machine: &Machine,
+) {
     let node = rack.node();
-    let (version, cpus, memory, guests) = if machine.hypervisor == *"xen" {
-        match hypervisor::xen::look(&node, machine).await {
-            Ok(xen) => {
-                if let Some(asked) = &machine.scheduler {
-                    let fine = *asked == *xen.scheduler;
-                    let help = format!("boot Xen with sched={asked}");
-                    report.add("scheduler", asked.as_str(), &xen.scheduler, fine, &help);
-                }
-                (
-                    format!("Xen {}", xen.version),
-                    xen.cpus,
-                    xen.memory,
-                    xen.guests,
-                )
-            }
-            Err(error) => return report.failed("hypervisor", &error),
+    let found = match hypervisors.get(machine.hypervisor.as_str()) {
+        Some(plugin) => plugin.look(&node, machine).await,
+        None => {
+            let what = format!(
+                "there is no hypervisor `{}` in this binary",
+                machine.hypervisor
+            );
+            Err(rack.fail("find the hypervisor's plugin", what))
         }
-    } else {
-        let guests = match hypervisor::kvm::running(&node).await {
-            Ok(guests) => guests,
-            Err(error) => return report.failed("running guests", &error),
-        };
-        (
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return report.failed("hypervisor", &error),
+    };
+    if let (Some(asked), Some(seen)) = (&machine.scheduler, &found.scheduler) {
+        let help = format!("boot it with the scheduler {asked}");
+        report.add("scheduler", asked.as_str(), seen, *asked == **seen, &help);
+    }
+    let guests = found.guests;
+    let (version, cpus, memory) = match found.version {
+        Some(version) => (version, found.cpus, found.memory),
+        None => (
             format!("Linux {}", seen.kernel),
             Some(seen.cpus),
             Some(seen.memory),
-            guests,
-        )
+        ),
     };
     let fine = version
         .split_once(' ')

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use vexp_api::ids::Interface;
-use vexp_api::plan::Machine;
 use vexp_api::plugin::PluginError;
 use vexp_api::shell::Cmd;
 
@@ -32,8 +31,12 @@ pub(super) struct State {
     pub(super) settings: BTreeMap<String, String>,
     /// Root queueing disciplines of data NICs, as `tc` names them.
     pub(super) qdiscs: BTreeMap<String, String>,
-    /// dom0's weight, where the run is going to set it.
-    pub(super) dom0_weight: Option<u32>,
+    /// What the hypervisor's plugin is going to change, by its own names.
+    #[serde(default)]
+    pub(super) hypervisor: BTreeMap<String, String>,
+    /// dom0's weight, in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dom0_weight: Option<u32>,
 }
 
 /// An interface.
@@ -131,7 +134,7 @@ fn parse_settings(text: &str) -> BTreeMap<String, String> {
 const LOOK: &str = "look at the machine's network";
 
 /// How the machine is now.
-pub(super) async fn look(rack: &Rack, machine: Option<&Machine>) -> Result<State, PluginError> {
+pub(super) async fn look(rack: &Rack) -> Result<State, PluginError> {
     let bad = |what: &str| {
         let what = what.to_owned();
         move |e: serde_json::Error| {
@@ -155,13 +158,21 @@ pub(super) async fn look(rack: &Rack, machine: Option<&Machine>) -> Result<State
             .filter(|one| one.root && ours(&one.dev))
             .map(|one| (one.dev, one.kind))
             .collect(),
-        dom0_weight: match machine.filter(|machine| machine.dom0_weight.is_some()) {
-            Some(machine) => {
-                Some(crate::hypervisor::xen::dom0_weight(&rack.node(), machine).await?)
-            }
-            None => None,
-        },
+        hypervisor: BTreeMap::new(),
+        dom0_weight: None,
     })
+}
+
+impl State {
+    /// What the hypervisor's plugin has to put back.
+    pub(super) fn of_hypervisor(&self) -> BTreeMap<String, String> {
+        let mut all = self.hypervisor.clone();
+        all.extend(
+            self.dom0_weight
+                .map(|weight| ("dom0_weight".to_owned(), weight.to_string())),
+        );
+        all
+    }
 }
 
 /// Names of interfaces that a run makes: the guests' control bridge, and bridges of data NICs that
@@ -278,8 +289,18 @@ mod tests {
             routes: parse_routes(ROUTES).unwrap(),
             settings: parse_settings("net.ipv4.ip_forward = 0\n"),
             qdiscs: BTreeMap::from([("eth1".to_owned(), "mq".to_owned())]),
-            dom0_weight: None,
+            ..State::default()
         }
+    }
+
+    #[test]
+    fn what_an_earlier_version_took_is_put_back() {
+        let mut old = serde_json::to_value(before()).unwrap();
+        let fields = old.as_object_mut().unwrap();
+        fields.remove("hypervisor");
+        fields.insert("dom0_weight".to_owned(), json!(256));
+        let read: State = serde_json::from_value(old).unwrap();
+        assert_eq!(read.of_hypervisor()["dom0_weight"], "256");
     }
 
     fn way(before: &State, now: &State) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vexp_api::plan::Machine;
-use vexp_api::plugin::BootFiles;
+use vexp_api::plugin::{BootFiles, MachineNeeds};
 
 use super::super::console;
 use super::super::emulated::address::Who;
@@ -57,7 +57,7 @@ pub(super) struct Shape {
 
 impl Shape {
     /// The machine under test.
-    pub(super) fn machine(machine: &Machine, boot: &BootFiles) -> Self {
+    pub(super) fn machine(machine: &Machine, needs: &MachineNeeds, boot: &BootFiles) -> Self {
         let mut nics = vec![(Who::Host.control_mac(), CONTROL_HUB, "ctl".to_owned())];
         nics.extend(data_networks(machine).map(|n| (Who::Host.mac(n), hub(n), nic_id(n))));
         let kernel = match &boot.hypervisor {
@@ -67,7 +67,7 @@ impl Shape {
                 vec![
                     ("-kernel", HYPERVISOR.to_owned()),
                     ("-initrd", format!("{KERNEL} {line},{INITRAMFS}")),
-                    ("-append", qemu::xen_line(machine)),
+                    ("-append", needs.own_line.clone()),
                 ]
             }
             None => linux(),
@@ -75,7 +75,7 @@ impl Shape {
         Self {
             processors: machine.cpus,
             memory_mib: machine.memory.mib(),
-            cpu: qemu::cpu(machine, "tcg"),
+            cpu: qemu::cpu(needs, "tcg"),
             nics,
             kernel,
         }
@@ -160,6 +160,7 @@ pub(super) fn outside(console: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hypervisor::testing::needs;
 
     fn machine(hypervisor: &str) -> Machine {
         serde_json::from_value(serde_json::json!({
@@ -192,7 +193,8 @@ mod tests {
                 initramfs: "/store/initramfs.img".into(),
                 hypervisor: xen,
             };
-            let args = Shape::machine(&machine(hypervisor), &boot)
+            let machine = machine(hypervisor);
+            let args = Shape::machine(&machine, &needs(&machine), &boot)
                 .args(0)
                 .join(" ");
             assert!(!args.contains("/store"), "{args}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{
-    BootFiles, Context, ImageFiles, Lease, MachineRequest, PluginError, Workplace,
+    BootFiles, Context, ImageFiles, Lease, MachineNeeds, MachineRequest, PluginError, Workplace,
 };
 use vexp_api::site::{NodeInfo, Site};
 use vexp_lockstep::side::Side;
@@ -166,7 +166,7 @@ fn acquire(
         };
     let disks = [("root", &*image.root), ("guest", &*guest_image.root)];
     let boot = bootable(image)?;
-    let shape = Shape::machine(machine, boot);
+    let shape = Shape::machine(machine, &request.needs, boot);
     start(MACHINE, &shape, boot, &disks, nodes.host_files())?;
     let boot = bootable(guest_image)?;
     for all in &peers {
@@ -194,7 +194,7 @@ fn acquire(
         emulator: None,
         links: BTreeMap::new(),
         scratch: folder.path().join("ssh"),
-        facts: facts(machine, emulator_image, regime),
+        facts: facts(&request.needs, emulator_image, regime),
     };
     Ok(VirtualLease {
         site,
@@ -307,12 +307,12 @@ pub(super) fn topology(machine: &Machine, regime: Regime) -> Topology {
 }
 
 /// What was used. Nothing in it differs between two computers.
-fn facts(machine: &Machine, emulator: &ImageFiles, regime: Regime) -> BTreeMap<String, String> {
+fn facts(needs: &MachineNeeds, emulator: &ImageFiles, regime: Regime) -> BTreeMap<String, String> {
     [
         ("emulator_image", emulator.digest.to_string()),
         ("accelerator", "tcg".to_owned()),
         ("clock", regime.clock()),
-        ("cpu", qemu::cpu(machine, "tcg")),
+        ("cpu", qemu::cpu(needs, "tcg")),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()

@@ -27,7 +27,9 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
-use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
+use vexp_api::plugin::{
+    Context, Lease, MachineNeeds, MachineRequest, Plugin, PluginError, Testbed,
+};
 
 /// Most peers on a data network.
 const MOST_PEERS: u32 = 24;
@@ -82,8 +84,8 @@ impl Testbed for Virtual {
         refuses(machine)
     }
 
-    fn limits(&self, machine: &Machine) -> Vec<String> {
-        super::limits::known(machine)
+    fn limits(&self, machine: &Machine, needs: &MachineNeeds) -> Vec<String> {
+        super::limits::known(machine, needs)
     }
 
     fn kept(&self, request: &MachineRequest) -> Option<u32> {

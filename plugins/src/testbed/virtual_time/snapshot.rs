@@ -30,8 +30,12 @@ pub(super) fn keeping(request: &MachineRequest, store: &Path) -> Option<(Shelf, 
     let emulator = request.tools.get(emulator::IMAGE)?;
     let machine = &with_all_peers(&request.machine);
     let regime = Regime::of(&request.options).ok()?;
-    let shapes = std::iter::once(Shape::machine(machine, bootable(image).ok()?))
-        .chain(data_networks(machine).map(|net| Shape::peers(machine, net)));
+    let shapes = std::iter::once(Shape::machine(
+        machine,
+        &request.needs,
+        bootable(image).ok()?,
+    ))
+    .chain(data_networks(machine).map(|net| Shape::peers(machine, net)));
     let mut arguments: Vec<String> = shapes
         .flat_map(|shape| shape.args(regime.shift()))
         .collect();

@@ -1,6 +1,6 @@
 //! What keeps a claim from being seen in a run, as far as its study and its plan say: nothing of it is measured.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
@@ -154,13 +154,11 @@ impl<'a> Declared<'a> {
         let points = self.points();
         let mut blocks = run.plan.blocks.iter().filter(|block| {
             let mut trials = block.trials.iter();
-            block.machine.hypervisor == *"kvm"
-                && trials.any(|t| points.contains(&(&t.experiment, &t.platform, t.vms)))
+            trials.any(|t| points.contains(&(&t.experiment, &t.platform, t.vms)))
         });
         let emulated = blocks.find(|block| {
             let site = run.blocks.get(&block.id).map(|record| &record.site);
-            site.and_then(|site| site.get("accelerator"))
-                .is_some_and(|accelerator| accelerator == "tcg")
+            site.is_some_and(has_emulated_extensions)
         })?;
         Some(Cause {
             kind: CauseKind::Testbed,
@@ -206,4 +204,12 @@ mod tests {
             assert_eq!(is_older(version, than), older, "{version} {than}");
         }
     }
+}
+
+/// Whether a machine's processor is an emulator's and has virtualization extensions, which testbeds give to those alone whose
+/// hypervisor needs them.
+fn has_emulated_extensions(site: &BTreeMap<String, String>) -> bool {
+    let cpu = site.get("cpu").map_or("", String::as_str);
+    site.get("accelerator").is_some_and(|name| name == "tcg")
+        && ["+svm", "+vmx"].iter().any(|flag| cpu.contains(flag))
 }
