@@ -1,16 +1,14 @@
 //! Testbeds, hypervisors, traffic generators and monitors.
 
-mod capture;
 pub mod command;
 pub mod hypervisor;
 pub mod monitor;
-mod options;
 #[cfg(test)]
 mod testing;
-mod text;
 pub mod traffic;
 
 use vexp_api::registry::Registry;
+pub(crate) use vexp_plugin_kit::{capture, options, text};
 
 /// Every hypervisor, traffic generator and monitor of this crate.
 pub fn registry() -> Registry {

@@ -2,7 +2,7 @@
 
 /// Whether `seen` is the version `asked`, or a more precise one: `4.17` asks for `4.17.5`, and
 /// not for `4.170`.
-pub(crate) fn is(asked: &str, seen: &str) -> bool {
+pub fn is(asked: &str, seen: &str) -> bool {
     !asked.is_empty()
         && seen.strip_prefix(asked).is_some_and(|rest| {
             !(ends_in_digit(asked) && rest.starts_with(|c: char| c.is_ascii_digit()))
@@ -10,7 +10,7 @@ pub(crate) fn is(asked: &str, seen: &str) -> bool {
 }
 
 /// The first two numbers of a version.
-pub(crate) fn numbers(version: &str) -> Option<[u32; 2]> {
+pub fn numbers(version: &str) -> Option<[u32; 2]> {
     let mut numbers = version.split('.').map(|part| {
         let end = part
             .find(|c: char| !c.is_ascii_digit())

@@ -6,17 +6,17 @@ use vexp_api::sample::{NodeRole, Sample, Unit};
 
 /// One line of a raw file.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Line<'a> {
+pub struct Line<'a> {
     /// Number, from 1.
-    pub(crate) number: usize,
+    pub number: usize,
     /// Text without the newline.
-    pub(crate) text: &'a str,
+    pub text: &'a str,
     /// When it had arrived, seconds since the epoch, if that was recorded.
-    pub(crate) time: Option<f64>,
+    pub time: Option<f64>,
 }
 
 /// An error at a line of `raw`.
-pub(crate) fn at(raw: &Raw<'_>, line: usize, message: impl Into<String>) -> ParseError {
+pub fn at(raw: &Raw<'_>, line: usize, message: impl Into<String>) -> ParseError {
     ParseError {
         file: raw.artefact.path.clone(),
         line: Some(line),
@@ -25,7 +25,7 @@ pub(crate) fn at(raw: &Raw<'_>, line: usize, message: impl Into<String>) -> Pars
 }
 
 /// An error about the whole of `raw`.
-pub(crate) fn whole(raw: &Raw<'_>, message: impl Into<String>) -> ParseError {
+pub fn whole(raw: &Raw<'_>, message: impl Into<String>) -> ParseError {
     ParseError {
         file: raw.artefact.path.clone(),
         line: None,
@@ -35,7 +35,7 @@ pub(crate) fn whole(raw: &Raw<'_>, message: impl Into<String>) -> ParseError {
 
 /// All of a file's lines. A last line without a newline was cut and is left out: its last number
 /// may lack digits, so that no parser may look at it.
-pub(crate) fn lines<'a>(raw: &Raw<'a>) -> Result<impl Iterator<Item = Line<'a>>, ParseError> {
+pub fn lines<'a>(raw: &Raw<'a>) -> Result<impl Iterator<Item = Line<'a>>, ParseError> {
     let text = text(raw)?;
     Ok(Lines {
         rest: text,
@@ -76,19 +76,20 @@ impl<'a> Iterator for Lines<'a> {
 
 /// The words of a line, as `split_ascii_whitespace` gives them, and what follows the last one taken.
 #[derive(Clone, Debug)]
-pub(crate) struct Words<'a> {
+pub struct Words<'a> {
     rest: &'a str,
 }
 
 impl<'a> Words<'a> {
-    pub(crate) fn of(text: &'a str) -> Self {
+    /// Splits at blanks.
+    pub fn of(text: &'a str) -> Self {
         Self { rest: text }
     }
 
     /// The next word if it is a number as [`decimal`] takes them, of up to 16 digits and without a sign.
     /// Any other is not taken. Columns of numbers take most of a monitor's file.
     #[inline]
-    pub(crate) fn number(&mut self) -> Option<f64> {
+    pub fn number(&mut self) -> Option<f64> {
         let bytes = self.rest.as_bytes();
         let start = blanks(bytes)?;
         let (value, length) = short_decimal(&bytes[start..])?;
@@ -101,7 +102,7 @@ impl<'a> Words<'a> {
     }
 
     /// What has not been taken yet.
-    pub(crate) fn rest(&self) -> &'a str {
+    pub fn rest(&self) -> &'a str {
         self.rest
     }
 }
@@ -166,7 +167,7 @@ fn word(bytes: &[u8]) -> usize {
 }
 
 /// The file as text; refuses what was cut at the cap or is not UTF-8.
-pub(crate) fn text<'a>(raw: &Raw<'a>) -> Result<&'a str, ParseError> {
+pub fn text<'a>(raw: &Raw<'a>) -> Result<&'a str, ParseError> {
     if raw.artefact.truncated {
         return Err(whole(
             raw,
@@ -187,7 +188,7 @@ pub(crate) fn text<'a>(raw: &Raw<'a>) -> Result<&'a str, ParseError> {
 }
 
 /// Whether a file is none of a run's, whose record says when its command began and ended.
-pub(crate) fn alone(raw: &Raw<'_>) -> bool {
+pub fn alone(raw: &Raw<'_>) -> bool {
     raw.artefact.ended_s <= raw.artefact.started_s
 }
 
@@ -198,7 +199,7 @@ const MOST_FRAMES_PER_SECOND: f64 = 1.2e9;
 const NEGATIVE: f64 = (1_u64 << 31) as f64;
 
 /// Refuses a count of packets, or of segments, that no network interface could have moved in the time.
-pub(crate) fn plausible(
+pub fn plausible(
     raw: &Raw<'_>,
     line: usize,
     what: &str,
@@ -216,7 +217,7 @@ pub(crate) fn plausible(
 }
 
 /// A sample about a part of its node, such as an interface: `eth1.rx_packets`.
-pub(crate) fn of_part(raw: &Raw<'_>, part: &str, sample: Sample) -> Result<Sample, ParseError> {
+pub fn of_part(raw: &Raw<'_>, part: &str, sample: Sample) -> Result<Sample, ParseError> {
     let metric = Name::new(format!("{part}.{}", sample.metric));
     Ok(Sample {
         metric: metric.map_err(|error| whole(raw, error.to_string()))?,
@@ -230,7 +231,7 @@ const TENS: [f64; 16] = [
 ];
 
 /// A number in plain decimal notation: no sign but a leading minus, no exponent, no `nan`.
-pub(crate) fn decimal(text: &str) -> Option<f64> {
+pub fn decimal(text: &str) -> Option<f64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     match short_decimal(digits.as_bytes()) {
         Some((value, end)) if end == digits.len() => {
@@ -286,7 +287,7 @@ fn long_decimal(text: &str) -> Option<f64> {
 }
 
 /// What is to be said of a word that would be a number but for a comma.
-pub(crate) fn comma(word: &str) -> &'static str {
+pub fn comma(word: &str) -> &'static str {
     let pointed = word.replacen(',', ".", 1);
     if pointed != word && decimal(&pointed).is_some() {
         ": a decimal comma, so that the tool must be run with LC_ALL=C"
@@ -296,7 +297,7 @@ pub(crate) fn comma(word: &str) -> &'static str {
 }
 
 /// The node that a file of traffic is accounted to, and where it stands.
-pub(crate) fn subject(raw: &Raw<'_>) -> (Name, NodeRole) {
+pub fn subject(raw: &Raw<'_>) -> (Name, NodeRole) {
     let artefact = raw.artefact;
     let node = artefact.flow.as_ref().unwrap_or(&artefact.node);
     let role = artefact.about.get(node).copied().unwrap_or(artefact.role);
@@ -327,7 +328,7 @@ fn wrapped(unit: Unit, value: f64) -> bool {
 }
 
 /// Makes samples of one node.
-pub(crate) struct Maker<'r, 'a> {
+pub struct Maker<'r, 'a> {
     raw: &'r Raw<'a>,
     node: Name,
     role: NodeRole,
@@ -335,23 +336,23 @@ pub(crate) struct Maker<'r, 'a> {
 
 impl<'r, 'a> Maker<'r, 'a> {
     /// For samples of the node that the file is accounted to.
-    pub(crate) fn of_subject(raw: &'r Raw<'a>) -> Self {
+    pub fn of_subject(raw: &'r Raw<'a>) -> Self {
         let (node, role) = subject(raw);
         Self { raw, node, role }
     }
 
     /// For samples of `node`.
-    pub(crate) fn of(raw: &'r Raw<'a>, node: Name, role: NodeRole) -> Self {
+    pub fn of(raw: &'r Raw<'a>, node: Name, role: NodeRole) -> Self {
         Self { raw, node, role }
     }
 
     /// Samples of `metric`.
-    pub(crate) fn series(&self, metric: MetricInfo) -> Result<Series<'r, 'a>, ParseError> {
+    pub fn series(&self, metric: MetricInfo) -> Result<Series<'r, 'a>, ParseError> {
         self.named(metric, metric.name)
     }
 
     /// Samples of `metric` about a part of the node, such as a processor: `cpu0.busy`.
-    pub(crate) fn series_of_part(
+    pub fn series_of_part(
         &self,
         part: &str,
         metric: MetricInfo,
@@ -371,7 +372,7 @@ impl<'r, 'a> Maker<'r, 'a> {
     }
 
     /// A sample of `metric` from `t` on for `dt` seconds; refuses what is not finite.
-    pub(crate) fn sample(
+    pub fn sample(
         &self,
         line: usize,
         metric: MetricInfo,
@@ -382,7 +383,7 @@ impl<'r, 'a> Maker<'r, 'a> {
     }
 
     /// A sample whose time may be unknown, which is NaN: only files that stand alone have such.
-    pub(crate) fn of_unknown_time(
+    pub fn of_unknown_time(
         &self,
         line: usize,
         metric: MetricInfo,
@@ -394,7 +395,7 @@ impl<'r, 'a> Maker<'r, 'a> {
 }
 
 /// Makes samples of one metric of one node: its names are made once.
-pub(crate) struct Series<'r, 'a> {
+pub struct Series<'r, 'a> {
     raw: &'r Raw<'a>,
     node: Name,
     role: NodeRole,
@@ -404,7 +405,7 @@ pub(crate) struct Series<'r, 'a> {
 
 impl Series<'_, '_> {
     /// See [`Maker::sample`].
-    pub(crate) fn sample(
+    pub fn sample(
         &self,
         line: usize,
         (t, dt): (f64, f64),
@@ -417,7 +418,7 @@ impl Series<'_, '_> {
     }
 
     /// See [`Maker::of_unknown_time`].
-    pub(crate) fn of_unknown_time(
+    pub fn of_unknown_time(
         &self,
         line: usize,
         (t, dt): (f64, f64),
@@ -464,11 +465,39 @@ impl Series<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use vexp_api::digest::Digest;
+    use vexp_api::record::{Artefact, Part};
+
     use super::*;
+
+    fn artefact() -> Artefact {
+        let name = |text| Name::new(text).unwrap();
+        Artefact {
+            path: "raw/vm1.t.client".to_owned(),
+            digest: Digest::of(b""),
+            part: Part::Traffic,
+            tool: name("t"),
+            stream: name("client"),
+            node: name("vm1"),
+            role: NodeRole::Guest,
+            flow: None,
+            command: String::new(),
+            status: Some(0),
+            stderr: String::new(),
+            truncated: false,
+            started_s: 10.0,
+            ended_s: 20.0,
+            warm_up_s: 0.0,
+            options: serde_json::Map::new(),
+            about: BTreeMap::new(),
+        }
+    }
 
     #[test]
     fn what_no_counter_can_be_is_refused_with_its_place() {
-        let artefact = crate::testing::artefact("t", "client", ("vm1", NodeRole::Guest));
+        let artefact = artefact();
         let raw = Raw {
             artefact: &artefact,
             bytes: b"",
@@ -504,7 +533,7 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_no_part_of_the_text() {
-        let artefact = crate::testing::artefact("t", "client", ("vm1", NodeRole::Guest));
+        let artefact = artefact();
         let raw = |bytes| Raw {
             artefact: &artefact,
             bytes,

@@ -11,9 +11,11 @@ use vexp_api::site::DataAddress;
 
 /// What `ip -json address show` says of an interface.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Interface {
-    pub(super) ifname: String,
-    pub(super) master: Option<String>,
+pub struct Interface {
+    /// Name.
+    pub ifname: String,
+    /// The bridge that it is a port of.
+    pub master: Option<String>,
     #[serde(default)]
     flags: Vec<String>,
     #[serde(default)]
@@ -40,7 +42,7 @@ impl Interface {
 }
 
 /// All interfaces of `host`.
-pub(super) async fn interfaces(host: &Node, step: &str) -> Result<Vec<Interface>, PluginError> {
+pub async fn interfaces(host: &Node, step: &str) -> Result<Vec<Interface>, PluginError> {
     let output = host
         .shell
         .check(Cmd::new("ip").args(["-json", "address", "show"]))
@@ -80,7 +82,7 @@ async fn ip(host: &Node, step: &str, args: &[&str]) -> Result<(), PluginError> {
 
 /// Gives the host its own address on each data network, on the NIC itself or on the bridge that
 /// the NIC is a port of, and reads everything back. Returns `data_nic.N` for the record.
-pub(super) async fn address_host(
+pub async fn address_host(
     host: &Node,
     host_nics: &[ids::Interface],
 ) -> Result<BTreeMap<String, String>, PluginError> {
@@ -127,7 +129,7 @@ pub(super) async fn address_host(
 
 /// The bridge that a data NIC without one is joined to. An interface's name has at most 15
 /// characters: what is too long for `br-NIC` is cut, and told from others by a digest of all of it.
-pub(crate) fn default_bridge(nic: &ids::Interface) -> String {
+pub fn default_bridge(nic: &ids::Interface) -> String {
     let nic = nic.as_str();
     if nic.len() <= 12 {
         return format!("br-{nic}");
@@ -158,7 +160,7 @@ fn apart(
 /// Makes sure that each data NIC is a port of a bridge and reads it back: a NIC that the machine's
 /// own set-up has joined to a bridge is left there, any other is joined to `br-NIC`. Returns
 /// `data_bridge.N` for the record.
-pub(super) async fn bridge_nics(
+pub async fn bridge_nics(
     host: &Node,
     host_nics: &[ids::Interface],
 ) -> Result<BTreeMap<String, String>, PluginError> {
@@ -227,8 +229,13 @@ mod tests {
 
     use vexp_testkit::FakeShell;
 
-    use super::super::testing::{host, interface};
+    use vexp_api::sample::NodeRole;
+
     use super::*;
+
+    fn interface(text: &str) -> ids::Interface {
+        ids::Interface::new(text).unwrap()
+    }
 
     #[test]
     fn bridges_of_long_names_are_told_apart() {
@@ -258,9 +265,13 @@ mod tests {
             bridge("wan"),
         ];
         let transcript = format!("$ ip -json address show\n[{}]\n", all.join(","));
-        let shell = FakeShell::replay(crate::testing::name("host"), &transcript);
-        let mut node = host(&shell);
-        node.shell = Arc::new(shell);
+        let name = ids::Name::new("host").unwrap();
+        let node = Node {
+            name: name.clone(),
+            role: NodeRole::Host,
+            shell: Arc::new(FakeShell::replay(name, &transcript)),
+            data: Vec::new(),
+        };
         let nics = [interface("eth1"), interface("eth2")];
         let found = bridge_nics(&node, &nics).await;
         found.map_err(|error| error.to_string())

@@ -6,10 +6,11 @@ use vexp_api::site::GuestSlot;
 /// Six pairs of lower-case hexadecimal digits: nothing that a configuration file could
 /// take for syntax.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mac(String);
+pub struct Mac(String);
 
 impl Mac {
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// Reads six pairs of hexadecimal digits; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
         let pairs: Vec<&str> = text.split(':').collect();
         let good = pairs.len() == 6
             && pairs
@@ -18,27 +19,25 @@ impl Mac {
         good.then(|| Self(text.to_ascii_lowercase()))
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    /// In lower case.
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The address with `fe` in front: higher than any that a machine's own NIC has.
-    pub(super) fn high(&self) -> String {
+    pub fn high(&self) -> String {
         format!("fe{}", &self.0[2..])
     }
 
     /// The last four pairs without colons: unique on a host, and short enough to be part of an
     /// interface's name.
-    pub(super) fn short(&self) -> String {
+    pub fn short(&self) -> String {
         self.0[6..].replace(':', "")
     }
 }
 
 /// MAC address and bridge of each of a guest's NICs.
-pub(super) fn nics<'a>(
-    guest: &'a GuestSlot,
-    step: &str,
-) -> Result<Vec<(Mac, &'a str)>, PluginError> {
+pub fn nics<'a>(guest: &'a GuestSlot, step: &str) -> Result<Vec<(Mac, &'a str)>, PluginError> {
     guest
         .nics
         .iter()

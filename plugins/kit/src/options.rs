@@ -8,7 +8,7 @@ use vexp_api::spec::Options;
 /// Why options could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("option `{field}`")]
-pub(crate) struct BadOption {
+pub struct BadOption {
     field: String,
     #[source]
     source: serde_json::Error,
@@ -16,7 +16,7 @@ pub(crate) struct BadOption {
 
 /// Reads options into `T`, which should refuse unknown fields. The contract has seen them before
 /// where they come from a spec; a plan that was written by hand is checked here alone.
-pub(crate) fn read<T: DeserializeOwned>(options: &Options) -> Result<T, BadOption> {
+pub fn read<T: DeserializeOwned>(options: &Options) -> Result<T, BadOption> {
     serde_path_to_error::deserialize(Value::Object(options.clone())).map_err(|error| BadOption {
         field: error.path().to_string(),
         source: error.into_inner(),
@@ -24,7 +24,7 @@ pub(crate) fn read<T: DeserializeOwned>(options: &Options) -> Result<T, BadOptio
 }
 
 /// Reads the options of a measure, or says why they can't be read.
-pub(crate) fn intended<T: DeserializeOwned>(intent: &Intent<'_>) -> Result<T, Refusal> {
+pub fn intended<T: DeserializeOwned>(intent: &Intent<'_>) -> Result<T, Refusal> {
     read(intent.options).map_err(|error| {
         let field = error.field.split(['.', '[']).next().unwrap_or_default();
         let field = if field == "?" { "" } else { field };
@@ -33,10 +33,7 @@ pub(crate) fn intended<T: DeserializeOwned>(intent: &Intent<'_>) -> Result<T, Re
 }
 
 /// What a measure refuses, as an error of its start.
-pub(crate) fn fit(
-    plugin: &(impl Measure + ?Sized),
-    request: &MeasureRequest,
-) -> Result<(), PluginError> {
+pub fn fit(plugin: &(impl Measure + ?Sized), request: &MeasureRequest) -> Result<(), PluginError> {
     let refused = plugin.refuses(&request.intent());
     match refused.into_iter().next() {
         None => Ok(()),
@@ -49,7 +46,7 @@ pub(crate) fn fit(
 }
 
 /// Reads the options of a measure that is about to start.
-pub(crate) fn of_request<T: DeserializeOwned>(
+pub fn of_request<T: DeserializeOwned>(
     tool: &'static str,
     request: &MeasureRequest,
 ) -> Result<T, PluginError> {

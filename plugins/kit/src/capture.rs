@@ -16,29 +16,33 @@ use vexp_api::shell::{Cmd, Output, Process, ShellError};
 
 /// Time beyond a program's planned end after which it is ended: emulated machines are slow to
 /// start and to stop programs, and a deadline that is too short loses a trial.
-pub(crate) const MARGIN: Duration = Duration::from_secs(60);
+pub const MARGIN: Duration = Duration::from_secs(60);
 
 /// Time in which a program must come as far as waiting for its release.
 const READY: Duration = Duration::from_secs(60);
 
 /// A program to be started on a node, and how its output will be described.
 #[derive(Clone, Debug)]
-pub(crate) struct Job {
-    pub(crate) node: Node,
-    pub(crate) cmd: Cmd,
+pub struct Job {
+    /// Where it runs.
+    pub node: Node,
+    /// The program with its arguments and deadline.
+    pub cmd: Cmd,
     /// `client`, `server`, `stdout` …
-    pub(crate) stream: &'static str,
+    pub stream: &'static str,
     /// File name's ending: `json`, `txt`.
-    pub(crate) extension: &'static str,
-    pub(crate) flow: Option<Name>,
+    pub extension: &'static str,
+    /// The flow's subject, for traffic.
+    pub flow: Option<Name>,
     /// Part of the test that is not measured.
-    pub(crate) warm_up: Duration,
-    pub(crate) about: BTreeMap<Name, NodeRole>,
+    pub warm_up: Duration,
+    /// Nodes that its samples may be about, beside its own.
+    pub about: BTreeMap<Name, NodeRole>,
 }
 
 impl Job {
     /// A program at an end of a flow: on the sink if it is the `server`, else on the source.
-    pub(crate) fn of_flow(
+    pub fn of_flow(
         flow: &Flow,
         cmd: Cmd,
         stream: &'static str,
@@ -62,15 +66,16 @@ impl Job {
 
 /// What the jobs of one measure share.
 #[derive(Clone, Debug)]
-pub(crate) struct Batch {
+pub struct Batch {
     tool: &'static str,
     request: MeasureRequest,
 }
 
 /// A job that was started.
-pub(crate) struct Launched {
+pub struct Launched {
     job: Job,
-    pub(crate) process: Box<dyn Process>,
+    /// The program that runs.
+    pub process: Box<dyn Process>,
 }
 
 impl Job {
@@ -83,7 +88,8 @@ impl Job {
 }
 
 impl Batch {
-    pub(crate) fn new(tool: &'static str, request: &MeasureRequest) -> Self {
+    /// Of the measure `tool`, as it was asked for.
+    pub fn new(tool: &'static str, request: &MeasureRequest) -> Self {
         Self {
             tool,
             request: request.clone(),
@@ -91,12 +97,12 @@ impl Batch {
     }
 
     /// The step that errors name.
-    pub(crate) fn step(&self, verb: &str) -> String {
+    pub fn step(&self, verb: &str) -> String {
         format!("{verb} {}", self.tool)
     }
 
     /// Starts all jobs at once. Those that did start go on until their deadline if another fails.
-    pub(crate) async fn launch(&self, jobs: Vec<Job>) -> Result<Vec<Launched>, PluginError> {
+    pub async fn launch(&self, jobs: Vec<Job>) -> Result<Vec<Launched>, PluginError> {
         let started = together(jobs, |job| job.launch()).await?;
         started
             .into_iter()
@@ -108,7 +114,7 @@ impl Batch {
 
     /// Starts all jobs so far that they have only to be released, and waits until all are. If one
     /// does not get there, none of them ever runs.
-    pub(crate) async fn hold(&self, mut jobs: Vec<Job>) -> Result<Vec<Launched>, PluginError> {
+    pub async fn hold(&self, mut jobs: Vec<Job>) -> Result<Vec<Launched>, PluginError> {
         for job in &mut jobs {
             job.cmd.held = true;
             job.cmd.deadline += READY;
@@ -135,7 +141,7 @@ impl Batch {
     }
 
     /// Lets held jobs run, all of them at the same moment.
-    pub(crate) async fn release(&self, held: &mut [Launched]) -> Result<(), PluginError> {
+    pub async fn release(&self, held: &mut [Launched]) -> Result<(), PluginError> {
         for one in held {
             let released = one.process.release().await;
             released.map_err(|error| {
@@ -146,20 +152,14 @@ impl Batch {
     }
 
     /// Starts all jobs together: none runs before all are ready to.
-    pub(crate) async fn launch_together(
-        &self,
-        jobs: Vec<Job>,
-    ) -> Result<Vec<Launched>, PluginError> {
+    pub async fn launch_together(&self, jobs: Vec<Job>) -> Result<Vec<Launched>, PluginError> {
         let mut held = self.hold(jobs).await?;
         self.release(&mut held).await?;
         Ok(held)
     }
 
     /// Waits for all of them; those that can be stopped are.
-    pub(crate) async fn collect(
-        &self,
-        launched: Vec<Launched>,
-    ) -> Result<Vec<Captured>, PluginError> {
+    pub async fn collect(&self, launched: Vec<Launched>) -> Result<Vec<Captured>, PluginError> {
         let ended = together(launched, |one| async {
             let result = if one.job.cmd.stoppable {
                 one.process.stop().await
@@ -229,9 +229,11 @@ impl Batch {
 }
 
 /// Jobs that run.
-pub(crate) struct Jobs {
-    pub(crate) batch: Batch,
-    pub(crate) launched: Vec<Launched>,
+pub struct Jobs {
+    /// What they share.
+    pub batch: Batch,
+    /// Those that were started.
+    pub launched: Vec<Launched>,
 }
 
 #[async_trait]
@@ -245,19 +247,22 @@ impl Running for Jobs {
 
 /// Tools that can't leave a warm-up out of their summary run twice: first for the warm-up, then
 /// for what is measured. Both are held, so that nothing is left to do between them.
-pub(crate) struct Phases {
-    pub(crate) batch: Batch,
+pub struct Phases {
+    /// What they share.
+    pub batch: Batch,
     /// Stopped at the end.
-    pub(crate) servers: Vec<Launched>,
-    pub(crate) warm_up: Vec<Job>,
-    pub(crate) measured: Vec<Job>,
+    pub servers: Vec<Launched>,
+    /// Run before the window.
+    pub warm_up: Vec<Job>,
+    /// Run in the window.
+    pub measured: Vec<Job>,
     /// Time from the release of the first to that of the second; `None`: when the first have ended.
-    pub(crate) lead: Option<Duration>,
+    pub lead: Option<Duration>,
 }
 
 impl Phases {
     /// Starts the warm-up and returns.
-    pub(crate) async fn start(self) -> Result<Box<dyn Running>, PluginError> {
+    pub async fn start(self) -> Result<Box<dyn Running>, PluginError> {
         let Self {
             batch,
             servers,
@@ -311,7 +316,7 @@ impl Running for InTurn {
 }
 
 /// Role of a flow's subject: the host, or one of its guests.
-pub(crate) fn subject_role(flow: &Flow, request: &MeasureRequest) -> BTreeMap<Name, NodeRole> {
+pub fn subject_role(flow: &Flow, request: &MeasureRequest) -> BTreeMap<Name, NodeRole> {
     let role = if flow.subject == request.host.name {
         NodeRole::Host
     } else {
@@ -322,7 +327,7 @@ pub(crate) fn subject_role(flow: &Flow, request: &MeasureRequest) -> BTreeMap<Na
 
 /// What a tool refuses that takes times in whole seconds only; a window of 0 s would be a test without
 /// end.
-pub(crate) fn whole_seconds(tool: &str, intent: &Intent<'_>) -> Vec<Refusal> {
+pub fn whole_seconds(tool: &str, intent: &Intent<'_>) -> Vec<Refusal> {
     let times = [
         (Blame::WarmUp, "warm-up", intent.warm_up),
         (Blame::Window, "window", intent.window),
@@ -348,7 +353,7 @@ pub(crate) fn whole_seconds(tool: &str, intent: &Intent<'_>) -> Vec<Refusal> {
 }
 
 /// What a tool refuses that takes a port of its own for each flow, from `first`.
-pub(crate) fn ports(first: u16, intent: &Intent<'_>) -> Option<Refusal> {
+pub fn ports(first: u16, intent: &Intent<'_>) -> Option<Refusal> {
     let last = u32::from(first) + intent.flows.saturating_sub(1);
     let message = format!(
         "{} flows from port {first} would need port {last}, and the last is 65535",
@@ -358,10 +363,7 @@ pub(crate) fn ports(first: u16, intent: &Intent<'_>) -> Option<Refusal> {
 }
 
 /// Runs one future for each item at the same time; results are in the items' order.
-pub(crate) async fn together<I, T, F>(
-    items: Vec<I>,
-    work: impl Fn(I) -> F,
-) -> Result<Vec<T>, PluginError>
+pub async fn together<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F) -> Result<Vec<T>, PluginError>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,

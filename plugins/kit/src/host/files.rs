@@ -6,21 +6,17 @@ use vexp_api::shell::Cmd;
 use vexp_api::site::GuestSlot;
 
 /// Kernel parameters of every guest but its console: it boots fast and is gone if it panics.
-pub(super) const KERNEL_PARAMETERS: &str =
+pub const KERNEL_PARAMETERS: &str =
     "quiet panic=-1 net.ifnames=0 mitigations=off random.trust_cpu=on";
 
 /// The folder of a guest's files.
-pub(super) fn folder(guest: &GuestSlot) -> String {
+pub fn folder(guest: &GuestSlot) -> String {
     format!("/run/vexp/guests/{}", guest.node.name)
 }
 
 /// Makes the guest's folder with `initramfs` in it: the image's, then the guest's seed, which can
 /// follow at once as the first one's length is a multiple of 512 bytes. Returns its path.
-pub(super) async fn initramfs(
-    host: &Node,
-    guest: &GuestSlot,
-    step: &str,
-) -> Result<String, PluginError> {
+pub async fn initramfs(host: &Node, guest: &GuestSlot, step: &str) -> Result<String, PluginError> {
     let seed = tokio::fs::read(&guest.seed)
         .await
         .map_err(|error| PluginError {
@@ -53,7 +49,7 @@ pub(super) async fn initramfs(
 }
 
 /// The names of the guests that run, which must be exactly those `planned`, whatever the order.
-pub(super) fn exactly(
+pub fn exactly(
     host: &Node,
     planned: &[Name],
     mut running: Vec<String>,
@@ -79,12 +75,12 @@ pub(super) fn exactly(
 }
 
 /// Removes the guest's folder.
-pub(super) async fn remove(host: &Node, folder: &str, step: &str) -> Result<(), PluginError> {
+pub async fn remove(host: &Node, folder: &str, step: &str) -> Result<(), PluginError> {
     run(host, step, Cmd::new("rm").args(["-rf", "--", folder])).await
 }
 
 /// Runs a command that must succeed.
-pub(super) async fn run(host: &Node, step: &str, cmd: Cmd) -> Result<(), PluginError> {
+pub async fn run(host: &Node, step: &str, cmd: Cmd) -> Result<(), PluginError> {
     let result = host.shell.check(cmd).await;
     result
         .map(drop)
@@ -92,7 +88,7 @@ pub(super) async fn run(host: &Node, step: &str, cmd: Cmd) -> Result<(), PluginE
 }
 
 /// The last part of a console's log on the host, for messages.
-pub(super) async fn console_tail(host: &Node, path: &str) -> String {
+pub async fn console_tail(host: &Node, path: &str) -> String {
     let cmd = Cmd::new("tail").args(["-c", "4000", "--", path]);
     match host.shell.check(cmd).await {
         Ok(output) => output.text(),
