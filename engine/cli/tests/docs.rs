@@ -6,6 +6,7 @@ mod guide;
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde_json::Value;
 use support::{Said, command, root, said, vexp};
@@ -176,6 +177,52 @@ fn documents() -> Vec<String> {
     let all = docs.chain(["README.md", "ARCHITECTURE.md"].map(|name| root().join(name)));
     all.map(|path| std::fs::read_to_string(path).unwrap())
         .collect()
+}
+
+/// The pages that say where things are.
+fn maps() -> Vec<PathBuf> {
+    let decisions = std::fs::read_dir(root().join("docs/decisions")).unwrap();
+    let decisions = decisions.map(|entry| entry.unwrap().path());
+    let pages = ["ARCHITECTURE.md", "docs/map.md"].map(|name| root().join(name));
+    decisions.chain(pages).collect()
+}
+
+/// A path without its folder is beside the one before it on the line.
+#[test]
+fn files_that_the_architecture_names_are_in_the_tree() {
+    let mut seen = 0;
+    let mut missing = Vec::new();
+    for page in maps() {
+        for line in std::fs::read_to_string(&page).unwrap().lines() {
+            let mut folder = root();
+            for word in line.split('`').skip(1).step_by(2) {
+                let path = root().join(word);
+                let whole = word.contains('/') && path.exists();
+                if whole {
+                    let is_folder = word.ends_with('/');
+                    folder = if is_folder {
+                        path
+                    } else {
+                        path.parent().unwrap().to_owned()
+                    };
+                }
+                let named = word.contains('/') || word.ends_with(".rs") || word.ends_with(".ncl");
+                let free =
+                    word.contains([' ', '=', '(', ':', '…']) || word.starts_with(['/', '~', '-']);
+                // Of a run, of the store, or any image's.
+                let other = ["RUN/", "trials/", "blocks/", "failed/", "images/NAME/"];
+                if !named || free || other.iter().any(|start| word.starts_with(start)) {
+                    continue;
+                }
+                seen += 1;
+                if !whole && !folder.join(word).exists() {
+                    missing.push(format!("{}: {word}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "{seen}");
+    assert_eq!(missing, [""; 0]);
 }
 
 /// Paths in a run's folder, as a report writes them.
