@@ -93,10 +93,10 @@ fn the_debian_package_depends_on_them_and_its_files_are_there() {
 }
 
 #[test]
-fn the_readme_names_them() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+fn the_page_on_installing_names_them() {
+    let page = std::fs::read_to_string(root().join("docs/install.md")).unwrap();
     for package in scripts("run").union(&scripts("test")) {
-        assert!(readme.contains(&format!("`{package}`")), "{package}");
+        assert!(page.contains(&format!("`{package}`")), "{package}");
     }
 }
 
@@ -154,9 +154,9 @@ fn the_readmes_study_checks_and_its_findings_are_as_printed() {
 }
 
 #[test]
-fn the_readme_names_every_verb_and_no_other() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let table: BTreeSet<&str> = (readme.lines())
+fn the_page_of_commands_names_every_verb_and_no_other() {
+    let page = std::fs::read_to_string(root().join("docs/commands.md")).unwrap();
+    let table: BTreeSet<&str> = (page.lines())
         .filter_map(|line| line.strip_prefix("| `vexp ")?.split([' ', '`']).next())
         .collect();
     let help = vexp(&["-h"]).out;
