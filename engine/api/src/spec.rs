@@ -226,7 +226,7 @@ pub struct Experiment {
 }
 
 /// How much of a study to run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Effort {
     /// Only these platforms.
@@ -245,6 +245,9 @@ pub struct Effort {
     pub warm_up: TimeSpan,
     /// Time that is measured.
     pub window: TimeSpan,
+    /// When a run of this effort until all is decided looks at the claims; empty: as the study says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<Look>,
 }
 
 /// What a testbed substitutes for what it can't provide. Every rule that applies to a trial is a

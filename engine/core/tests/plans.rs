@@ -13,7 +13,7 @@ use vexp_api::ids::Name;
 use vexp_api::plan::{Calibration, Plan};
 use vexp_engine::check::CheckedStudy;
 use vexp_engine::plan::estimate::{self, Start};
-use vexp_engine::plan::{PlanError, calibration_plan, plan};
+use vexp_engine::plan::{PlanError, calibration_plan, plan, plan_until_decided};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -154,6 +154,21 @@ fn the_seed_changes_the_order_and_nothing_else() {
         orders.iter().collect::<BTreeSet<_>>().len() > 1,
         "{orders:?}"
     );
+}
+
+#[test]
+fn an_effort_s_looks_go_before_the_studys() {
+    let paper = checked(&folder("../../experiments/paper.ncl"));
+    let until = |effort: &str, only: &str| {
+        let decided = plan_until_decided(&paper, &name("virtual"), &name(effort), Some(only), None);
+        let plan = decided.unwrap();
+        let units: Vec<_> = plan.looks.iter().map(|look| look.units).collect();
+        (units, plan.trials().count())
+    };
+    let (units, trials) = until("routers", "route-tcp.linux.*");
+    assert_eq!((units, trials), (vec![8], 8));
+    let (units, trials) = until("quick", "send-tcp.linux.*");
+    assert_eq!((units, trials), (vec![6, 12, 20], 20));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Rules between fields: what a platform may have, and whether machines are large enough.
 
 use vexp_api::ids::Name;
-use vexp_api::looks::Design;
+use vexp_api::looks::{Design, Look};
 use vexp_api::plugin::HypervisorTraits;
 use vexp_api::spec::{Effort, Experiment, GuestShape, Hardware, Overlay, Platform, Role};
 use vexp_api::units::{BitRate, ByteSize};
@@ -33,18 +33,10 @@ pub(super) fn check(cx: &Cx<'_>, findings: &mut Findings<'_>) {
         let path = FieldPath::of(&["testbeds", name.as_str()]);
         link(cx, overlay, &path, findings);
     }
-    if let Err(error) = Design::of(&cx.study.looks) {
-        let help = "looks = [{ units = 6, share = 0.3 }, { units = 12, share = 0.3 }, { units = 20, share = 0.4 }]";
-        findings.rule(
-            "looks",
-            &FieldPath::of(&["looks"]),
-            error.to_string(),
-            Some(help.to_owned()),
-            &[],
-        );
-    }
+    looks(&cx.study.looks, &FieldPath::of(&["looks"]), findings);
     for (name, effort) in &cx.study.efforts {
         let path = FieldPath::of(&["efforts", name.as_str()]);
+        looks(&effort.looks, &path.key("looks"), findings);
         boots(effort, &path, findings);
         let trials = crate::plan::most_trials(cx.study, effort);
         if trials > crate::plan::MOST_TRIALS {
@@ -61,6 +53,14 @@ pub(super) fn check(cx: &Cx<'_>, findings: &mut Findings<'_>) {
                 &[],
             );
         }
+    }
+}
+
+/// Looks whose numbers of units and shares of the level can be spent.
+fn looks(looks: &[Look], path: &FieldPath, findings: &mut Findings<'_>) {
+    if let Err(error) = Design::of(looks) {
+        let help = "looks = [{ units = 6, share = 0.3 }, { units = 12, share = 0.3 }, { units = 20, share = 0.4 }]";
+        findings.rule("looks", path, error.to_string(), Some(help.to_owned()), &[]);
     }
 }
 

@@ -252,6 +252,7 @@ const EFFORT: Kind = Kind::Record(
         may("boots", Kind::Whole(1, 10_000)),
         must("warm_up", Kind::Time0),
         must("window", Kind::Time),
+        empty("looks", Kind::List(&LOOK)),
     ],
 );
 

@@ -51,6 +51,7 @@ pub fn calibration_plan(checked: &CheckedStudy, testbed: &Name) -> Result<Option
         boots: None,
         warm_up: WARM_UP,
         window: WINDOW,
+        looks: Vec::new(),
     };
     let mut blocks = Vec::new();
     let mut excluded = std::collections::BTreeSet::new();

@@ -131,7 +131,12 @@ pub fn plan_until_decided(
     only: Option<&str>,
     calibration: Option<&Calibration>,
 ) -> Result<Plan, PlanError> {
-    let looks = Design::of(&checked.study().looks)?;
+    let study = checked.study();
+    let own = study.efforts.get(effort).map(|effort| &effort.looks);
+    let looks = own
+        .filter(|looks| !looks.is_empty())
+        .unwrap_or(&study.looks);
+    let looks = Design::of(looks)?;
     planned(checked, testbed, effort, only, calibration, Some(&looks))
 }
 
