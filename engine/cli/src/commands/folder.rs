@@ -24,7 +24,7 @@ use vexp_engine::load::Loaded;
 use vexp_engine::plan::estimate::{self, BlockCost};
 use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, Stages, now_rfc3339};
 use vexp_engine::run::lock::RunLock;
-use vexp_engine::run::{files, leftovers};
+use vexp_engine::run::{files, leftovers, node};
 
 use super::looks::Looks;
 use super::pick::Pick;
@@ -76,7 +76,7 @@ impl Run {
             started: now_rfc3339(),
             ended: None,
             estimate_s: Some(plan.estimate.run.secs_f64()),
-            controller: controller(),
+            controller: node::facts(),
             computer: computer(),
             deviations: built.iter().filter_map(image_deviation).collect(),
             taken: Vec::new(),
@@ -258,6 +258,7 @@ impl Run {
             registry: registry.clone(),
             events: Arc::clone(progress) as _,
             stages: looks.or(pick),
+            computer: None,
             cancel,
         };
         let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
@@ -382,43 +383,11 @@ fn image_deviation(image: &BuiltImage) -> Option<Deviation> {
     })
 }
 
-/// What this machine is, for the record.
-pub(super) fn controller() -> BTreeMap<String, String> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        text.lines().find_map(|line| {
-            let (key, value) = line.split_once(':')?;
-            (key.trim() == name).then(|| value.trim().to_owned())
-        })
-    };
-    let mut facts = BTreeMap::new();
-    let mut add = |name: &str, value: Option<String>| {
-        facts.insert(
-            name.to_owned(),
-            value.unwrap_or_else(|| "unknown".to_owned()),
-        );
-    };
-    let release = read("/proc/sys/kernel/osrelease");
-    add(
-        "kernel",
-        Some(release.trim().to_owned()).filter(|r| !r.is_empty()),
-    );
-    add("processor", field(&read("/proc/cpuinfo"), "model name"));
-    add(
-        "processors",
-        std::thread::available_parallelism()
-            .ok()
-            .map(|n| n.to_string()),
-    );
-    add("memory", field(&read("/proc/meminfo"), "MemTotal"));
-    facts
-}
-
 /// Which computer this is, without saying so: a digest of its processor's model and of its machine-id(5). One that was
 /// installed anew is another; `None` where there is no id.
 fn computer() -> Option<Digest> {
     let id = std::fs::read_to_string("/etc/machine-id").ok()?;
-    let model = controller().remove("processor")?;
+    let model = node::facts().remove("processor")?;
     computer_of(&model, id.trim())
 }
 

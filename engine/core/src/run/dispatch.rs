@@ -11,7 +11,7 @@ use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
 use vexp_api::plan::{Block, Plan};
 use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, Testbed};
-use vexp_api::record::{Outcome, TrialRecord};
+use vexp_api::record::{Computer, Outcome, TrialRecord};
 use vexp_api::registry::Registry;
 use vexp_api::site::Site;
 use vexp_api::spec::Options;
@@ -88,6 +88,8 @@ pub struct RunRequest<'a> {
     pub events: Arc<dyn EventSink>,
     /// Which trials are run, one stage after the other; without it, all at once.
     pub stages: Option<&'a dyn Stages>,
+    /// This computer, where it is a node of a batch engine: trials are recorded with it.
+    pub computer: Option<Computer>,
     /// Becomes true when the user asks to stop.
     pub cancel: watch::Receiver<bool>,
 }
@@ -228,7 +230,7 @@ async fn run_to_the_end(
             },
         };
         // Whatever came of it, each trial then has a record: the next round has fewer to try.
-        if worker::fail_rest(request.run, &missing, &error)? > 0 {
+        if worker::fail_rest(request.run, &missing, &error, request.computer.as_ref())? > 0 {
             events.event(&Event::BlockFailed {
                 block: block.id.clone(),
                 error,

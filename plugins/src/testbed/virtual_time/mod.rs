@@ -28,6 +28,7 @@ use async_trait::async_trait;
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
+use vexp_api::units::ByteSize;
 
 /// Most peers on a data network.
 const MOST_PEERS: u32 = 24;
@@ -72,6 +73,10 @@ impl Testbed for Virtual {
 
     fn side_by_side(&self, machine: &Machine) -> usize {
         capacity::of(machine)
+    }
+
+    fn takes(&self, machine: &Machine) -> (u32, ByteSize) {
+        capacity::takes(machine)
     }
 
     fn emulates(&self) -> bool {

@@ -21,7 +21,7 @@ use vexp_report::derived::{Derived, derive};
 use vexp_report::run::Run;
 
 use super::names::{
-    Names, Replaced, Replacing, Secret, in_run, machines, of_study, on_this_computer,
+    Names, Replaced, Replacing, Secret, computer, in_run, machines, of_study, on_this_computer,
 };
 use super::{IMAGES, Ingredients, Made, Options, RUN, TEMPLATES, again, copy_tree, unread};
 use crate::commands::report;
@@ -94,6 +94,9 @@ fn names(
 ) -> Result<Names, Failure> {
     let mut secrets = on_this_computer(&run.dir);
     secrets.extend(of_study(&run.study));
+    let records = run.trials.values().chain(&run.set_aside);
+    let computers = records.filter_map(|record| record.computer.as_ref());
+    secrets.extend(computers.flat_map(computer));
     secrets.extend(hide.iter().cloned());
     for (path, source) in contents {
         if is_of_images(path.as_str()) {
