@@ -17,7 +17,7 @@ use super::super::emulated::address::Who;
 use super::super::emulated::nodes::{Nodes, data_networks, interface};
 use super::super::emulated::qemu;
 use super::super::emulated::run::LabError;
-use super::super::emulated::snapshot::{Origin, Shelf};
+use super::super::emulated::snapshot::{Growing, Origin, Shelf};
 use super::command::{self, Shape, peers_on, with_all_peers};
 use super::emulator::{self, Emulator};
 use super::fleet::{Fleet, MACHINE, Start};
@@ -50,6 +50,8 @@ pub(super) struct VirtualLease {
     cx: Context,
     /// With all files of the machines; removed last.
     folder: tempfile::TempDir,
+    /// The right to boot the machine for others of this computer, until it is kept with so many guests.
+    pub(super) growing: Option<(Growing, u32)>,
 }
 
 impl Drop for VirtualLease {
@@ -207,6 +209,7 @@ fn acquire(
         request: request.clone(),
         cx: cx.clone(),
         folder,
+        growing: None,
     })
 }
 
@@ -363,9 +366,11 @@ impl Lease for VirtualLease {
         let anew = anew
             .await
             .map_err(|error| LabError::new("keep the machines", error.to_string()));
+        let growing = self.growing.take();
         *self = anew
             .and_then(|anew| anew)
             .map_err(|error| PluginError::new(error.step, "controller", error.message))?;
+        self.growing = growing.filter(|(_, until)| running < *until);
         Ok(true)
     }
 

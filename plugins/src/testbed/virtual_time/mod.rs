@@ -38,12 +38,19 @@ const MOST_PEERS: u32 = 24;
 pub struct Virtual {
     /// Where unpacked emulators and kept machines are.
     store: Option<PathBuf>,
+    /// The store from which that one is filled.
+    from: Option<PathBuf>,
 }
 
 impl Virtual {
     /// A testbed that keeps machines and what it unpacks below `store`, or nothing.
     pub fn new(store: Option<PathBuf>) -> Self {
-        Self { store }
+        Self { store, from: None }
+    }
+
+    /// The same, where kept machines that the store lacks are copied from another one, if there is one.
+    pub fn filled_from(self, from: Option<PathBuf>) -> Self {
+        Self { from, ..self }
     }
 }
 
@@ -116,13 +123,31 @@ impl Testbed for Virtual {
         request: &MachineRequest,
         cx: &Context,
     ) -> Result<Box<dyn Lease>, PluginError> {
+        let failed = |error: String| PluginError::new(lease::STEP, "controller", error);
         let (store, request, cx) = (self.store.clone(), request.clone(), cx.clone());
+        if let (Some(store), Some(from)) = (store.clone(), self.from.clone()) {
+            let request = request.clone();
+            let filled = tokio::task::spawn_blocking(move || {
+                snapshot::fill(&request, &store, &from).map_err(|error| error.message)
+            });
+            filled
+                .await
+                .map_err(|error| error.to_string())
+                .and_then(|filled| filled)
+                .map_err(failed)?;
+        }
+        let growing = match &store {
+            Some(store) => snapshot::growing(&request, store, &cx).await?,
+            None => None,
+        };
+        let vms = request.vms;
         let acquired = tokio::task::spawn_blocking(move || {
             lease::VirtualLease::acquire(store.as_deref(), &request, &cx)
         });
-        let lease = acquired
+        let mut lease = acquired
             .await
-            .map_err(|error| PluginError::new(lease::STEP, "controller", error.to_string()))??;
+            .map_err(|error| failed(error.to_string()))??;
+        lease.growing = growing.map(|growing| (growing, vms));
         Ok(Box::new(lease))
     }
 }
