@@ -160,6 +160,15 @@ mod tests {
         }
     }
 
+    /// How much is half-made. Another test may just be starting a program, which has our files until it is one.
+    fn left(store: &Store) -> usize {
+        loop {
+            if let Some(left) = store.left(false).unwrap() {
+                return left.len();
+            }
+        }
+    }
+
     /// Counts what is told of copies.
     #[derive(Default)]
     struct Copies(AtomicUsize);
@@ -194,7 +203,7 @@ mod tests {
         assert!(world.files.looks_whole(&found));
         assert!(found.join("manifest.json").exists());
         assert_eq!(own.to_be_copied(key), None);
-        assert_eq!(own.left(false).unwrap(), Some(Vec::new()));
+        assert_eq!(left(own), 0);
     }
 
     #[test]
@@ -211,7 +220,7 @@ mod tests {
             "{said}"
         );
         assert!(!world.own.path(Bucket::Images, &world.key).exists());
-        assert_eq!(world.own.left(false).unwrap(), Some(Vec::new()));
+        assert_eq!(left(&world.own), 0);
     }
 
     #[test]
@@ -255,7 +264,7 @@ mod tests {
         assert!(said.contains("there is no room"), "{said}");
         assert!(said.contains("vexp gc"), "{said}");
         assert!(own.to_be_copied(&world.key).is_some(), "nothing is there");
-        assert_eq!(own.left(false).unwrap(), Some(Vec::new()));
+        assert_eq!(left(&own), 0);
         // Room is made: it goes on.
         std::fs::remove_file(filler).unwrap();
         copy().unwrap();
