@@ -236,6 +236,7 @@ impl Bench<'_> {
             Arc::clone(self.testbed),
             self.registry,
             &Measuring {
+                on: None,
                 jobs: None,
                 budget: None,
                 pick: None,

@@ -26,6 +26,7 @@ use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, Stages,
 use vexp_engine::run::lock::RunLock;
 use vexp_engine::run::{files, leftovers, node};
 
+use super::batch::{self, On};
 use super::looks::Looks;
 use super::pick::Pick;
 use super::since::{self, Earlier};
@@ -34,6 +35,8 @@ use crate::render::progress::Progress;
 
 /// How trials are run.
 pub(super) struct Measuring<'a> {
+    /// The batch engine whose tasks run them, if one does.
+    pub(super) on: Option<&'a On>,
     /// How many blocks at the same time, if the user says so.
     pub(super) jobs: Option<NonZeroUsize>,
     /// For how long at most, with looks.
@@ -47,7 +50,7 @@ pub(super) struct Measuring<'a> {
 pub(super) struct Run {
     pub(super) path: PathBuf,
     record: RunRecord,
-    _lock: RunLock,
+    lock: RunLock,
 }
 
 impl Run {
@@ -82,11 +85,7 @@ impl Run {
             taken: Vec::new(),
             bundle: None,
         };
-        let run = Self {
-            path,
-            record,
-            _lock: lock,
-        };
+        let run = Self { path, record, lock };
         run.write("study.json", study)?;
         files::write_plan(&run.path.join("plan.json"), plan).or_exit(Exit::Infrastructure)?;
         let manifests: BTreeMap<_, _> = built
@@ -133,11 +132,7 @@ impl Run {
                 .filter(|one| Some(one) == computer().as_ref()),
             ..record
         };
-        Ok(Self {
-            path,
-            record,
-            _lock: lock,
-        })
+        Ok(Self { path, record, lock })
     }
 
     /// It measures a bundle again, by whose digest it is found.
@@ -206,12 +201,15 @@ impl Run {
         how: &Measuring<'_>,
     ) -> Result<RunSummary, Failure> {
         let progress = how.progress;
-        let jobs = side_by_side(plan, &*testbed, how.jobs)?;
         let images: BTreeMap<Name, ImageFiles> = built
             .into_iter()
             .map(|image| (image.name, image.files))
             .collect();
         let costs = self.missing(dispatch::expected(plan, &images, &*testbed, self.id()));
+        let (jobs, costs) = match how.on {
+            None => (side_by_side(plan, &*testbed, how.jobs)?, costs),
+            Some(_) => on_nodes(costs, how.jobs),
+        };
         let looks = match plan.looks.is_empty() {
             true => None,
             false => Some(Looks::new(
@@ -246,6 +244,11 @@ impl Run {
             estimate_s,
         });
         progress.expect(costs, jobs);
+        if how.on.is_some() && self.record.computer.take().is_some() {
+            // It was not one computer that measured it.
+            self.write("run.json", &self.record)?;
+        }
+        let batch = how.on.map(|on| on.batch(how.jobs));
         let (stop, cancel) = watch::channel(false);
         let request = RunRequest {
             plan,
@@ -258,6 +261,7 @@ impl Run {
             registry: registry.clone(),
             events: Arc::clone(progress) as _,
             stages: looks.or(pick),
+            batch: batch.as_ref(),
             computer: None,
             cancel,
         };
@@ -266,6 +270,13 @@ impl Run {
             tokio::spawn(stop_on_signals(stop));
             dispatch::run(&request).await
         });
+        if let Some(on) = how.on {
+            self.deviate(batch::left_out(&self.path)?)?;
+            if let Err(error) = &ended {
+                return Err(batch::failed(on, &self.path, error, &runtime));
+            }
+            leftovers::remove(&self.path, &self.lock).or_exit(Exit::Infrastructure)?;
+        }
         match ended {
             Ok(summary) => Ok(summary),
             Err(RunError::Interrupted) => Err(Failure::new(
@@ -285,6 +296,17 @@ impl Run {
             Err(error) => Err(Failure::of(Exit::Infrastructure, &error)),
         }
     }
+}
+
+/// How many tasks there are to be on other computers, and what blocks take there: each has its own machine.
+fn on_nodes(mut costs: Vec<BlockCost>, asked: Option<NonZeroUsize>) -> (usize, Vec<BlockCost>) {
+    for cost in &mut costs {
+        cost.machine.0 = cost.block.clone();
+    }
+    let seconds = costs.iter().map(BlockCost::seconds).sum();
+    let asked = asked.map(NonZeroUsize::get);
+    let tasks = vexp_engine::run::batch::tasks(costs.len(), seconds, asked);
+    (tasks, costs)
 }
 
 /// How many blocks run at the same time: what the user asks for, or as many as change no result.

@@ -15,7 +15,7 @@ const PATIENCE: f64 = 3.0;
 const FIRST: Duration = Duration::from_secs(600);
 /// How long before its time is over a task is told to stop. What it has measured is written by then, trial by trial; it
 /// only has machines to give back.
-const GRACE: Duration = Duration::from_secs(60);
+pub(super) const GRACE: Duration = Duration::from_secs(60);
 
 /// What a block needs. A node whose time is measured is taken alone; where time is virtual, tasks share one by
 /// processors and memory.
@@ -45,6 +45,24 @@ pub fn in_turn(all: impl IntoIterator<Item = Needs>) -> Option<Needs> {
     })
 }
 
+/// What one of so many tasks needs that take all of these blocks between them, as each is free for the next.
+pub(super) fn of_a_task(all: &[Needs], tasks: usize) -> Option<Needs> {
+    let sum: Duration = all.iter().map(work).sum();
+    let longest = all.iter().map(work).max()?;
+    let share = sum.as_secs_f64() / tasks.max(1) as f64;
+    let time = FIRST.as_secs_f64() + share + longest.as_secs_f64() + GRACE.as_secs_f64();
+    let needs = in_turn(all.iter().cloned())?;
+    Some(Needs {
+        time: minutes(time),
+        ..needs
+    })
+}
+
+/// What a block takes of a task that runs already.
+pub(super) fn work(needs: &Needs) -> Duration {
+    needs.time.saturating_sub(FIRST + GRACE)
+}
+
 /// Whole minutes, as batch engines count.
 fn minutes(seconds: f64) -> Duration {
     // Conversions of large numbers saturate.
@@ -60,8 +78,8 @@ mod tests {
     #[test]
     fn a_block_s_time_follows_from_its_estimate_and_real_time_takes_a_node_alone() {
         let names = ["a", "b"].map(|id| Name::new(id).unwrap());
-        let block = block(&[&names[0], &names[1]]);
-        let needs = needs(&Empty::default(), &block);
+        let block = self::block(&[&names[0], &names[1]]);
+        let needs = super::needs(&Empty::default(), &block);
         // 17 s until the machine is up and two trials of 2 + 1 + 3 s, thrice; ten minutes, and one.
         assert_eq!(needs.time, Duration::from_secs(13 * 60));
         assert_eq!((needs.cpus, needs.grace), (2, GRACE));
@@ -73,5 +91,10 @@ mod tests {
         assert_eq!(both.cpus, 5);
         assert_eq!(both.time, Duration::from_secs((13 + 2) * 60));
         assert_eq!(in_turn([]), None);
+        // Ten blocks of two minutes between two tasks: five each, and one that may come last.
+        let ten = vec![super::needs(&Empty::default(), &self::block(&[&names[0], &names[1]])); 10];
+        let one = of_a_task(&ten, 2).unwrap();
+        assert_eq!(one.time, Duration::from_secs((11 + 10 + 2) * 60));
+        assert_eq!(of_a_task(&[], 2), None);
     }
 }

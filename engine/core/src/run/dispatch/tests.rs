@@ -101,6 +101,7 @@ async fn what_a_machine_was_restored_from_is_forgotten_before_the_next_try() {
         registry: Registry::new(),
         events: Arc::new(vexp_api::event::NoEvents),
         stages: None,
+        batch: None,
         computer: None,
         cancel,
     };
@@ -202,6 +203,7 @@ async fn what_no_stage_wants_is_not_run_and_not_missed() {
         events: Arc::new(vexp_api::event::NoEvents),
         jobs: 1,
         stages: Some(&stages),
+        batch: None,
         computer: None,
         cancel,
     };

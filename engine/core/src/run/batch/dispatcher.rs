@@ -1,0 +1,822 @@
+//! The dispatcher of a run on a batch engine: submits tasks, watches them, and ends when all blocks are in.
+//!
+//! All that it must know stands in the run's folder: dropped or killed at any moment, another one goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vexp_api::batch::{Array, JobId, Limits, Needs, Pace, TaskId, TaskState};
+use vexp_api::event::{Event, EventSink};
+use vexp_api::ids::Name;
+use vexp_api::plan::Block;
+
+use super::super::attempts;
+use super::super::dispatch::{RunError, RunRequest, missing, now_rfc3339};
+use super::super::files;
+use super::super::ssh::chain;
+use super::super::worker;
+use super::beats::{self, Over};
+use super::books::{self, Blocks, Jobs, Line, Order, Wanted};
+use super::claims::{Claim, Claims, End, Look};
+use super::guard::Guard;
+use super::judge::{Fate, Out};
+use super::pick::{Ends, MOST_LOST};
+use super::submit::{self, Submitted};
+use super::tail::Tails;
+use super::window::{self, Window};
+use super::{Batch, BatchError, folder, needs, task};
+
+/// A task: its array, and its index there.
+type Key = (Name, u32);
+
+/// Has blocks measured by tasks of an engine, all that have a trial without a record.
+///
+/// # Errors
+/// The engine refuses tasks or can't be asked, none of them begins, or their results can't be seen. What runs goes on,
+/// and the run can be attached to again.
+pub(in super::super) async fn run(
+    request: &RunRequest<'_>,
+    batch: &Batch,
+    blocks: &[Block],
+    events: &Arc<dyn EventSink>,
+) -> Result<(), RunError> {
+    let Some(mut dispatcher) = Dispatcher::open(request, batch, blocks, events).await? else {
+        return Ok(());
+    };
+    loop {
+        if dispatcher.round().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(dispatcher.pace.look).await;
+    }
+}
+
+struct Dispatcher<'a> {
+    request: &'a RunRequest<'a>,
+    batch: &'a Batch,
+    events: &'a Arc<dyn EventSink>,
+    pace: Pace,
+    guard: Guard,
+    jobs: Jobs,
+    tails: Tails,
+    stage: u32,
+    claims: Claims,
+    /// What the stage still wants: blocks that are not known to be in.
+    open: Vec<(Wanted, Block)>,
+    ends: Ends,
+    /// Blocks that were ended and whose records are not seen yet, since when.
+    late: BTreeMap<Name, Instant>,
+    tasks: BTreeMap<Key, Out>,
+    limits: Limits,
+    needs: Needs,
+    /// Tasks that there are to be at the same time.
+    wanted: usize,
+    /// When the engine is asked next, and the pause after that.
+    ask: Instant,
+    pause: Duration,
+    /// Not before this time anything is submitted again, and the pause after the next refusal.
+    submit: Instant,
+    refused: Duration,
+    /// Tasks that died or never began since a block was last measured.
+    barren: usize,
+    /// Whether nothing more is wanted: tasks are about to end.
+    winding_up: Option<Instant>,
+    cancelled: BTreeSet<Key>,
+    said: BTreeMap<&'static str, String>,
+}
+
+impl<'a> Dispatcher<'a> {
+    /// Takes the run up, with what earlier dispatchers have left. `None` where nothing is to be done.
+    async fn open(
+        request: &'a RunRequest<'a>,
+        batch: &'a Batch,
+        blocks: &[Block],
+        events: &'a Arc<dyn EventSink>,
+    ) -> Result<Option<Self>, BatchError> {
+        let run = request.run;
+        let pace = batch.engine.pace();
+        let left = left(request, blocks)?;
+        if left.is_empty() && books::out(run)?.is_empty() {
+            return Ok(None);
+        }
+        task::make_folders(run)?;
+        let guard = Guard::take(folder(run).join("dispatcher"), &batch.host, pace).await?;
+        Order::new(
+            name(batch)?,
+            batch.options.clone(),
+            request.images.clone(),
+            batch.store.clone(),
+            pace,
+        )
+        .write(run)?;
+        // Whoever cancelled the tasks has ended them.
+        match std::fs::remove_file(folder(run).join("stop")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(files::io("remove", &folder(run).join("stop"))(error).into());
+            }
+            _ => {}
+        }
+        let limits = match batch.engine.limits().await {
+            Ok(limits) => limits,
+            Err(error) if books::out(run)?.is_empty() => return Err(error.into()),
+            Err(_) => Limits::default(),
+        };
+        let all: Vec<Needs> = left
+            .iter()
+            .map(|block| needs::needs(&*request.testbed, block))
+            .collect();
+        let seconds = all.iter().map(|one| needs::work(one).as_secs_f64()).sum();
+        let asked = batch.tasks.map(std::num::NonZeroUsize::get);
+        let wanted = window::tasks(left.len(), seconds, asked);
+        let mut needs = needs::of_a_task(&all, wanted).unwrap_or(NOTHING);
+        needs.time = batch.engine.time().unwrap_or(needs.time);
+        let (stage, open) = stage(run, left, &all)?;
+        let now = Instant::now();
+        let mut new = Self {
+            claims: Claims::open(&books::stage(run, stage))?,
+            tails: Tails::open(folder(run).join("events"), folder(run).join("read.json"))?,
+            jobs: Jobs::read(run)?,
+            open,
+            ends: Ends::default(),
+            late: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            ask: now,
+            pause: pace.ask,
+            submit: now,
+            refused: pace.ask,
+            barren: 0,
+            winding_up: None,
+            cancelled: BTreeSet::new(),
+            said: BTreeMap::new(),
+            request,
+            batch,
+            events,
+            pace,
+            guard,
+            stage,
+            limits,
+            needs,
+            wanted,
+        };
+        for at in 0..new.jobs.submissions.len() {
+            new.adopt(at);
+        }
+        new.ended_before()?;
+        if new.tasks.values().any(|out| !out.over) {
+            let jobs = new
+                .job_ids()
+                .iter()
+                .map(JobId::to_string)
+                .collect::<Vec<_>>();
+            new.note(format!(
+                "attached to {} tasks that were submitted before{}",
+                new.tasks.values().filter(|out| !out.over).count(),
+                if jobs.is_empty() {
+                    String::new()
+                } else {
+                    format!(": job {}", jobs.join(", "))
+                }
+            ));
+        }
+        Ok(Some(new))
+    }
+
+    /// Watches the tasks of a submission.
+    fn adopt(&mut self, at: usize) {
+        let one = &self.jobs.submissions[at];
+        if one.is_out() {
+            let now = Instant::now();
+            for index in 0..one.tasks {
+                self.tasks
+                    .entry((one.array.clone(), index))
+                    .or_insert_with(|| Out::new(now));
+            }
+        }
+    }
+
+    /// Tasks that had ended when the run was taken up: whatever they met then, it may be mended now.
+    fn ended_before(&mut self) -> Result<(), BatchError> {
+        self.read_beats()?;
+        let look = self.claims.look()?;
+        let had = self.had(&look)?;
+        let ended = |out: &Out| out.beat.as_ref().is_some_and(|beat| beat.over.is_some());
+        let ended: Vec<Key> = (self.tasks.iter())
+            .filter(|(_, out)| ended(out))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in ended {
+            let why = "the task has ended".to_owned();
+            let had = had.get(&key).map_or(&[][..], Vec::as_slice);
+            self.free(had, &End::GivenBack { why })?;
+            if let Some(out) = self.tasks.get_mut(&key) {
+                out.over = true;
+            }
+        }
+        self.close()
+    }
+
+    fn note(&self, text: String) {
+        self.events.event(&Event::Note { text });
+    }
+
+    /// A note that is not repeated as long as it stays the same.
+    fn once(&mut self, about: &'static str, text: String) {
+        if self.said.get(about) != Some(&text) {
+            self.note(text.clone());
+            self.said.insert(about, text);
+        }
+    }
+
+    fn run(&self) -> &Path {
+        self.request.run
+    }
+
+    fn is_over(&self) -> bool {
+        let stages = self.request.stages;
+        stages.is_some_and(|stages| stages.is_over(&**self.events))
+    }
+
+    /// Looks once at everything; whether the stage is at its end.
+    async fn round(&mut self) -> Result<bool, BatchError> {
+        self.guard.beat()?;
+        self.read_beats()?;
+        let look = self.claims.look()?;
+        self.tails.pass_on(&**self.events)?;
+        self.take_in(&look)?;
+        self.ask().await?;
+        self.judge(&look).await?;
+        self.close()?;
+        if self.winding_up.is_none() && (self.open.is_empty() || self.is_over()) {
+            self.winding_up = Some(Instant::now());
+            if !self.open.is_empty() {
+                let stop = folder(self.run()).join("stop");
+                files::write_atomic(&stop, b"no further block\n")?;
+            }
+        }
+        if let Some(since) = self.winding_up {
+            return self.wind_up(since, &look).await;
+        }
+        let window = self.window(&look)?;
+        self.tell(&window);
+        self.submit(&window).await?;
+        Ok(false)
+    }
+
+    fn read_beats(&mut self) -> Result<(), BatchError> {
+        let now = Instant::now();
+        for (file, beat) in beats::read(&folder(self.run()).join("beats"))? {
+            let Some((array, index)) = file.rsplit_once('.') else {
+                continue;
+            };
+            let (Ok(array), Ok(index)) = (Name::new(array), index.parse::<u32>()) else {
+                continue;
+            };
+            let key = (array.clone(), index);
+            if let Some(out) = self.tasks.get_mut(&key) {
+                out.beats(&beat, now);
+            } else if beat.over.is_none() {
+                self.came_after_all(&array, &beat.job)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A submission that was taken for none has a task that lives.
+    fn came_after_all(&mut self, array: &Name, job: &JobId) -> Result<(), BatchError> {
+        let all = &self.jobs.submissions;
+        let Some(at) = all.iter().position(|one| one.array == *array && one.not) else {
+            return Ok(());
+        };
+        let line = Line::Job {
+            array: array.clone(),
+            job: job.clone(),
+        };
+        let run = self.request.run;
+        self.jobs.add(run, line)?;
+        self.note(format!("job {job} ({array}) was submitted all the same"));
+        self.adopt(at);
+        Ok(())
+    }
+
+    /// Takes note of blocks that are in, and gives those up that were lost too often.
+    fn take_in(&mut self, look: &Look) -> Result<(), BatchError> {
+        let mut open = Vec::with_capacity(self.open.len());
+        for (wanted, block) in std::mem::take(&mut self.open) {
+            if !self.is_in(look, &block)? {
+                open.push((wanted, block));
+            } else {
+                self.barren = 0;
+            }
+        }
+        self.open = open;
+        Ok(())
+    }
+
+    fn is_in(&mut self, look: &Look, block: &Block) -> Result<bool, BatchError> {
+        let Some(attempt) = look.over(&block.id) else {
+            return Ok(false);
+        };
+        let end = self.ends.of(&self.claims, &block.id, attempt)?;
+        let run = self.request.run;
+        match end {
+            End::Measured if missing(run, block, false).trials.is_empty() => {
+                self.late.remove(&block.id);
+                Ok(true)
+            }
+            End::Measured => {
+                let since = *self
+                    .late
+                    .entry(block.id.clone())
+                    .or_insert_with(Instant::now);
+                if since.elapsed() < self.pace.late {
+                    return Ok(false);
+                }
+                let node = self.claims.claimed(&block.id, attempt)?.node;
+                let block = block.id.clone();
+                Err(BatchError::Unseen { block, node })
+            }
+            End::GivenBack { .. } => Ok(false),
+            End::Lost { why } => {
+                let lost = self.ends.lost(&self.claims, look, &block.id)?;
+                if lost < MOST_LOST {
+                    return Ok(false);
+                }
+                self.give_up(block, attempt + 1, &why)
+            }
+        }
+    }
+
+    /// Records a block as failed, as an attempt of the dispatcher's own.
+    fn give_up(&mut self, block: &Block, attempt: u32, why: &str) -> Result<bool, BatchError> {
+        let claim = Claim {
+            array: name(self.batch)?,
+            index: 0,
+            restart: 0,
+            node: self.batch.host.clone(),
+            pid: std::process::id(),
+            at: now_rfc3339(),
+        };
+        if !self.claims.claim(&block.id, attempt, &claim)? {
+            return Ok(false);
+        }
+        let error = format!("{MOST_LOST} tasks were lost with this block; the last: {why}");
+        let missing = missing(self.run(), block, false);
+        worker::fail_rest(self.run(), &missing, &error, None)?;
+        self.claims.end(&block.id, attempt, &End::Measured)?;
+        self.events.event(&Event::BlockFailed {
+            block: block.id.clone(),
+            error,
+        });
+        Ok(true)
+    }
+
+    fn job_ids(&self) -> Vec<JobId> {
+        let out = self.jobs.submissions.iter().filter(|one| one.is_out());
+        out.filter_map(|one| one.job.clone()).collect()
+    }
+
+    fn job_of(&self, array: &Name) -> Option<JobId> {
+        let all = &self.jobs.submissions;
+        all.iter().find(|one| one.array == *array)?.job.clone()
+    }
+
+    /// Asks the engine for all tasks, if it is time: one call.
+    async fn ask(&mut self) -> Result<(), BatchError> {
+        if self.tasks.values().all(|out| out.over) || Instant::now() < self.ask {
+            return Ok(());
+        }
+        let run = self.request.run;
+        let engine = &*self.batch.engine;
+        submit::unanswered(engine, (run, &mut self.jobs), &**self.events).await?;
+        let ids = self.job_ids();
+        let answer = match ids.is_empty() {
+            true => Ok(BTreeMap::new()),
+            false => engine.status(&ids).await,
+        };
+        let now = Instant::now();
+        self.ask = now + self.pause;
+        self.pause = (self.pause + self.pace.ask_longer).min(self.pace.ask_most);
+        match answer {
+            Ok(mut said) => {
+                self.said.remove("away");
+                let jobs: BTreeMap<Name, Option<JobId>> = (self.jobs.submissions.iter())
+                    .map(|one| (one.array.clone(), one.job.clone()))
+                    .collect();
+                for ((array, index), out) in &mut self.tasks {
+                    let job = jobs.get(array).cloned().flatten();
+                    let index = *index;
+                    let task = job.map(|job| TaskId { job, index });
+                    out.answered(task.and_then(|task| said.remove(&task)), now);
+                }
+            }
+            // Nothing is concluded from that.
+            Err(error) => {
+                let text = format!("{} does not answer: {}", engine.name(), chain(&error));
+                self.once("away", text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees which tasks have ended or died, and frees what they had claimed.
+    async fn judge(&mut self, look: &Look) -> Result<(), BatchError> {
+        let now = Instant::now();
+        let fates: Vec<(Key, Fate)> = (self.tasks.iter())
+            .filter(|(_, out)| !out.over)
+            .map(|(key, out)| (key.clone(), out.judge(&self.pace, now)))
+            .filter(|(_, fate)| *fate != Fate::Lives)
+            .collect();
+        if fates.is_empty() {
+            return Ok(());
+        }
+        let had = self.had(look)?;
+        for (key, fate) in fates {
+            let had = had.get(&key).map_or(&[][..], Vec::as_slice);
+            self.fate(&key, fate, had).await?;
+        }
+        Ok(())
+    }
+
+    /// What each task has claimed now.
+    fn had(&self, look: &Look) -> Result<BTreeMap<Key, Vec<(Name, u32)>>, BatchError> {
+        let mut had: BTreeMap<Key, Vec<(Name, u32)>> = BTreeMap::new();
+        for (_, block) in &self.open {
+            if let Some(attempt) = look.live(&block.id) {
+                let claim = self.claims.claimed(&block.id, attempt)?;
+                let of = had.entry((claim.array, claim.index)).or_default();
+                of.push((block.id.clone(), attempt));
+            }
+        }
+        Ok(had)
+    }
+
+    async fn fate(&mut self, key: &Key, fate: Fate, had: &[(Name, u32)]) -> Result<(), BatchError> {
+        let task = beats::file(&key.0, key.1);
+        let back = |why: &str| End::GivenBack {
+            why: why.to_owned(),
+        };
+        match fate {
+            Fate::Lives => return Ok(()),
+            Fate::Requeued => {
+                self.free(had, &back("the engine is going to start the task anew"))?;
+                if !had.is_empty() {
+                    self.note(format!(
+                        "task {task} is going to be started anew; what it had begun is free"
+                    ));
+                }
+                return Ok(());
+            }
+            Fate::Ended(Over::Failed { said }) => {
+                self.free(had, &back("the task could not go on"))?;
+                let beat = self.tasks.get(key).and_then(|out| out.beat.clone());
+                let node = beat.map(|beat| beat.node).unwrap_or_default();
+                // Whatever it is, other tasks would meet it, too: the run's folder can't be used.
+                return Err(BatchError::Task { task, node, said });
+            }
+            Fate::Ended(_) => self.free(had, &back("the task has ended"))?,
+            Fate::Died { why, blamed } => self.died(key, (&task, why, blamed), had)?,
+            Fate::Stuck { why, blamed } => {
+                if let Some(job) = self.job_of(&key.0) {
+                    let index = key.1;
+                    self.cancel(&[TaskId { job, index }]).await;
+                }
+                self.died(key, (&task, why, blamed), had)?;
+            }
+        }
+        if let Some(out) = self.tasks.get_mut(key) {
+            out.over = true;
+        }
+        Ok(())
+    }
+
+    fn died(
+        &mut self,
+        key: &Key,
+        (task, why, blamed): (&str, String, Option<String>),
+        had: &[(Name, u32)],
+    ) -> Result<(), BatchError> {
+        let end = End::Lost { why: why.clone() };
+        self.free(had, &end)?;
+        let winding_up = self.winding_up.is_some();
+        let blocks: Vec<&str> = had.iter().map(|(block, _)| block.as_str()).collect();
+        if !(winding_up && had.is_empty()) {
+            self.note(match blocks.as_slice() {
+                [] => format!("task {task}: {why}"),
+                some => format!("task {task}: {why}; submitted again: {}", some.join(", ")),
+            });
+        }
+        if winding_up {
+            return Ok(());
+        }
+        self.barren += 1;
+        let begun = self.tasks.get(key).is_some_and(|out| out.beat.is_some());
+        if let Some(node) = blamed.filter(|_| !begun || !had.is_empty()) {
+            self.leave_out(node, &why)?;
+        }
+        if self.barren >= 2 * self.wanted + 4 {
+            return Err(BatchError::NoneBegins {
+                tasks: self.barren,
+                why,
+                logs: folder(self.run()).join("logs"),
+            });
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, node: String, why: &str) -> Result<(), BatchError> {
+        if self.jobs.left_out.iter().any(|one| one.node == node) {
+            return Ok(());
+        }
+        self.note(format!("node {node} is left out from now on: {why}"));
+        let why = why.to_owned();
+        let run = self.request.run;
+        Ok(self.jobs.add(run, Line::LeftOut { node, why })?)
+    }
+
+    fn free(&self, had: &[(Name, u32)], end: &End) -> Result<(), BatchError> {
+        for (block, attempt) in had {
+            // If it has ended meanwhile, that is its end.
+            self.claims.end(block, *attempt, end)?;
+        }
+        Ok(())
+    }
+
+    async fn cancel(&mut self, tasks: &[TaskId]) {
+        if let Err(error) = self.batch.engine.cancel(tasks).await {
+            let text = format!("tasks can't be cancelled: {}", chain(&error));
+            self.once("cancel", text);
+        }
+    }
+
+    /// Writes down which submissions are over.
+    fn close(&mut self) -> Result<(), BatchError> {
+        let over: Vec<Name> = (self.jobs.submissions.iter())
+            .filter(|one| one.is_out())
+            .map(|one| one.array.clone())
+            .filter(|array| {
+                let mut of = self.tasks.iter().filter(|((name, _), _)| name == array);
+                of.all(|(_, out)| out.over)
+            })
+            .collect();
+        let run = self.request.run;
+        for array in over {
+            self.jobs.add(run, Line::Over { array })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all tasks have ended. Those that have not begun are cancelled at once, idle ones after a while; a
+    /// block that is being measured is waited for.
+    async fn wind_up(&mut self, since: Instant, look: &Look) -> Result<bool, BatchError> {
+        let had = self.had(look)?;
+        let waited = since.elapsed();
+        let cancels = |key: &Key, out: &Out| {
+            !had.contains_key(key) && (out.beat.is_none() || waited >= self.pace.late)
+        };
+        let new: Vec<Key> = (self.tasks.iter())
+            .filter(|(key, out)| !out.over && !self.cancelled.contains(*key) && cancels(key, out))
+            .map(|(key, _)| key.clone())
+            .collect();
+        if !new.is_empty() {
+            let id = |(array, index): &Key| {
+                let job = self.job_of(array)?;
+                Some(TaskId { job, index: *index })
+            };
+            let ids: Vec<TaskId> = new.iter().filter_map(id).collect();
+            self.cancel(&ids).await;
+            for key in &new {
+                // What the engine has said before does not count.
+                if let Some(out) = self.tasks.get_mut(key) {
+                    out.absent = 0;
+                }
+            }
+            self.cancelled.extend(new);
+            (self.pause, self.ask) = (self.pace.ask, Instant::now() + self.pace.look);
+        }
+        for key in &self.cancelled {
+            if let Some(out) = self.tasks.get_mut(key) {
+                out.over |= out.absent > 0 || matches!(out.said, Some(TaskState::Over { .. }));
+            }
+        }
+        self.close()?;
+        let left = self.tasks.values().filter(|out| !out.over).count();
+        if left > 0 && (waited < self.pace.first || !had.is_empty()) {
+            return Ok(false);
+        }
+        if left > 0 {
+            self.note(format!(
+                "{left} tasks have not ended, though nothing is left for them and they were cancelled: \
+                 `vexp attach --cancel` tries again"
+            ));
+        }
+        self.tails.pass_on(&**self.events)?;
+        Ok(true)
+    }
+
+    fn window(&self, look: &Look) -> Result<Window, BatchError> {
+        let had = self.had(look)?;
+        let out = self.tasks.iter().filter(|(_, out)| !out.over);
+        let (mut idle, mut busy) = (0, 0);
+        for (key, _) in out {
+            match had.contains_key(key) {
+                true => busy += 1,
+                false => idle += 1,
+            }
+        }
+        let free = self.open.iter().filter(|(_, block)| {
+            let over = look.over(&block.id);
+            look.live(&block.id).is_none()
+                && !over.is_some_and(|_| self.late.contains_key(&block.id))
+        });
+        Ok(Window {
+            wanted: self.wanted,
+            free: free.count(),
+            idle,
+            busy,
+            array: self.limits.array,
+            queued: self.limits.queued,
+        })
+    }
+
+    /// How many tasks wait and run, for people.
+    fn tell(&mut self, window: &Window) {
+        let out: Vec<&Out> = self.tasks.values().filter(|out| !out.over).collect();
+        let waiting = out.iter().filter(|out| out.waits()).count();
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        for out in &out {
+            if let Some(TaskState::Waiting(why)) = &out.said {
+                *reasons.entry(why).or_default() += 1;
+            }
+        }
+        let why = reasons.into_iter().max_by_key(|(_, count)| *count);
+        self.events.event(&Event::TasksSeen {
+            waiting,
+            running: out.len() - waiting,
+            blocks: window.busy,
+            why: why
+                .map(|(why, _)| why.to_owned())
+                .filter(|why| !why.is_empty()),
+        });
+    }
+
+    async fn submit(&mut self, window: &Window) -> Result<(), BatchError> {
+        let tasks = window.next();
+        if tasks == 0 || Instant::now() < self.submit {
+            return Ok(());
+        }
+        let number = self.jobs.submissions.len() + 1;
+        let array = Array {
+            name: submit::name(self.request.id, number)?,
+            tasks,
+            argv: Vec::new(),
+            folder: self.run().to_owned(),
+            logs: folder(self.run()).join("logs"),
+            needs: self.needs.clone(),
+            exclude: self.jobs.excluded(),
+        };
+        let about = (&array.name, self.stage, &self.needs);
+        let argv = task::arguments(&self.batch.program, self.run(), about);
+        let array = Array { argv, ..array };
+        let run = self.request.run;
+        self.jobs.submit(run, &array.name, (tasks, self.stage))?;
+        let engine = &*self.batch.engine;
+        let submitted = submit::submit(
+            engine,
+            &array,
+            (run, &mut self.jobs, &self.pace),
+            &**self.events,
+        )
+        .await;
+        let others = self.tasks.values().any(|out| !out.over);
+        match submitted {
+            Ok(Submitted::Job(job)) => {
+                self.note(format!(
+                    "submitted {tasks} tasks to {}: job {job} ({})",
+                    engine.name(),
+                    array.name
+                ));
+                self.accepted(number - 1);
+                if self.batch.detach {
+                    return Err(BatchError::Detached);
+                }
+                Ok(())
+            }
+            Ok(Submitted::Open) => {
+                self.accepted(number - 1);
+                Ok(())
+            }
+            Ok(Submitted::Later(said)) => {
+                self.later(said);
+                Ok(())
+            }
+            // A limit that counts what is out already: tasks that run take the other blocks in turn.
+            Err(BatchError::Refused { engine, said }) if others => {
+                self.later(format!("{engine} refuses more: {said}"));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn accepted(&mut self, at: usize) {
+        self.adopt(at);
+        let now = Instant::now();
+        self.refused = self.pace.ask;
+        self.said.remove("later");
+        (self.pause, self.ask) = (self.pace.ask, now + self.pace.ask);
+        // The rest of the window comes in the next rounds, not all at once.
+        self.submit = now + self.pace.ask.min(Duration::from_secs(10));
+    }
+
+    fn later(&mut self, said: String) {
+        self.submit = Instant::now() + self.refused;
+        self.refused = (self.refused + self.pace.ask).min(self.pace.ask_most);
+        self.once(
+            "later",
+            format!("nothing was submitted, to be tried again: {said}"),
+        );
+    }
+}
+
+/// Needs where no block is left: nothing is submitted.
+const NOTHING: Needs = Needs {
+    cpus: 1,
+    memory: 0,
+    time: Duration::ZERO,
+    grace: Duration::ZERO,
+    exclusive: false,
+};
+
+fn name(batch: &Batch) -> Result<Name, BatchError> {
+    Name::new(batch.engine.name()).map_err(|error| BatchError::Books(error.to_string()))
+}
+
+/// Blocks with trials that have no record, or that may be tried again.
+fn left(request: &RunRequest<'_>, blocks: &[Block]) -> Result<Vec<Block>, BatchError> {
+    let mut left = Vec::new();
+    for block in blocks.iter().filter(|block| !block.trials.is_empty()) {
+        let whole = request.testbed.virtual_time();
+        let missing = missing(request.run, block, whole);
+        if !missing.trials.is_empty() || attempts::are_left(request.run, block)? {
+            left.push(block.clone());
+        }
+    }
+    Ok(left)
+}
+
+/// The stage that these blocks are measured in: the last one, if it has them all and tasks of it may be out, else a new
+/// one.
+fn stage(
+    run: &Path,
+    left: Vec<Block>,
+    needs: &[Needs],
+) -> Result<(u32, Vec<(Wanted, Block)>), BatchError> {
+    let last = books::last_stage(run);
+    let wanted: Vec<Wanted> = (left.iter().zip(needs))
+        .map(|(block, needs)| Wanted {
+            block: block.id.clone(),
+            trials: block.trials.iter().map(|trial| trial.id.clone()).collect(),
+            seconds: needs::work(needs).as_secs(),
+        })
+        .collect();
+    if last > 0 && is_same(run, last, &wanted, &left)? {
+        return Ok((last, wanted.into_iter().zip(left).collect()));
+    }
+    let folder = books::stage(run, last + 1);
+    files::create_dir(&folder)?;
+    Claims::open(&folder)?;
+    Blocks::new(wanted.clone()).write(&folder)?;
+    Ok((last + 1, wanted.into_iter().zip(left).collect()))
+}
+
+/// Whether a stage that was begun before has all that is wanted, and can go on.
+fn is_same(run: &Path, stage: u32, wanted: &[Wanted], left: &[Block]) -> Result<bool, BatchError> {
+    let folder = books::stage(run, stage);
+    let before = Blocks::read(&folder)?.blocks;
+    let before: BTreeMap<&Name, &Wanted> = before.iter().map(|one| (&one.block, one)).collect();
+    let has = |one: &Wanted| {
+        let known = before.get(&one.block);
+        known.is_some_and(|known| known.trials.is_superset(&one.trials))
+    };
+    if !wanted.iter().all(has) {
+        return Ok(false);
+    }
+    if !books::out(run)?.is_empty() {
+        // Its tasks may be measuring any of it.
+        return Ok(true);
+    }
+    let claims = Claims::open(&folder)?;
+    let (look, mut ends) = (claims.look()?, Ends::default());
+    for block in left {
+        // What is over there, and is to be measured again, can't be claimed there once more.
+        if let Some(attempt) = look.over(&block.id)
+            && (ends.of(&claims, &block.id, attempt)? == End::Measured
+                || ends.lost(&claims, &look, &block.id)? >= MOST_LOST)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
