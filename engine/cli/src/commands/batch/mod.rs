@@ -20,6 +20,7 @@ use vexp_engine::run::batch::{Batch, BatchError, Submission, left_out as nodes, 
 use vexp_engine::run::dispatch::RunError;
 use vexp_engine::run::files;
 use vexp_engine::run::lock::RunLock;
+use vexp_engine::store::FROM;
 
 use super::folder::resumable;
 use super::{batch_config, build, run};
@@ -36,6 +37,8 @@ pub(super) struct On {
     engine: Arc<dyn BatchEngine>,
     options: Options,
     store: PathBuf,
+    /// A store of each node's own.
+    local: Option<PathBuf>,
     machines: Option<PathBuf>,
     detach: bool,
 }
@@ -52,6 +55,8 @@ impl On {
             Some(run) => order(run).or_exit(Exit::Usage)?,
             None => None,
         };
+        let kept = before.as_ref().and_then(|order| order.local.clone());
+        let local = local_store()?.or(kept);
         let (name, options) = match (&runs.on, before) {
             (Some(name), _) => (name.clone(), batch_config::options(name, study)?),
             (None, Some(order)) => (order.engine, order.options),
@@ -88,6 +93,7 @@ impl On {
             options,
             // Tasks start elsewhere.
             store: store.canonicalize().or_exit(Exit::Infrastructure)?,
+            local,
             machines: machines
                 .map(|file| file.canonicalize())
                 .transpose()
@@ -98,10 +104,14 @@ impl On {
 
     /// How the dispatcher uses it.
     pub(super) fn batch(&self, tasks: Option<NonZeroUsize>) -> Batch {
+        let own = self.local.as_ref().unwrap_or(&self.store);
         let mut program = vec![
             "/usr/bin/env".to_owned(),
-            format!("VEXP_STORE={}", self.store.display()),
+            format!("VEXP_STORE={}", own.display()),
         ];
+        if self.local.is_some() {
+            program.push(format!("{FROM}={}", self.store.display()));
+        }
         let machines = self.machines.iter();
         program.extend(machines.map(|file| format!("VEXP_MACHINES={}", file.display())));
         program.push(crate::executable().display().to_string());
@@ -111,9 +121,26 @@ impl On {
             tasks,
             program,
             store: self.store.clone(),
+            local: self.local.clone(),
             detach: self.detach,
             host: host(),
         }
+    }
+}
+
+/// Names the folder on each node's disk that is its own store.
+const LOCAL: &str = "VEXP_STORE_LOCAL";
+
+/// The store that each node is to have, if the user says so.
+fn local_store() -> Result<Option<PathBuf>, Failure> {
+    let local = std::env::var_os(LOCAL).filter(|path| !path.is_empty());
+    match local.map(PathBuf::from) {
+        Some(path) if path.is_relative() => {
+            let message = format!("{LOCAL} is `{}`", path.display());
+            Err(Failure::new(Exit::Usage, message)
+                .hint("name a folder on the nodes' disks by its whole path"))
+        }
+        local => Ok(local),
     }
 }
 

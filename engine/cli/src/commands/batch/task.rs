@@ -11,13 +11,16 @@ use vexp_api::event::NoEvents;
 use vexp_api::exit::Exit;
 use vexp_api::ids::Name;
 use vexp_api::plan::Plan;
+use vexp_api::plugin::ImageFiles;
 use vexp_api::record::RunRecord;
 use vexp_api::registry::Registry;
 use vexp_api::run_dir::RunDir;
+use vexp_engine::build::{Manifest, stored};
 use vexp_engine::run::batch;
 use vexp_engine::run::batch::task::{self, Assigned};
 use vexp_engine::run::dispatch::RunRequest;
 use vexp_engine::run::{files, node};
+use vexp_engine::store::Store;
 
 use super::engine;
 use crate::commands::run::testbed;
@@ -56,7 +59,10 @@ pub(in crate::commands) fn run(
         began,
     };
     let (stop, cancel) = watch::channel(false);
-    let images: BTreeMap<_, _> = order.images;
+    let images = match order.local {
+        None => order.images,
+        Some(_) => own_images(run)?,
+    };
     let request = RunRequest {
         plan: &plan,
         images: &images,
@@ -80,6 +86,14 @@ pub(in crate::commands) fn run(
     });
     ended.or_exit(Exit::Infrastructure)?;
     Ok(Exit::Fine)
+}
+
+/// The run's images in the node's own store, which is filled with them by the first task that needs them.
+fn own_images(run: &Path) -> Result<BTreeMap<Name, ImageFiles>, Failure> {
+    let images: BTreeMap<Name, Manifest> =
+        files::read_json(&run.join("images.json")).or_exit(Exit::Infrastructure)?;
+    let store = Store::open_default().or_exit(Exit::Infrastructure)?;
+    stored(&images, &store, &NoEvents).or_exit(Exit::Infrastructure)
 }
 
 /// SIGTERM, before the time is over or because of somebody more important, and whatever a user sends.

@@ -33,6 +33,9 @@ pub struct Order {
     pub images: BTreeMap<Name, ImageFiles>,
     /// The store, as nodes see it.
     pub store: PathBuf,
+    /// A store of each node's own, which is filled from that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<PathBuf>,
     /// How often tasks give signs of life.
     pub pace: Pace,
 }
@@ -42,7 +45,7 @@ impl Order {
         engine: Name,
         options: Options,
         images: BTreeMap<Name, ImageFiles>,
-        store: PathBuf,
+        (store, local): (PathBuf, Option<PathBuf>),
         pace: Pace,
     ) -> Self {
         Self {
@@ -51,6 +54,7 @@ impl Order {
             options,
             images,
             store,
+            local,
             pace,
         }
     }

@@ -107,7 +107,7 @@ impl<'a> Dispatcher<'a> {
             name(batch)?,
             batch.options.clone(),
             request.images.clone(),
-            batch.store.clone(),
+            (batch.store.clone(), batch.local.clone()),
             pace,
         )
         .write(run)?;

@@ -69,6 +69,8 @@ pub struct Batch {
     pub program: Vec<String>,
     /// The store, as nodes see it.
     pub store: PathBuf,
+    /// A store of each node's own, which is filled from that one.
+    pub local: Option<PathBuf>,
     /// Whether to return once tasks are submitted.
     pub detach: bool,
     /// This computer's name, for whoever else wants to attend the run.
