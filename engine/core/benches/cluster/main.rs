@@ -17,7 +17,7 @@ mod pretended;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -154,7 +154,7 @@ fn bench() -> Result<(), Failed> {
 }
 
 /// Runs the dispatcher to its end.
-fn attend(plan: &Plan, run: &PathBuf, batch: &Batch) -> Result<RunSummary, Failed> {
+fn attend(plan: &Plan, run: &Path, batch: &Batch) -> Result<RunSummary, Failed> {
     let (_stop, cancel) = watch::channel(false);
     let (id, none) = (Name::new("bench")?, BTreeMap::new());
     let request = request(plan, run, (&id, &none), Some(batch), cancel)?;
@@ -231,9 +231,11 @@ fn print(
         "KiB/block",
     );
     row("submissions", calls.submit.to_string(), "");
+    let [status, all] = calls.most();
+    row("status calls in a minute, at most", status.to_string(), "");
     row(
-        "most calls in a minute, submissions apart",
-        calls.most_asked().to_string(),
+        "calls in a minute, submissions apart, at most",
+        all.to_string(),
         "",
     );
     row(

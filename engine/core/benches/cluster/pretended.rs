@@ -26,19 +26,25 @@ const HERE: &str = "VEXP_BENCH_TASK";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Calls {
     pub(crate) submit: usize,
-    /// When it was asked for limits, jobs and states, and told to cancel.
+    /// When it was asked for states.
+    status: Vec<Instant>,
+    /// When it was asked for anything, and told to cancel.
     asked: Vec<Instant>,
 }
 
 impl Calls {
-    /// The most calls within a minute, but for submissions.
-    pub(crate) fn most_asked(&self) -> usize {
-        let within = |from: &Instant| {
-            let until = *from + Duration::from_secs(60);
-            let calls = self.asked.iter().filter(|at| (*from..until).contains(at));
-            calls.count()
-        };
-        self.asked.iter().map(within).max().unwrap_or(0)
+    /// The most calls within a minute: for states, and of all kinds but submissions.
+    pub(crate) fn most(&self) -> [usize; 2] {
+        [&self.status, &self.asked].map(|calls| {
+            let within = |from: &Instant| {
+                let until = *from + Duration::from_secs(60);
+                calls
+                    .iter()
+                    .filter(|at| (*from..until).contains(at))
+                    .count()
+            };
+            calls.iter().map(within).max().unwrap_or(0)
+        })
     }
 }
 
@@ -114,6 +120,7 @@ impl BatchEngine for Engine {
 
     async fn status(&self, jobs: &[JobId]) -> Result<BTreeMap<TaskId, TaskState>, PluginError> {
         self.asked();
+        held(&self.calls).status.push(Instant::now());
         let mut all = held(&self.jobs);
         let mut found = BTreeMap::new();
         for job in jobs {

@@ -201,11 +201,7 @@ impl Shelf {
 
     /// With how many guests [`Shelf::find`] would find it; nothing is marked as used.
     pub(in crate::testbed) fn has(&self, origin: &Origin, most: u32) -> Option<u32> {
-        let known = |running: &u32| {
-            let key = origin.key(*running).ok();
-            key.is_some_and(|key| self.folder.join(key.hex()).join("snapshot.json").exists())
-        };
-        (0..=most).rev().find(known)
+        has(&self.folder, origin, most)
     }
 
     /// Removes the machine with so many guests, unless somebody uses it.
@@ -304,6 +300,15 @@ impl Shelf {
         }
         Ok(())
     }
+}
+
+/// With how many guests, but no more than `most`, a machine is in a folder of kept ones.
+pub(in crate::testbed) fn has(folder: &Path, origin: &Origin, most: u32) -> Option<u32> {
+    let known = |running: &u32| {
+        let key = origin.key(*running).ok();
+        key.is_some_and(|key| folder.join(key.hex()).join("snapshot.json").exists())
+    };
+    (0..=most).rev().find(known)
 }
 
 /// Waits for the right to add and remove kept machines.
@@ -722,6 +727,13 @@ mod tests {
         here.fill(shared, &origin, 8).unwrap();
         assert_eq!(here.has(&origin, 8), Some(4));
         assert!(left(own, false).unwrap().is_empty());
+        // The other way, what is kept here is shared, once.
+        here.keep(&origin, 5, &keys(), put("ram 5")).unwrap();
+        assert_eq!(has(shared, &origin, 5), Some(4));
+        for _ in 0..2 {
+            there.fill(own, &origin, 5).unwrap();
+        }
+        assert_eq!(has(shared, &origin, 7), Some(5));
         // Somebody else's can't be read, and there may be no such folder.
         here.fill(&shared.join("none"), &origin, 8).unwrap();
     }

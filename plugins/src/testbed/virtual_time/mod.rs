@@ -54,6 +54,22 @@ impl Virtual {
     }
 }
 
+impl Virtual {
+    /// Copies the nearest machine that is kept into this computer's own store.
+    async fn fill(&self, request: &MachineRequest) -> Result<(), PluginError> {
+        let failed = |error: String| PluginError::new(lease::STEP, "controller", error);
+        let (Some(store), Some(from)) = (self.store.clone(), self.from.clone()) else {
+            return Ok(());
+        };
+        let request = request.clone();
+        let filled = tokio::task::spawn_blocking(move || {
+            snapshot::fill(&request, &store, &from).map_err(|error| error.message)
+        });
+        let filled = filled.await.map_err(|error| failed(error.to_string()))?;
+        filled.map_err(failed)
+    }
+}
+
 impl Plugin for Virtual {
     fn name(&self) -> &'static str {
         "virtual"
@@ -99,14 +115,14 @@ impl Testbed for Virtual {
     }
 
     fn kept(&self, request: &MachineRequest) -> Option<u32> {
-        let (shelf, origin) = snapshot::keeping(request, self.store.as_deref()?)?;
-        shelf.has(&origin, request.vms)
+        snapshot::kept(request, self.store.as_deref()?, self.from.as_deref())
     }
 
     fn forget(&self, request: &MachineRequest) {
-        let store = self.store.as_deref();
-        if let Some((shelf, origin)) = store.and_then(|store| snapshot::keeping(request, store)) {
-            shelf.forget(&origin, request.vms);
+        for store in self.store.iter().chain(&self.from) {
+            if let Some((shelf, origin)) = snapshot::keeping(request, store) {
+                shelf.forget(&origin, request.vms);
+            }
         }
     }
 
@@ -125,21 +141,15 @@ impl Testbed for Virtual {
     ) -> Result<Box<dyn Lease>, PluginError> {
         let failed = |error: String| PluginError::new(lease::STEP, "controller", error);
         let (store, request, cx) = (self.store.clone(), request.clone(), cx.clone());
-        if let (Some(store), Some(from)) = (store.clone(), self.from.clone()) {
-            let request = request.clone();
-            let filled = tokio::task::spawn_blocking(move || {
-                snapshot::fill(&request, &store, &from).map_err(|error| error.message)
-            });
-            filled
-                .await
-                .map_err(|error| error.to_string())
-                .and_then(|filled| filled)
-                .map_err(failed)?;
-        }
+        self.fill(&request).await?;
         let growing = match &store {
             Some(store) => snapshot::growing(&request, store, &cx).await?,
             None => None,
         };
+        if growing.is_some() {
+            // Another computer may have kept it meanwhile.
+            self.fill(&request).await?;
+        }
         let vms = request.vms;
         let acquired = tokio::task::spawn_blocking(move || {
             lease::VirtualLease::acquire(store.as_deref(), &request, &cx)
@@ -148,6 +158,7 @@ impl Testbed for Virtual {
             .await
             .map_err(|error| failed(error.to_string()))??;
         lease.growing = growing.map(|growing| (growing, vms));
+        lease.from = self.from.clone();
         Ok(Box::new(lease))
     }
 }

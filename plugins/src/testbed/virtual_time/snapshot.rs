@@ -9,7 +9,7 @@ use vexp_api::plugin::{Context, MachineRequest, PluginError};
 
 use super::super::emulated::nodes::data_networks;
 use super::super::emulated::run::LabError;
-use super::super::emulated::snapshot::{Growing, Kept, Origin, Shelf};
+use super::super::emulated::snapshot::{Growing, Kept, Origin, Shelf, has};
 use super::command::{Shape, with_all_peers};
 use super::emulator;
 use super::fleet::Fleet;
@@ -50,6 +50,28 @@ pub(super) fn fill(request: &MachineRequest, store: &Path, from: &Path) -> Resul
     match keeping(request, store) {
         Some((shelf, origin)) => shelf.fill(&from.join(FOLDER), &origin, request.vms),
         None => Ok(()),
+    }
+}
+
+/// With how many guests a machine is kept here, or in the store from which this one is filled.
+pub(super) fn kept(request: &MachineRequest, store: &Path, from: Option<&Path>) -> Option<u32> {
+    let (shelf, origin) = keeping(request, store)?;
+    let there = from.and_then(|from| has(&from.join(FOLDER), &origin, request.vms));
+    // `None` is less than anything.
+    shelf.has(&origin, request.vms).max(there)
+}
+
+/// Copies a machine that was just kept to the store from which this one is filled, for other computers. Where that one
+/// can't be written to, they boot their own.
+pub(super) fn share(
+    shelf: &Shelf,
+    origin: &Origin,
+    running: u32,
+    from: &Path,
+) -> Result<(), LabError> {
+    match Shelf::open(&from.join(FOLDER)) {
+        Ok(there) => there.fill(shelf.folder(), origin, running),
+        Err(_) => Ok(()),
     }
 }
 
