@@ -37,6 +37,7 @@ pub(super) struct On {
     options: Options,
     store: PathBuf,
     machines: Option<PathBuf>,
+    tasks: Option<NonZeroUsize>,
     detach: bool,
 }
 
@@ -52,6 +53,7 @@ impl On {
             Some(run) => order(run).or_exit(Exit::Usage)?,
             None => None,
         };
+        let tasks = runs.jobs.or(before.as_ref().and_then(|order| order.tasks));
         let (name, options) = match (&runs.on, before) {
             (Some(name), _) => (name.clone(), batch_config::options(name, study)?),
             (None, Some(order)) => (order.engine, order.options),
@@ -92,12 +94,18 @@ impl On {
                 .map(|file| file.canonicalize())
                 .transpose()
                 .or_exit(Exit::Usage)?,
+            tasks,
             detach: runs.detach,
         }))
     }
 
+    /// Tasks at the same time at most, if the user has said so: now, or when the run was begun.
+    pub(super) fn tasks(&self) -> Option<NonZeroUsize> {
+        self.tasks
+    }
+
     /// How the dispatcher uses it.
-    pub(super) fn batch(&self, tasks: Option<NonZeroUsize>) -> Batch {
+    pub(super) fn batch(&self) -> Batch {
         let mut program = vec![
             "/usr/bin/env".to_owned(),
             format!("VEXP_STORE={}", self.store.display()),
@@ -108,7 +116,7 @@ impl On {
         Batch {
             engine: Arc::clone(&self.engine),
             options: self.options.clone(),
-            tasks,
+            tasks: self.tasks,
             program,
             store: self.store.clone(),
             detach: self.detach,
