@@ -21,6 +21,7 @@
 //! RUN/failed/ATTEMPT/blocks/BLOCK/ console and record of the machine that they were tried on
 //! RUN/taken/RUN/BLOCK/             what an earlier run recorded of a machine of which this one took some trials
 //!                                  over, and measured others again
+//! RUN/batch/                       on a batch engine: what dispatcher and tasks tell each other; in no bundle
 //! RUN/frames/*.parquet RUN/frames/*.json  derived; may be deleted and made again
 //! RUN/report/                      derived as well
 //! ```

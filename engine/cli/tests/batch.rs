@@ -190,7 +190,7 @@ fn a_run_on_an_engine_is_the_run_that_it_is_without_one() {
     // The bundle has nothing of the engine, and verifies.
     let bundle = world.path("run.vexp.tar.zst");
     let (run, bundle) = (run.to_str().unwrap(), bundle.to_str().unwrap());
-    fine(&said(&mut world.vexp(&["export", run, "--out", bundle])));
+    fine(&said(&mut world.vexp(&["export", run, "--output", bundle])));
     let verified = said(&mut world.vexp(&["verify", bundle]));
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }

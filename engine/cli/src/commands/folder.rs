@@ -208,7 +208,7 @@ impl Run {
         let costs = self.missing(dispatch::expected(plan, &images, &*testbed, self.id()));
         let (jobs, costs) = match how.on {
             None => (side_by_side(plan, &*testbed, how.jobs)?, costs),
-            Some(_) => on_nodes(costs, how.jobs),
+            Some(on) => on_nodes(costs, on.tasks()),
         };
         let looks = match plan.looks.is_empty() {
             true => None,
@@ -248,7 +248,7 @@ impl Run {
             // It was not one computer that measured it.
             self.write("run.json", &self.record)?;
         }
-        let batch = how.on.map(|on| on.batch(how.jobs));
+        let batch = how.on.map(On::batch);
         let (stop, cancel) = watch::channel(false);
         let request = RunRequest {
             plan,

@@ -40,6 +40,7 @@ pub(super) struct On {
     /// A store of each node's own.
     local: Option<PathBuf>,
     machines: Option<PathBuf>,
+    tasks: Option<NonZeroUsize>,
     detach: bool,
 }
 
@@ -57,6 +58,7 @@ impl On {
         };
         let kept = before.as_ref().and_then(|order| order.local.clone());
         let local = local_store()?.or(kept);
+        let tasks = runs.jobs.or(before.as_ref().and_then(|order| order.tasks));
         let (name, options) = match (&runs.on, before) {
             (Some(name), _) => (name.clone(), batch_config::options(name, study)?),
             (None, Some(order)) => (order.engine, order.options),
@@ -98,12 +100,18 @@ impl On {
                 .map(|file| file.canonicalize())
                 .transpose()
                 .or_exit(Exit::Usage)?,
+            tasks,
             detach: runs.detach,
         }))
     }
 
+    /// Tasks at the same time at most, if the user has said so: now, or when the run was begun.
+    pub(super) fn tasks(&self) -> Option<NonZeroUsize> {
+        self.tasks
+    }
+
     /// How the dispatcher uses it.
-    pub(super) fn batch(&self, tasks: Option<NonZeroUsize>) -> Batch {
+    pub(super) fn batch(&self) -> Batch {
         let own = self.local.as_ref().unwrap_or(&self.store);
         let mut program = vec![
             "/usr/bin/env".to_owned(),
@@ -118,7 +126,7 @@ impl On {
         Batch {
             engine: Arc::clone(&self.engine),
             options: self.options.clone(),
-            tasks,
+            tasks: self.tasks,
             program,
             store: self.store.clone(),
             local: self.local.clone(),

@@ -158,7 +158,10 @@ mod tests {
         let path = folder.path().join("r-1.0");
         let (told, heard) = mpsc::channel();
         let pause = Duration::from_millis(1);
-        let heart = Heart::start(path, beat, pause, move || drop(told.send(()))).unwrap();
+        let heart = Heart::start(path, beat, pause, move || {
+            let _ = told.send(());
+        })
+        .unwrap();
         let seen = || read(folder.path()).unwrap()["r-1.0"].clone();
         heard.recv().unwrap();
         let first = seen().count;

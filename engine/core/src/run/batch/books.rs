@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use vexp_api::spec::Options;
 
 use super::super::dispatch::now_rfc3339;
 use super::super::files::{self, FileError, io};
-use super::{BatchError, folder};
+use super::{Batch, BatchError, folder};
 
 /// The version of all files below `batch/`.
 const FORMAT: u32 = 1;
@@ -38,24 +39,26 @@ pub struct Order {
     pub local: Option<PathBuf>,
     /// How often tasks give signs of life.
     pub pace: Pace,
+    /// Tasks at the same time at most, if the user has said so.
+    pub tasks: Option<NonZeroUsize>,
 }
 
 impl Order {
     pub(super) fn new(
         engine: Name,
-        options: Options,
+        batch: &Batch,
         images: BTreeMap<Name, ImageFiles>,
-        (store, local): (PathBuf, Option<PathBuf>),
         pace: Pace,
     ) -> Self {
         Self {
             format: FORMAT,
             engine,
-            options,
+            options: batch.options.clone(),
             images,
-            store,
-            local,
+            store: batch.store.clone(),
+            local: batch.local.clone(),
             pace,
+            tasks: batch.tasks,
         }
     }
 

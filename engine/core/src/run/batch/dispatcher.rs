@@ -66,6 +66,8 @@ struct Dispatcher<'a> {
     /// What the stage still wants: blocks that are not known to be in.
     open: Vec<(Wanted, Block)>,
     ends: Ends,
+    /// Who has claimed blocks, as far as it was read.
+    claimed: BTreeMap<(Name, u32), Key>,
     /// Blocks that were ended and whose records are not seen yet, since when.
     late: BTreeMap<Name, Instant>,
     tasks: BTreeMap<Key, Out>,
@@ -103,14 +105,7 @@ impl<'a> Dispatcher<'a> {
         }
         task::make_folders(run)?;
         let guard = Guard::take(folder(run).join("dispatcher"), &batch.host, pace).await?;
-        Order::new(
-            name(batch)?,
-            batch.options.clone(),
-            request.images.clone(),
-            (batch.store.clone(), batch.local.clone()),
-            pace,
-        )
-        .write(run)?;
+        Order::new(name(batch)?, batch, request.images.clone(), pace).write(run)?;
         // Whoever cancelled the tasks has ended them.
         match std::fs::remove_file(folder(run).join("stop")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -140,6 +135,7 @@ impl<'a> Dispatcher<'a> {
             jobs: Jobs::read(run)?,
             open,
             ends: Ends::default(),
+            claimed: BTreeMap::new(),
             late: BTreeMap::new(),
             tasks: BTreeMap::new(),
             ask: now,
@@ -440,13 +436,22 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// What each task has claimed now.
-    fn had(&self, look: &Look) -> Result<BTreeMap<Key, Vec<(Name, u32)>>, BatchError> {
+    fn had(&mut self, look: &Look) -> Result<BTreeMap<Key, Vec<(Name, u32)>>, BatchError> {
         let mut had: BTreeMap<Key, Vec<(Name, u32)>> = BTreeMap::new();
         for (_, block) in &self.open {
             if let Some(attempt) = look.live(&block.id) {
-                let claim = self.claims.claimed(&block.id, attempt)?;
-                let of = had.entry((claim.array, claim.index)).or_default();
-                of.push((block.id.clone(), attempt));
+                let at = (block.id.clone(), attempt);
+                // A claim never changes.
+                let key = match self.claimed.get(&at) {
+                    Some(key) => key.clone(),
+                    None => {
+                        let claim = self.claims.claimed(&block.id, attempt)?;
+                        let key = (claim.array, claim.index);
+                        self.claimed.insert(at.clone(), key.clone());
+                        key
+                    }
+                };
+                had.entry(key).or_default().push(at);
             }
         }
         Ok(had)
@@ -572,9 +577,8 @@ impl<'a> Dispatcher<'a> {
     async fn wind_up(&mut self, since: Instant, look: &Look) -> Result<bool, BatchError> {
         let had = self.had(look)?;
         let waited = since.elapsed();
-        let cancels = |key: &Key, out: &Out| {
-            !had.contains_key(key) && (out.beat.is_none() || waited >= self.pace.late)
-        };
+        let late = waited >= self.pace.late;
+        let cancels = |key: &Key, out: &Out| !had.contains_key(key) && (out.beat.is_none() || late);
         let new: Vec<Key> = (self.tasks.iter())
             .filter(|(key, out)| !out.over && !self.cancelled.contains(*key) && cancels(key, out))
             .map(|(key, _)| key.clone())
@@ -615,7 +619,7 @@ impl<'a> Dispatcher<'a> {
         Ok(true)
     }
 
-    fn window(&self, look: &Look) -> Result<Window, BatchError> {
+    fn window(&mut self, look: &Look) -> Result<Window, BatchError> {
         let had = self.had(look)?;
         let out = self.tasks.iter().filter(|(_, out)| !out.over);
         let (mut idle, mut busy) = (0, 0);

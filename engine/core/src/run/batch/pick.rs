@@ -109,6 +109,7 @@ impl Picker {
     ) -> Result<Next, FileError> {
         let mut next = Next::Nothing;
         let mut booting = self.booting();
+        let mut is_new = false;
         let (start, all) = (self.start, self.candidates.len());
         for at in (0..all).map(|n| (start + n) % all) {
             if self.done.contains(&at) {
@@ -128,6 +129,12 @@ impl Picker {
                 continue;
             };
             let must_boot = block.boot.is_some() && !kept(block);
+            if must_boot && !is_new {
+                // Who boots its machine must be known before it is claimed.
+                self.look = self.claims.look()?;
+                booting = self.booting();
+                is_new = true;
+            }
             if must_boot && booting.contains(&machine(block)) {
                 next = Next::Wait;
                 continue;
@@ -141,6 +148,9 @@ impl Picker {
                 continue;
             }
             let id = block.id.clone();
+            let Some(attempt) = self.look.next(&id).filter(|next| *next == attempt) else {
+                continue;
+            };
             let won = self.claims.claim(&id, attempt, &claim())?;
             self.look.last.insert(id.to_string(), attempt);
             if !won {
@@ -302,13 +312,13 @@ mod tests {
     fn of_two_that_claim_one_machine_at_once_the_later_block_is_given_back() {
         let world = World(tempfile::tempdir().unwrap());
         let all = [("a", "p", Some(1)), ("b", "p", Some(1))];
-        let mut two = world.picker(1, &all);
-        two.start = 1;
-        // This one has looked before the other had claimed.
-        let a = Name::new("a").unwrap();
+        let [mut one, mut two] = [0, 1].map(|index| world.picker(index, &all));
+        let [a, b] = ["a", "b"].map(|id| Name::new(id).unwrap());
+        // Neither has seen the other's claim before its own.
         assert!(world.claims().claim(&a, 1, &claim(0)).unwrap());
-        assert_eq!(next(&mut two, 1, false), Next::Wait);
-        let b = Name::new("b").unwrap();
+        assert!(world.claims().claim(&b, 1, &claim(1)).unwrap());
+        assert!(one.is_first(0, 1).unwrap());
+        assert!(!two.is_first(1, 1).unwrap());
         let look = world.claims().look().unwrap();
         assert_eq!((look.live(&a), look.live(&b)), (Some(1), None));
         assert!(world.claims().end(&a, 1, &End::Measured).unwrap());
