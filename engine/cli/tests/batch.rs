@@ -441,3 +441,53 @@ fn inside_of_a_job_its_allocation_is_used() {
         ran.err
     );
 }
+
+#[test]
+fn a_study_says_what_engines_are_told_and_check_finds_what_is_wrong() {
+    let world = World::new();
+    let pretended = support::root().join(pretended::STUDY);
+    let with = |name: &str, batch: &str| {
+        let path = world.path(name);
+        let text = format!(
+            "(import \"{}\") & {{ batch = {batch} }}\n",
+            pretended.display()
+        );
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let check = |study: &str| said(&mut world.vexp(&["check", study]));
+    fine(&check(&with(
+        "good.ncl",
+        "{ local = { account = \"us\" } }",
+    )));
+    for (batch, word) in [
+        ("{ local = { acount = \"us\" } }", "acount"),
+        ("{ local = { account = 7 } }", "batch.local"),
+        ("{ locla = {} }", "did you mean `local`?"),
+    ] {
+        let checked = check(&with("bad.ncl", batch));
+        assert_eq!(checked.code, 2, "{batch}: {}", checked.err);
+        assert!(checked.err.contains(word), "{batch}: {}", checked.err);
+    }
+    let refused = with("refused.ncl", "{ local = { account = \"nobody\" } }");
+    let runs = world.path("runs");
+    let args = [
+        "run",
+        &refused,
+        "--testbed",
+        "fake",
+        "--on",
+        "local",
+        "--runs",
+        runs.to_str().unwrap(),
+    ];
+    let ran = said(&mut with_engine(world.vexp(&args), &world, ""));
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("batch engine `local`: account: nobody pays"),
+        "{}",
+        ran.err
+    );
+    assert!(calls(&world, "submit").is_empty());
+}

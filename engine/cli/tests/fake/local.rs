@@ -36,12 +36,15 @@ impl Plugin for Local {
     }
 
     fn contract(&self) -> &'static str {
-        "{}"
+        "{ account | doc \"Who pays.\" | String | optional }"
     }
 }
 
 impl BatchPlugin for Local {
-    fn engine(&self, _: &Options) -> Result<Arc<dyn BatchEngine>, String> {
+    fn engine(&self, options: &Options) -> Result<Arc<dyn BatchEngine>, String> {
+        if options.get("account").is_some_and(|who| who == "nobody") {
+            return Err("account: nobody pays for nothing".to_owned());
+        }
         Ok(Arc::new(Engine))
     }
 }
