@@ -196,6 +196,24 @@ fn a_run_on_an_engine_is_the_run_that_it_is_without_one() {
 }
 
 #[test]
+fn nodes_have_a_store_of_their_own_where_the_user_says_so_and_a_run_remembers_it() {
+    let world = World::new();
+    let own = world.path("node/store");
+    let mut command = on(&world, "", &["--jobs", "2"]);
+    let refused = said(command.env("VEXP_STORE_LOCAL", "node/store"));
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("by its whole path"), "{}", refused.err);
+    let mut command = on(&world, "", &["--jobs", "2", "--detach"]);
+    fine(&said(command.env("VEXP_STORE_LOCAL", &own)));
+    // From a shell that does not say so.
+    fine(&said(&mut attach(&world, "", &[])));
+    all_once(&world);
+    assert!(own.join("images-v1").is_dir());
+    let order = json(&world.only_run().join("batch/engine.json"));
+    assert_eq!(order["local"], own.to_str().unwrap());
+}
+
+#[test]
 fn a_submission_that_is_not_answered_is_looked_up_before_anything_else() {
     let world = World::new();
     let ran = said(&mut on(&world, "unknown", &["--jobs", "2"]));
