@@ -11,6 +11,7 @@ use vexp_api::batch::{Array, JobId, Limits, Needs, Pace, TaskId, TaskState};
 use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
 use vexp_api::plan::Block;
+use vexp_api::spec::Study;
 
 use super::super::attempts;
 use super::super::dispatch::{RunError, RunRequest, missing, now_rfc3339};
@@ -26,7 +27,7 @@ use super::pick::{Ends, MOST_LOST};
 use super::submit::{self, Submitted};
 use super::tail::Tails;
 use super::window::{self, Window};
-use super::{Batch, BatchError, folder, needs, task};
+use super::{Batch, BatchError, alike, folder, needs, task};
 
 /// A task: its array, and its index there.
 type Key = (Name, u32);
@@ -127,7 +128,7 @@ impl<'a> Dispatcher<'a> {
         let wanted = window::tasks(left.len(), seconds, asked);
         let mut needs = needs::of_a_task(&all, wanted).unwrap_or(NOTHING);
         needs.time = batch.engine.time().unwrap_or(needs.time);
-        let (stage, open) = stage(run, left, &all)?;
+        let (stage, open) = stage(request, left, &all)?;
         let now = Instant::now();
         let mut new = Self {
             claims: Claims::open(&books::stage(run, stage))?,
@@ -351,6 +352,7 @@ impl<'a> Dispatcher<'a> {
             index: 0,
             restart: 0,
             node: self.batch.host.clone(),
+            kind: None,
             pid: std::process::id(),
             at: now_rfc3339(),
         };
@@ -773,15 +775,18 @@ fn left(request: &RunRequest<'_>, blocks: &[Block]) -> Result<Vec<Block>, BatchE
 /// The stage that these blocks are measured in: the last one, if it has them all and tasks of it may be out, else a new
 /// one.
 fn stage(
-    run: &Path,
+    request: &RunRequest<'_>,
     left: Vec<Block>,
     needs: &[Needs],
 ) -> Result<(u32, Vec<(Wanted, Block)>), BatchError> {
+    let run = request.run;
     let last = books::last_stage(run);
+    let groups = groups(request)?;
     let wanted: Vec<Wanted> = (left.iter().zip(needs))
         .map(|(block, needs)| Wanted {
             block: block.id.clone(),
             trials: block.trials.iter().map(|trial| trial.id.clone()).collect(),
+            group: groups.get(&block.id).copied(),
             seconds: needs::work(needs).as_secs(),
         })
         .collect();
@@ -793,6 +798,19 @@ fn stage(
     Claims::open(&folder)?;
     Blocks::new(wanted.clone()).write(&folder)?;
     Ok((last + 1, wanted.into_iter().zip(left).collect()))
+}
+
+/// Which blocks are compared, where it matters what measures them.
+fn groups(request: &RunRequest<'_>) -> Result<BTreeMap<Name, usize>, BatchError> {
+    if request.testbed.virtual_time() {
+        return Ok(BTreeMap::new());
+    }
+    let study: Study = files::read_json(&request.run.join("study.json"))?;
+    let groups = alike::groups(request.plan, &study.claims)
+        .into_iter()
+        .enumerate();
+    let of = groups.flat_map(|(at, blocks)| blocks.into_iter().map(move |block| (block, at)));
+    Ok(of.collect())
 }
 
 /// Whether a stage that was begun before has all that is wanted, and can go on.
