@@ -213,7 +213,7 @@ impl Default for Pace {
         Self {
             look: Duration::from_secs(2),
             beat: Duration::from_secs(5),
-            ask: Duration::from_secs(40),
+            ask: Duration::from_secs(60),
             ask_longer: Duration::from_secs(10),
             ask_most: Duration::from_secs(300),
             silence: Duration::from_secs(180),

@@ -294,6 +294,9 @@ pub(super) struct Wanted {
     pub(super) block: Name,
     /// Its trials that are wanted.
     pub(super) trials: BTreeSet<Name>,
+    /// Blocks of one number are compared: where time is real, nodes of one kind measure them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) group: Option<usize>,
     /// For so long it may take, in seconds: a task with less time does not begin it.
     pub(super) seconds: u64,
 }

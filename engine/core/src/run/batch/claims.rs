@@ -25,6 +25,9 @@ pub(super) struct Claim {
     pub(super) restart: u32,
     /// Its node.
     pub(super) node: String,
+    /// What kind of node that is, where time is real.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<String>,
     /// Its process there.
     pub(super) pid: u32,
     /// When, by the node's clock. Nothing is concluded from it.
@@ -215,6 +218,7 @@ pub(super) mod tests {
             index,
             restart: 0,
             node: format!("n{index}"),
+            kind: None,
             pid: 1,
             at: String::new(),
         }

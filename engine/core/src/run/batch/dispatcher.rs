@@ -2,30 +2,33 @@
 //!
 //! All that it must know stands in the run's folder: dropped or killed at any moment, another one goes on.
 
+mod fates;
+mod stages;
+mod submits;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vexp_api::batch::{Array, JobId, Limits, Needs, Pace, TaskId, TaskState};
+use vexp_api::batch::{JobId, Limits, Needs, Pace, TaskId, TaskState};
 use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
 use vexp_api::plan::Block;
 
-use super::super::attempts;
 use super::super::dispatch::{RunError, RunRequest, missing, now_rfc3339};
 use super::super::files;
 use super::super::ssh::chain;
 use super::super::worker;
-use super::beats::{self, Over};
-use super::books::{self, Blocks, Jobs, Line, Order, Wanted};
+use super::beats;
+use super::books::{self, Jobs, Line, Order, Wanted};
 use super::claims::{Claim, Claims, End, Look};
 use super::guard::Guard;
-use super::judge::{Fate, Out};
+use super::judge::Out;
 use super::pick::{Ends, MOST_LOST};
-use super::submit::{self, Submitted};
+use super::submit;
 use super::tail::Tails;
-use super::window::{self, Window};
+use super::window;
 use super::{Batch, BatchError, folder, needs, task};
 
 /// A task: its array, and its index there.
@@ -99,20 +102,13 @@ impl<'a> Dispatcher<'a> {
     ) -> Result<Option<Self>, BatchError> {
         let run = request.run;
         let pace = batch.engine.pace();
-        let left = left(request, blocks)?;
+        let left = stages::left(request, blocks)?;
         if left.is_empty() && books::out(run)?.is_empty() {
             return Ok(None);
         }
         task::make_folders(run)?;
         let guard = Guard::take(folder(run).join("dispatcher"), &batch.host, pace).await?;
-        Order::new(name(batch)?, batch, request.images.clone(), pace).write(run)?;
-        // Whoever cancelled the tasks has ended them.
-        match std::fs::remove_file(folder(run).join("stop")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(files::io("remove", &folder(run).join("stop"))(error).into());
-            }
-            _ => {}
-        }
+        prepare(request, batch, pace)?;
         let limits = match batch.engine.limits().await {
             Ok(limits) => limits,
             Err(error) if books::out(run)?.is_empty() => return Err(error.into()),
@@ -127,7 +123,7 @@ impl<'a> Dispatcher<'a> {
         let wanted = window::tasks(left.len(), seconds, asked);
         let mut needs = needs::of_a_task(&all, wanted).unwrap_or(NOTHING);
         needs.time = batch.engine.time().unwrap_or(needs.time);
-        let (stage, open) = stage(run, left, &all)?;
+        let (stage, open) = stages::stage(request, left, &all)?;
         let now = Instant::now();
         let mut new = Self {
             claims: Claims::open(&books::stage(run, stage))?,
@@ -351,6 +347,7 @@ impl<'a> Dispatcher<'a> {
             index: 0,
             restart: 0,
             node: self.batch.host.clone(),
+            kind: None,
             pid: std::process::id(),
             at: now_rfc3339(),
         };
@@ -412,138 +409,6 @@ impl<'a> Dispatcher<'a> {
                 let text = format!("{} does not answer: {}", engine.name(), chain(&error));
                 self.once("away", text);
             }
-        }
-        Ok(())
-    }
-
-    /// Sees which tasks have ended or died, and frees what they had claimed.
-    async fn judge(&mut self, look: &Look) -> Result<(), BatchError> {
-        let now = Instant::now();
-        let fates: Vec<(Key, Fate)> = (self.tasks.iter())
-            .filter(|(_, out)| !out.over)
-            .map(|(key, out)| (key.clone(), out.judge(&self.pace, now)))
-            .filter(|(_, fate)| *fate != Fate::Lives)
-            .collect();
-        if fates.is_empty() {
-            return Ok(());
-        }
-        let had = self.had(look)?;
-        for (key, fate) in fates {
-            let had = had.get(&key).map_or(&[][..], Vec::as_slice);
-            self.fate(&key, fate, had).await?;
-        }
-        Ok(())
-    }
-
-    /// What each task has claimed now.
-    fn had(&mut self, look: &Look) -> Result<BTreeMap<Key, Vec<(Name, u32)>>, BatchError> {
-        let mut had: BTreeMap<Key, Vec<(Name, u32)>> = BTreeMap::new();
-        for (_, block) in &self.open {
-            if let Some(attempt) = look.live(&block.id) {
-                let at = (block.id.clone(), attempt);
-                // A claim never changes.
-                let key = match self.claimed.get(&at) {
-                    Some(key) => key.clone(),
-                    None => {
-                        let claim = self.claims.claimed(&block.id, attempt)?;
-                        let key = (claim.array, claim.index);
-                        self.claimed.insert(at.clone(), key.clone());
-                        key
-                    }
-                };
-                had.entry(key).or_default().push(at);
-            }
-        }
-        Ok(had)
-    }
-
-    async fn fate(&mut self, key: &Key, fate: Fate, had: &[(Name, u32)]) -> Result<(), BatchError> {
-        let task = beats::file(&key.0, key.1);
-        let back = |why: &str| End::GivenBack {
-            why: why.to_owned(),
-        };
-        match fate {
-            Fate::Lives => return Ok(()),
-            Fate::Requeued => {
-                self.free(had, &back("the engine is going to start the task anew"))?;
-                if !had.is_empty() {
-                    self.note(format!(
-                        "task {task} is going to be started anew; what it had begun is free"
-                    ));
-                }
-                return Ok(());
-            }
-            Fate::Ended(Over::Failed { said }) => {
-                self.free(had, &back("the task could not go on"))?;
-                let beat = self.tasks.get(key).and_then(|out| out.beat.clone());
-                let node = beat.map(|beat| beat.node).unwrap_or_default();
-                // Whatever it is, other tasks would meet it, too: the run's folder can't be used.
-                return Err(BatchError::Task { task, node, said });
-            }
-            Fate::Ended(_) => self.free(had, &back("the task has ended"))?,
-            Fate::Died { why, blamed } => self.died(key, (&task, why, blamed), had)?,
-            Fate::Stuck { why, blamed } => {
-                if let Some(job) = self.job_of(&key.0) {
-                    let index = key.1;
-                    self.cancel(&[TaskId { job, index }]).await;
-                }
-                self.died(key, (&task, why, blamed), had)?;
-            }
-        }
-        if let Some(out) = self.tasks.get_mut(key) {
-            out.over = true;
-        }
-        Ok(())
-    }
-
-    fn died(
-        &mut self,
-        key: &Key,
-        (task, why, blamed): (&str, String, Option<String>),
-        had: &[(Name, u32)],
-    ) -> Result<(), BatchError> {
-        let end = End::Lost { why: why.clone() };
-        self.free(had, &end)?;
-        let winding_up = self.winding_up.is_some();
-        let blocks: Vec<&str> = had.iter().map(|(block, _)| block.as_str()).collect();
-        if !(winding_up && had.is_empty()) {
-            self.note(match blocks.as_slice() {
-                [] => format!("task {task}: {why}"),
-                some => format!("task {task}: {why}; submitted again: {}", some.join(", ")),
-            });
-        }
-        if winding_up {
-            return Ok(());
-        }
-        self.barren += 1;
-        let begun = self.tasks.get(key).is_some_and(|out| out.beat.is_some());
-        if let Some(node) = blamed.filter(|_| !begun || !had.is_empty()) {
-            self.leave_out(node, &why)?;
-        }
-        if self.barren >= 2 * self.wanted + 4 {
-            return Err(BatchError::NoneBegins {
-                tasks: self.barren,
-                why,
-                logs: folder(self.run()).join("logs"),
-            });
-        }
-        Ok(())
-    }
-
-    fn leave_out(&mut self, node: String, why: &str) -> Result<(), BatchError> {
-        if self.jobs.left_out.iter().any(|one| one.node == node) {
-            return Ok(());
-        }
-        self.note(format!("node {node} is left out from now on: {why}"));
-        let why = why.to_owned();
-        let run = self.request.run;
-        Ok(self.jobs.add(run, Line::LeftOut { node, why })?)
-    }
-
-    fn free(&self, had: &[(Name, u32)], end: &End) -> Result<(), BatchError> {
-        for (block, attempt) in had {
-            // If it has ended meanwhile, that is its end.
-            self.claims.end(block, *attempt, end)?;
         }
         Ok(())
     }
@@ -618,130 +483,6 @@ impl<'a> Dispatcher<'a> {
         self.tails.pass_on(&**self.events)?;
         Ok(true)
     }
-
-    fn window(&mut self, look: &Look) -> Result<Window, BatchError> {
-        let had = self.had(look)?;
-        let out = self.tasks.iter().filter(|(_, out)| !out.over);
-        let (mut idle, mut busy) = (0, 0);
-        for (key, _) in out {
-            match had.contains_key(key) {
-                true => busy += 1,
-                false => idle += 1,
-            }
-        }
-        let free = self.open.iter().filter(|(_, block)| {
-            let over = look.over(&block.id);
-            look.live(&block.id).is_none()
-                && !over.is_some_and(|_| self.late.contains_key(&block.id))
-        });
-        Ok(Window {
-            wanted: self.wanted,
-            free: free.count(),
-            idle,
-            busy,
-            array: self.limits.array,
-            queued: self.limits.queued,
-        })
-    }
-
-    /// How many tasks wait and run, for people.
-    fn tell(&mut self, window: &Window) {
-        let out: Vec<&Out> = self.tasks.values().filter(|out| !out.over).collect();
-        let waiting = out.iter().filter(|out| out.waits()).count();
-        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-        for out in &out {
-            if let Some(TaskState::Waiting(why)) = &out.said {
-                *reasons.entry(why).or_default() += 1;
-            }
-        }
-        let why = reasons.into_iter().max_by_key(|(_, count)| *count);
-        self.events.event(&Event::TasksSeen {
-            waiting,
-            running: out.len() - waiting,
-            blocks: window.busy,
-            why: why
-                .map(|(why, _)| why.to_owned())
-                .filter(|why| !why.is_empty()),
-        });
-    }
-
-    async fn submit(&mut self, window: &Window) -> Result<(), BatchError> {
-        let tasks = window.next();
-        if tasks == 0 || Instant::now() < self.submit {
-            return Ok(());
-        }
-        let number = self.jobs.submissions.len() + 1;
-        let array = Array {
-            name: submit::name(self.request.id, number)?,
-            tasks,
-            argv: Vec::new(),
-            folder: self.run().to_owned(),
-            logs: folder(self.run()).join("logs"),
-            needs: self.needs.clone(),
-            exclude: self.jobs.excluded(),
-        };
-        let about = (&array.name, self.stage, &self.needs);
-        let argv = task::arguments(&self.batch.program, self.run(), about);
-        let array = Array { argv, ..array };
-        let run = self.request.run;
-        self.jobs.submit(run, &array.name, (tasks, self.stage))?;
-        let engine = &*self.batch.engine;
-        let submitted = submit::submit(
-            engine,
-            &array,
-            (run, &mut self.jobs, &self.pace),
-            &**self.events,
-        )
-        .await;
-        let others = self.tasks.values().any(|out| !out.over);
-        match submitted {
-            Ok(Submitted::Job(job)) => {
-                self.note(format!(
-                    "submitted {tasks} tasks to {}: job {job} ({})",
-                    engine.name(),
-                    array.name
-                ));
-                self.accepted(number - 1);
-                if self.batch.detach {
-                    return Err(BatchError::Detached);
-                }
-                Ok(())
-            }
-            Ok(Submitted::Open) => {
-                self.accepted(number - 1);
-                Ok(())
-            }
-            Ok(Submitted::Later(said)) => {
-                self.later(said);
-                Ok(())
-            }
-            // A limit that counts what is out already: tasks that run take the other blocks in turn.
-            Err(BatchError::Refused { engine, said }) if others => {
-                self.later(format!("{engine} refuses more: {said}"));
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn accepted(&mut self, at: usize) {
-        self.adopt(at);
-        let now = Instant::now();
-        self.refused = self.pace.ask;
-        self.said.remove("later");
-        (self.pause, self.ask) = (self.pace.ask, now + self.pace.ask);
-        // The rest of the window comes in the next rounds, not all at once.
-        self.submit = now + self.pace.ask.min(Duration::from_secs(10));
-    }
-
-    fn later(&mut self, said: String) {
-        self.submit = Instant::now() + self.refused;
-        self.refused = (self.refused + self.pace.ask).min(self.pace.ask_most);
-        self.once(
-            "later",
-            format!("nothing was submitted, to be tried again: {said}"),
-        );
-    }
 }
 
 /// Needs where no block is left: nothing is submitted.
@@ -757,70 +498,15 @@ fn name(batch: &Batch) -> Result<Name, BatchError> {
     Name::new(batch.engine.name()).map_err(|error| BatchError::Books(error.to_string()))
 }
 
-/// Blocks with trials that have no record, or that may be tried again.
-fn left(request: &RunRequest<'_>, blocks: &[Block]) -> Result<Vec<Block>, BatchError> {
-    let mut left = Vec::new();
-    for block in blocks.iter().filter(|block| !block.trials.is_empty()) {
-        let whole = request.testbed.virtual_time();
-        let missing = missing(request.run, block, whole);
-        if !missing.trials.is_empty() || attempts::are_left(request.run, block)? {
-            left.push(block.clone());
+/// Writes down what tasks need, and lets them begin blocks again: whoever has cancelled others has ended them.
+fn prepare(request: &RunRequest<'_>, batch: &Batch, pace: Pace) -> Result<(), BatchError> {
+    let run = request.run;
+    Order::new(name(batch)?, batch, request.images.clone(), pace).write(run)?;
+    match std::fs::remove_file(folder(run).join("stop")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(files::io("remove", &folder(run).join("stop"))(error).into());
         }
+        _ => {}
     }
-    Ok(left)
-}
-
-/// The stage that these blocks are measured in: the last one, if it has them all and tasks of it may be out, else a new
-/// one.
-fn stage(
-    run: &Path,
-    left: Vec<Block>,
-    needs: &[Needs],
-) -> Result<(u32, Vec<(Wanted, Block)>), BatchError> {
-    let last = books::last_stage(run);
-    let wanted: Vec<Wanted> = (left.iter().zip(needs))
-        .map(|(block, needs)| Wanted {
-            block: block.id.clone(),
-            trials: block.trials.iter().map(|trial| trial.id.clone()).collect(),
-            seconds: needs::work(needs).as_secs(),
-        })
-        .collect();
-    if last > 0 && is_same(run, last, &wanted, &left)? {
-        return Ok((last, wanted.into_iter().zip(left).collect()));
-    }
-    let folder = books::stage(run, last + 1);
-    files::create_dir(&folder)?;
-    Claims::open(&folder)?;
-    Blocks::new(wanted.clone()).write(&folder)?;
-    Ok((last + 1, wanted.into_iter().zip(left).collect()))
-}
-
-/// Whether a stage that was begun before has all that is wanted, and can go on.
-fn is_same(run: &Path, stage: u32, wanted: &[Wanted], left: &[Block]) -> Result<bool, BatchError> {
-    let folder = books::stage(run, stage);
-    let before = Blocks::read(&folder)?.blocks;
-    let before: BTreeMap<&Name, &Wanted> = before.iter().map(|one| (&one.block, one)).collect();
-    let has = |one: &Wanted| {
-        let known = before.get(&one.block);
-        known.is_some_and(|known| known.trials.is_superset(&one.trials))
-    };
-    if !wanted.iter().all(has) {
-        return Ok(false);
-    }
-    if !books::out(run)?.is_empty() {
-        // Its tasks may be measuring any of it.
-        return Ok(true);
-    }
-    let claims = Claims::open(&folder)?;
-    let (look, mut ends) = (claims.look()?, Ends::default());
-    for block in left {
-        // What is over there, and is to be measured again, can't be claimed there once more.
-        if let Some(attempt) = look.over(&block.id)
-            && (ends.of(&claims, &block.id, attempt)? == End::Measured
-                || ends.lost(&claims, &look, &block.id)? >= MOST_LOST)
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(())
 }

@@ -27,6 +27,8 @@ pub(super) enum Next {
 /// A block, and how many seconds it may take.
 pub(super) struct Candidate {
     pub(super) block: Block,
+    /// Blocks of one group are to be measured on one kind of node.
+    pub(super) group: Option<usize>,
     pub(super) seconds: u64,
 }
 
@@ -38,7 +40,28 @@ pub(super) struct Picker {
     start: usize,
     done: BTreeSet<usize>,
     ends: Ends,
+    /// On which kind of node blocks were claimed, as far as it was read.
+    claimed: BTreeMap<(Name, u32), Option<String>>,
     look: Look,
+}
+
+/// Kinds of nodes.
+#[derive(Default)]
+struct Kinds {
+    /// Those that measured blocks of a group.
+    of: BTreeMap<usize, BTreeSet<String>>,
+    /// Those on which something is measured now.
+    live: BTreeSet<String>,
+}
+
+impl Kinds {
+    /// Whether a block of a group may be measured on such a node: nothing of it was measured on another one, or no task
+    /// is on such another one that could take it. The report then holds back what can't be compared.
+    fn suits(&self, group: usize, kind: &str) -> bool {
+        self.of.get(&group).is_none_or(|kinds| {
+            kinds.contains(kind) || !kinds.iter().any(|other| self.live.contains(other))
+        })
+    }
 }
 
 impl Picker {
@@ -53,6 +76,7 @@ impl Picker {
         let look = claims.look()?;
         Ok(Self {
             ends: Ends::default(),
+            claimed: BTreeMap::new(),
             done: BTreeSet::new(),
             claims,
             candidates,
@@ -108,6 +132,10 @@ impl Picker {
         fits: &impl Fn(u64) -> bool,
     ) -> Result<Next, FileError> {
         let mut next = Next::Nothing;
+        let kinds = match claim().kind {
+            Some(_) => self.kinds()?,
+            None => Kinds::default(),
+        };
         let mut booting = self.booting();
         let mut is_new = false;
         let (start, all) = (self.start, self.candidates.len());
@@ -115,7 +143,11 @@ impl Picker {
             if self.done.contains(&at) {
                 continue;
             }
-            let Candidate { block, seconds } = &self.candidates[at];
+            let Candidate {
+                block,
+                seconds,
+                group,
+            } = &self.candidates[at];
             if let Some(attempt) = self.look.over(&block.id) {
                 if self.ends.of(&self.claims, &block.id, attempt)? == End::Measured {
                     self.done.insert(at);
@@ -147,6 +179,11 @@ impl Picker {
                 };
                 continue;
             }
+            if let (Some(group), Some(kind)) = (group, &claim().kind)
+                && !kinds.suits(*group, kind)
+            {
+                continue;
+            }
             let id = block.id.clone();
             let Some(attempt) = self.look.next(&id).filter(|next| *next == attempt) else {
                 continue;
@@ -163,6 +200,36 @@ impl Picker {
             next = Next::Wait;
         }
         Ok(next)
+    }
+
+    /// On which kinds of nodes blocks were measured, or are now.
+    fn kinds(&mut self) -> Result<Kinds, FileError> {
+        self.look = self.claims.look()?;
+        let mut kinds = Kinds::default();
+        for candidate in &self.candidates {
+            let block = &candidate.block.id;
+            let (Some(group), Some(attempt)) =
+                (candidate.group, self.look.last.get(block.as_str()))
+            else {
+                continue;
+            };
+            let live = !self.look.has_ended(block, *attempt);
+            if live || self.ends.of(&self.claims, block, *attempt)? == End::Measured {
+                let key = (block.clone(), *attempt);
+                let known = match self.claimed.get(&key) {
+                    Some(kind) => kind.clone(),
+                    None => self.claims.claimed(block, *attempt)?.kind,
+                };
+                self.claimed.insert(key, known.clone());
+                if let Some(kind) = known {
+                    kinds.of.entry(group).or_default().insert(kind.clone());
+                    if live {
+                        kinds.live.insert(kind);
+                    }
+                }
+            }
+        }
+        Ok(kinds)
     }
 
     /// Machines on which a block is measured that may have to boot them.
@@ -250,7 +317,11 @@ mod tests {
             block.id = Name::new(*id).unwrap();
             block.machine.platform = Name::new(*platform).unwrap();
             block.boot = *boot;
-            Candidate { block, seconds: 60 }
+            Candidate {
+                block,
+                group: None,
+                seconds: 60,
+            }
         };
         all.iter().map(one).collect()
     }
@@ -341,6 +412,37 @@ mod tests {
         assert_eq!(picker.take_over(&anew).unwrap(), 1);
         assert_eq!(next(&mut picker, 0, false), Next::Block(0, 2));
         assert_eq!(picker.take_over(&claim(0)).unwrap(), 0);
+    }
+
+    #[test]
+    fn blocks_that_are_compared_stay_on_one_kind_of_node_as_long_as_one_is_there() {
+        let world = World(tempfile::tempdir().unwrap());
+        let all = [("a", "p", None), ("b", "p", None), ("c", "q", None)];
+        let picker = |index| {
+            let mut picker = world.picker(index, &all);
+            for (at, group) in [0, 0, 1].into_iter().enumerate() {
+                picker.candidates[at].group = Some(group);
+            }
+            picker
+        };
+        let on = |picker: &mut Picker, index: u32, kind: &str| {
+            let kind = Some(kind.to_owned());
+            let claim = || Claim {
+                kind: kind.clone(),
+                ..claim(index)
+            };
+            picker.next(claim, |_| false, |_| true).unwrap()
+        };
+        let [mut old, mut new] = [0, 1].map(picker);
+        assert_eq!(on(&mut old, 0, "Xeon"), Next::Block(0, 1));
+        assert_eq!(on(&mut new, 1, "EPYC"), Next::Block(2, 1));
+        let c = Name::new("c").unwrap();
+        assert!(world.claims().end(&c, 1, &End::Measured).unwrap());
+        assert_eq!(on(&mut new, 1, "EPYC"), Next::Nothing);
+        // No node of the first kind is left.
+        let a = Name::new("a").unwrap();
+        assert!(world.claims().end(&a, 1, &End::Measured).unwrap());
+        assert_eq!(on(&mut new, 1, "EPYC"), Next::Block(1, 1));
     }
 
     #[test]

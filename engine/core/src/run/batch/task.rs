@@ -10,6 +10,7 @@ use vexp_api::batch::{Here, Needs, Pace};
 use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
 use vexp_api::plan::Block;
+use vexp_api::record;
 
 use super::super::dispatch::{RunError, RunRequest, is_kept, now_rfc3339, run_to_the_end};
 use super::super::files;
@@ -82,6 +83,7 @@ pub async fn run(request: &RunRequest<'_>, assigned: &Assigned) -> Result<(), Ba
         index,
         events,
         picker: picker(request, assigned, claims.clone(), index)?,
+        kind: (request.computer.as_ref()).and_then(|computer| record::kind(&computer.facts)),
         claims,
         current,
         lost: is_lost,
@@ -121,6 +123,7 @@ fn picker(
         block.trials.retain(|trial| one.trials.contains(&trial.id));
         candidates.push(Candidate {
             block,
+            group: one.group,
             seconds: one.seconds,
         });
     }
@@ -134,6 +137,8 @@ struct Task<'a> {
     events: Arc<dyn EventSink>,
     picker: Picker,
     claims: Claims,
+    /// What kind of node it is on, where time is real.
+    kind: Option<String>,
     current: Current,
     lost: watch::Receiver<bool>,
     /// How many it has begun.
@@ -147,6 +152,7 @@ impl Task<'_> {
             index: self.index,
             restart: self.assigned.here.restart,
             node: self.assigned.here.node.clone(),
+            kind: self.kind.clone(),
             pid: std::process::id(),
             at: now_rfc3339(),
         }
@@ -206,7 +212,8 @@ impl Task<'_> {
                 at: now_rfc3339(),
                 ..claim.clone()
             },
-            |block| is_kept(request, block),
+            // Where time is real, some machines are never kept, and waiting for that would leave nodes idle.
+            |block| !request.testbed.virtual_time() || is_kept(request, block),
             fits,
         );
         Ok(next?)
