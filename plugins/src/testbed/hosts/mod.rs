@@ -37,6 +37,7 @@ use vexp_api::plugin::{
 use vexp_api::registry::Registry;
 use vexp_api::shell::Connect;
 use vexp_api::spec::Options;
+use vexp_api::units::ByteSize;
 
 use lease::HostsLease;
 
@@ -107,6 +108,11 @@ impl Testbed for Hosts {
 
     fn needs_root(&self) -> bool {
         false
+    }
+
+    /// The machines are elsewhere: here are vexp and its connections.
+    fn takes(&self, _: &Machine) -> (u32, ByteSize) {
+        (1, ByteSize::new(1 << 30))
     }
 
     fn trusts_studies(&self) -> bool {
