@@ -2,6 +2,8 @@
 //!
 //! Recorded loads have ten digits, so loads are compared to 1 in 10⁹.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
 use vexp_search::{Goal, GoalResult, Observation, Search, Step, Trial};
 
 const RECORDED: &str = include_str!("data/mlrsearch-1.2.1.txt");
