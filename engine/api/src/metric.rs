@@ -49,6 +49,23 @@ impl Metric {
         self.formula.contains("classical Linux")
     }
 
+    /// The share of samples that are no greater, 0 to 1, if it is a percentile.
+    pub fn percentile(&self) -> Option<f64> {
+        match self.name {
+            "latency_p50" => Some(0.5),
+            "latency_p95" => Some(0.95),
+            "latency_p99" => Some(0.99),
+            _ => None,
+        }
+    }
+
+    /// Samples below which a percentile says too little to be shown: 100 / (1 - p), so that a hundred lie
+    /// beyond it. 1 for other metrics.
+    pub fn least_samples(&self) -> usize {
+        self.percentile()
+            .map_or(1, |p| (100.0 / (1.0 - p)).round() as usize)
+    }
+
     /// Whether it has no largest value: what varies around such a value is skewed, and its ratios are
     /// compared by their logarithms.
     pub fn skewed(&self) -> bool {
@@ -250,7 +267,7 @@ pub const METRICS: &[Metric] = &[
         "-",
         Unit::Ms,
         Better::Lower,
-        "median round-trip time of virtual machine i",
+        "median round-trip time of virtual machine i; of several, and of several repetitions, of all round trips together",
         "vexp",
     ),
     each(
@@ -258,7 +275,7 @@ pub const METRICS: &[Metric] = &[
         "-",
         Unit::Ms,
         Better::Lower,
-        "95th percentile of the round-trip times of virtual machine i",
+        "95th percentile of the round-trip times of virtual machine i; of several as for latency_p50",
         "vexp",
     ),
     each(
@@ -266,7 +283,7 @@ pub const METRICS: &[Metric] = &[
         "-",
         Unit::Ms,
         Better::Lower,
-        "99th percentile of the round-trip times of virtual machine i",
+        "99th percentile of the round-trip times of virtual machine i; of several as for latency_p50",
         "vexp",
     ),
     each(
@@ -324,6 +341,22 @@ mod tests {
         let skewed = |name| find(name).is_some_and(Metric::skewed);
         assert!(skewed("latency") && skewed("efficiency") && skewed("cpu_total"));
         assert!(!skewed("jain_throughput") && !skewed("loss") && !skewed("dropped"));
+    }
+
+    #[test]
+    fn a_hundred_samples_lie_beyond_a_percentile() {
+        let least = |name| find(name).map(Metric::least_samples);
+        assert_eq!(least("latency_p50"), Some(200));
+        assert_eq!(least("latency_p95"), Some(2_000));
+        assert_eq!(least("latency_p99"), Some(10_000));
+        assert_eq!(least("latency"), Some(1));
+        let percentiles = METRICS.iter().filter(|metric| metric.name.contains("_p"));
+        let declared = percentiles.filter(|metric| metric.name.starts_with("latency_p"));
+        assert!(
+            declared
+                .into_iter()
+                .all(|metric| metric.percentile().is_some())
+        );
     }
 
     #[test]

@@ -698,6 +698,26 @@ pub struct Offer {
     pub of_link: bool,
 }
 
+/// Whether a traffic generator waits for the system that it measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loop {
+    /// Requests start at the times that were intended, and latency counts from these, however slow the replies are.
+    Open,
+    /// A slow reply delays or hides the requests after it, so that percentiles come out too low where the
+    /// system stalls (coordinated omission).
+    Closed,
+}
+
+impl Loop {
+    /// As printed beside percentiles: `open loop`, `closed loop`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open loop",
+            Self::Closed => "closed loop",
+        }
+    }
+}
+
 /// A traffic generator or a monitor. Monitors start first and stop last.
 #[async_trait]
 pub trait Measure: Plugin {
@@ -733,6 +753,11 @@ pub trait Measure: Plugin {
     /// What each flow's source is told to send where the slowest link has this rate; `None` where it
     /// sends as fast as it can.
     fn offers(&self, _options: &Options, _link: BitRate) -> Option<Offer> {
+        None
+    }
+
+    /// How its round-trip times came about; `None` where it measures none, or can't know.
+    fn traffic_loop(&self, _options: &Options) -> Option<Loop> {
         None
     }
 

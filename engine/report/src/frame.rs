@@ -5,7 +5,7 @@ use std::path::Path;
 
 use vexp_api::ids::Name;
 use vexp_api::plan::{Plan, Trial};
-use vexp_api::plugin::Raw;
+use vexp_api::plugin::{Loop, Raw};
 use vexp_api::record::{Artefact, Outcome, Part, TrialRecord, Window};
 use vexp_api::registry::Registry;
 use vexp_api::sample::{Sample, Unit};
@@ -67,6 +67,8 @@ pub struct TrialFrame {
     pub rows: Vec<Row>,
     /// Mb/s of payload that each flow's source was told to send; `None` where it went as fast as it could.
     pub asked: Option<f64>,
+    /// How its round-trip times came about; `None` where the traffic's plugin doesn't say.
+    pub traffic_loop: Option<Loop>,
 }
 
 /// A sample with its origin.
@@ -236,6 +238,7 @@ fn framed(
         Outcome::Measured => match samples(&trial, record, &dir, &bytes, registry) {
             Ok(rows) => Ok(Ok(TrialFrame {
                 asked: asked(link, &trial, registry),
+                traffic_loop: traffic_loop(&trial, registry),
                 trial,
                 rows,
             })),
@@ -274,6 +277,11 @@ fn asked(link: Option<BitRate>, trial: &Trial, registry: &Registry) -> Option<f6
     let plugin = registry.measures().get(trial.traffic.tool.as_str())?;
     let offer = plugin.offers(&trial.traffic.options, link)?;
     Some(offer.bits_per_second as f64 / 1e6)
+}
+
+fn traffic_loop(trial: &Trial, registry: &Registry) -> Option<Loop> {
+    let plugin = registry.measures().get(trial.traffic.tool.as_str())?;
+    plugin.traffic_loop(&trial.traffic.options)
 }
 
 /// An error with its causes in one line.

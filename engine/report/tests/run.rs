@@ -794,6 +794,17 @@ fn round_trips_have_their_distribution() {
     assert_eq!(shares.len(), svg.matches("<polyline").count() / 2);
 }
 
+/// 7 repetitions of 30 round trips are enough for a median, and for nothing beyond it.
+#[test]
+fn a_percentile_has_its_loop_beside_it_or_is_not_shown() {
+    let dir = fresh(7);
+    let (html, markdown) = pages(dir.path(), &fixture::registry());
+    let cells = "(closed loop) | – (not enough samples: 210 of 10000) |";
+    assert!(markdown.contains(cells));
+    assert!(html.contains("<small>closed loop</small>"));
+    assert!(html.contains("<small>not enough samples: 210 of 10000</small>"));
+}
+
 #[test]
 fn a_study_without_a_paper_is_not_said_to_have_one() {
     let dir = fresh(1);

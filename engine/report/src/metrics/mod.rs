@@ -69,7 +69,8 @@ pub struct MetricValue {
     pub repetitions: usize,
     /// Boots of the machine that these were made in.
     pub boots: usize,
-    /// Samples of the shortest series that it stands on, in the repetition with the fewest.
+    /// Samples of the shortest series that it stands on, in the repetition with the fewest. Of a percentile, all
+    /// samples that it was taken from.
     pub samples: usize,
     /// Values (of repetitions, or samples inside the trials) outside of Tukey's fences; kept.
     pub outliers: usize,
@@ -176,17 +177,24 @@ impl<'a> Metrics<'a> {
         };
         let interval = found.contrast.usual();
         let possible = self.possible(info, point);
+        let fewest = sampled.iter().map(|s| s.estimate.samples).min()?;
+        let merged = info.percentile().and_then(|p| merged(sampled, p));
+        // The interval is about the repetitions' own percentiles, whose mean the percentile of all is not.
+        let (value, interval, samples) = match merged {
+            Some((value, samples)) => (value, interval.map(|i| i.reaching(value)), samples),
+            None => (found.contrast.left, interval, fewest),
+        };
         Some(MetricValue {
             metric: info.name,
             point: point.clone(),
             node: key.node.clone(),
             unit: info.unit,
-            value: found.contrast.left,
+            value,
             interval: interval.map(|interval| interval.clipped(possible)),
             basis: found.basis,
             repetitions: values.len(),
             boots: found.boots,
-            samples: sampled.iter().map(|s| s.estimate.samples).min()?,
+            samples,
             outliers,
             unsteady: sampled
                 .iter()
@@ -314,6 +322,14 @@ fn sampled<'p>(repetitions: &'p [Repetition<'p>], key: &Key) -> Vec<Sampled<'p>>
         })
     });
     found.collect()
+}
+
+/// A percentile of all round trips of all repetitions together, and how many these are.
+fn merged(sampled: &[Sampled<'_>], p: f64) -> Option<(f64, usize)> {
+    let all = sampled.iter().flat_map(|s| s.repetition.round_trips(s.key));
+    let mut all: Vec<f64> = all.collect();
+    all.sort_by(f64::total_cmp);
+    Some((stats::quantile(&all, p)?, all.len()))
 }
 
 fn rank(name: &str) -> usize {

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use vexp_api::ids::Name;
+use vexp_api::metric::METRICS;
 use vexp_api::record::Part;
 use vexp_api::spec::Role;
 
 use super::counters::Counters;
 use super::cpu::Cpu;
 use super::series::{
-    Estimate, Nodes, Series, block_step, by_node, each, estimate, quantile, ratio, sum,
+    Estimate, Nodes, Series, block_step, by_node, each, estimate, merged_quantile, quantile, ratio,
+    sum,
 };
 use crate::frame::TrialFrame;
 use crate::stats::{self, Draw};
@@ -250,15 +252,22 @@ impl Observed {
 
     /// A flow that lost every packet has no round-trip time, and no mean is taken of the others.
     fn latencies(&self, draw: Option<&Draw>, found: &mut Found) {
-        let percentile = |p| of_each(&self.rtt, |series| quantile(series, draw, p));
+        let percentiles = METRICS
+            .iter()
+            .filter_map(|m| Some((m.name, m.percentile()?)));
+        for (metric, p) in percentiles {
+            let nodes = of_each(&self.rtt, |series| quantile(series, draw, p));
+            for (node, estimate) in &nodes {
+                found.put(metric, Some(node), Some(*estimate));
+            }
+            let all = merged_quantile(self.rtt.values(), draw, p);
+            found.put(metric, None, all.filter(|_| nodes.len() == self.flows()));
+        }
         for (metric, of_nodes) in [
             (
                 "latency",
                 of_each(&self.rtt, |series| estimate(series, draw)),
             ),
-            ("latency_p50", percentile(0.5)),
-            ("latency_p95", percentile(0.95)),
-            ("latency_p99", percentile(0.99)),
             (
                 "jitter",
                 of_each(&self.jitter, |series| estimate(series, draw)),
@@ -266,6 +275,13 @@ impl Observed {
         ] {
             put_with_mean(metric, &of_nodes, self.flows(), found);
         }
+    }
+
+    /// All round-trip times of a machine, or of all.
+    pub(super) fn round_trips(&self, node: Option<&Name>) -> impl Iterator<Item = f64> {
+        let nodes = self.rtt.iter();
+        let wanted = nodes.filter(move |(name, _)| node.is_none_or(|node| node == *name));
+        wanted.flat_map(|(_, series)| series.iter().map(|(value, _)| *value))
     }
 
     fn cpu_total(&self, draw: Option<&Draw>) -> Option<Estimate> {

@@ -61,6 +61,10 @@ impl<'a> Repetition<'a> {
         self.steady.state == State::NoSteadyState
     }
 
+    pub(super) fn round_trips(&self, key: &Key) -> impl Iterator<Item = f64> {
+        self.observed.round_trips(key.node.as_ref())
+    }
+
     pub(super) fn outliers(&self, key: &Key) -> usize {
         self.observed.outliers(key)
     }

@@ -134,6 +134,21 @@ pub(super) fn quantile(series: &Series, draw: Option<&Draw>, p: f64) -> Option<E
     Some(Estimate::new(stats::quantile(&values, p)?, series.len()))
 }
 
+/// A quantile of the values of several series together, each value counting the same: never a mean of quantiles.
+pub(super) fn merged_quantile<'s>(
+    all: impl Iterator<Item = &'s Series>,
+    draw: Option<&Draw>,
+    p: f64,
+) -> Option<Estimate> {
+    let (mut merged, mut shortest) = (Vec::new(), None);
+    for series in all {
+        merged.extend(values(series, draw));
+        shortest = Some(series.len().min(shortest.unwrap_or(usize::MAX)));
+    }
+    merged.sort_by(f64::total_cmp);
+    Some(Estimate::new(stats::quantile(&merged, p)?, shortest?))
+}
+
 /// A function of the estimates of several series.
 pub(super) fn each(estimates: &[Estimate], of: impl Fn(&[f64]) -> Option<f64>) -> Option<Estimate> {
     let values: Vec<f64> = estimates.iter().map(Estimate::value).collect();

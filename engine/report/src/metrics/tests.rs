@@ -8,6 +8,7 @@ use vexp_api::spec::{MeasureUse, Options, Role};
 use vexp_api::units::TimeSpan;
 
 use super::observed::{Classical, Estimates, Key, Observed};
+use super::repetition::Repetition;
 use super::series::Estimate;
 use crate::frame::{Row, TrialFrame};
 
@@ -49,12 +50,12 @@ fn sar(metric: &str, values: &[f64]) -> Vec<Row> {
     rows(Part::Monitor, "sar", metric, "host", values)
 }
 
-fn observed(vms: u32, rows: Vec<Vec<Row>>) -> Observed {
+fn trial(vms: u32) -> Trial {
     let tool = MeasureUse {
         tool: name("iperf3"),
         options: Options::new(),
     };
-    let trial = Trial {
+    Trial {
         id: name("t"),
         experiment: name("e"),
         platform: name("p"),
@@ -68,9 +69,14 @@ fn observed(vms: u32, rows: Vec<Vec<Row>>) -> Observed {
         monitors: Vec::new(),
         warm_up: TimeSpan::from_secs(1),
         window: TimeSpan::from_secs(3),
-    };
+    }
+}
+
+fn observed(vms: u32, rows: Vec<Vec<Row>>) -> Observed {
+    let trial = trial(vms);
     Observed::new(&TrialFrame {
         asked: None,
+        traffic_loop: None,
         trial,
         rows: rows.concat(),
     })
@@ -343,6 +349,55 @@ fn percentiles_and_jitter_of_replies() {
         assert_eq!(of(&found, metric, Some("vm1")), Some(value), "{metric}");
         assert_eq!(of(&found, metric, None), Some(value), "{metric}");
     }
+}
+
+/// One slow machine of two: the mean of the two 95th percentiles would be a time that no round trip took.
+#[test]
+fn percentiles_of_several_machines_are_those_of_all_round_trips() {
+    let fast: Vec<f64> = (0..=100).map(f64::from).collect();
+    let slow: Vec<f64> = (0..=100).map(|i| f64::from(i) + 1_000.0).collect();
+    let rows = vec![traffic("rtt", "vm1", &fast), traffic("rtt", "vm2", &slow)];
+    let found = observed(2, rows).estimates(None, Classical::default());
+    let mut all = [fast, slow].concat();
+    all.sort_by(f64::total_cmp);
+    for (metric, p) in [
+        ("latency_p50", 0.5),
+        ("latency_p95", 0.95),
+        ("latency_p99", 0.99),
+    ] {
+        let exact = crate::stats::quantile(&all, p);
+        assert_eq!(of(&found, metric, None), exact, "{metric}");
+    }
+    assert_eq!(of(&found, "latency_p95", Some("vm1")), Some(95.0));
+    assert!(of(&found, "latency_p95", None) > Some(1_089.0));
+}
+
+/// Repetitions of unequal length weigh by their round trips, and none is counted as a mean of percentiles.
+#[test]
+fn percentiles_of_repetitions_are_those_of_all_round_trips() {
+    let values = |base: f64, n: u32| (0..n).map(move |i| base + f64::from(i));
+    let repetitions: Vec<Vec<f64>> = vec![values(0.0, 300).collect(), values(5e3, 30).collect()];
+    let observed: Vec<Observed> = repetitions
+        .iter()
+        .map(|rtt| observed(1, vec![traffic("rtt", "vm1", rtt)]))
+        .collect();
+    let trials: Vec<_> = observed.iter().map(|_| trial(1)).collect();
+    let key = Key {
+        metric: "latency_p95",
+        node: None,
+    };
+    let made: Vec<Repetition<'_>> = trials
+        .iter()
+        .zip(observed)
+        .map(|(trial, one)| Repetition::new(trial, std::rc::Rc::new(one), None, false, 1))
+        .collect();
+    let (value, samples) = super::merged(&super::sampled(&made, &key), 0.95).unwrap();
+    let mut all = repetitions.concat();
+    all.sort_by(f64::total_cmp);
+    assert_eq!(
+        (Some(value), samples),
+        (crate::stats::quantile(&all, 0.95), 330)
+    );
 }
 
 #[test]

@@ -53,6 +53,15 @@ pub struct Interval {
 }
 
 impl Interval {
+    /// Itself, extended to a value.
+    #[must_use]
+    pub fn reaching(self, value: f64) -> Self {
+        Self {
+            low: self.low.min(value),
+            high: self.high.max(value),
+        }
+    }
+
     /// The part of it in which the metric can lie at all.
     #[must_use]
     pub fn clipped(self, (least, most): (f64, f64)) -> Self {

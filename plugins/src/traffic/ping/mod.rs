@@ -14,8 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Deserialize;
 use vexp_api::plugin::{
-    Blame, Context, Flow, Intent, Measure, MeasureKind, MeasureRequest, MetricInfo, ParseError,
-    Plugin, PluginError, Raw, Refusal, Running,
+    Blame, Context, Flow, Intent, Loop, Measure, MeasureKind, MeasureRequest, MetricInfo,
+    ParseError, Plugin, PluginError, Raw, Refusal, Running,
 };
 use vexp_api::sample::{Sample, Unit};
 use vexp_api::shell::Cmd;
@@ -140,6 +140,11 @@ impl Measure for Ping {
 
     fn metrics(&self) -> &'static [MetricInfo] {
         const { &[RTT, LOSS, RTT_MIN, RTT_MEAN, RTT_MAX] }
+    }
+
+    /// Its probes leave on time only while replies come: what a stall hides from it, no reply tells.
+    fn traffic_loop(&self, _: &Options) -> Option<Loop> {
+        Some(Loop::Closed)
     }
 
     fn programs(&self) -> &'static [&'static str] {

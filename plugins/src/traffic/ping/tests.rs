@@ -233,3 +233,8 @@ async fn warms_up_first_and_keeps_both() {
             .all(|s| s.node == *"vm1" && s.role == NodeRole::Guest)
     );
 }
+
+#[test]
+fn ping_is_a_closed_loop() {
+    assert_eq!(Ping.traffic_loop(&Options::new()), Some(Loop::Closed));
+}

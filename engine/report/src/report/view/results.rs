@@ -9,7 +9,7 @@ use vexp_api::sample::Unit;
 use vexp_api::spec::MeasureUse;
 
 use super::figures::{FigureView, figure};
-use crate::metrics::Basis;
+use crate::metrics::{Basis, MetricValue};
 use crate::report::figures::Figure;
 use crate::report::format;
 use crate::report::index::{Index, Point, point};
@@ -62,6 +62,8 @@ pub(super) struct Cell {
     lags: bool,
     /// Samples that the value stands on, where they are too few for its interval to be narrow by right.
     few: Option<usize>,
+    /// Of a percentile: what is missing for it, or the loop that it was measured in.
+    note: Option<String>,
 }
 
 /// Samples below which their number is said.
@@ -333,6 +335,24 @@ impl Results<'_> {
         found
     }
 
+    /// What belongs beside a percentile.
+    fn note(&self, value: &MetricValue, (experiment, platform, vms): Point<'_>) -> Option<String> {
+        let metric = metric::find(value.metric)?;
+        metric.percentile()?;
+        if !enough(value) {
+            let (have, need) = (value.samples, metric.least_samples());
+            return Some(format!("not enough samples: {have} of {need}"));
+        }
+        let frame = self.0.frames.trials.iter().find(|frame| {
+            let trial = &frame.trial;
+            (&trial.experiment, &trial.platform, trial.vms) == (experiment, platform, vms)
+        });
+        Some(match frame?.traffic_loop {
+            Some(known) => known.as_str().to_owned(),
+            None => "open or closed loop: not declared".to_owned(),
+        })
+    }
+
     fn cell(
         &self,
         (metric, label, nodes): (&'static str, &'static str, Option<&'static str>),
@@ -352,7 +372,10 @@ impl Results<'_> {
                 == (metric, experiment, platform, vms)
         });
         let asked = self.asked(point).filter(|_| metric == "offered_load");
+        let note = found.and_then(|value| self.note(value, point));
+        let found = found.filter(|value| enough(value));
         Cell {
+            note,
             label,
             unit: metric::find(metric).map_or("", |metric| metric.unit.as_str()),
             asked: asked.map(|asked| format::number(asked, Unit::MbPerS)),
@@ -371,6 +394,11 @@ impl Results<'_> {
                 .filter(|samples| *samples < FEW),
         }
     }
+}
+
+/// Whether a percentile stands on as many samples as it needs.
+fn enough(value: &MetricValue) -> bool {
+    metric::find(value.metric).is_none_or(|metric| value.samples >= metric.least_samples())
 }
 
 /// The VM count from which on a metric says something: there is no share of nothing, and one VM is
