@@ -509,6 +509,18 @@ fn a_study_says_what_engines_are_told_and_check_finds_what_is_wrong() {
     assert!(calls(&world, "submit").is_empty());
 }
 
+#[test]
+fn a_block_that_no_time_limit_lets_end_is_not_tried_for_ever() {
+    let world = World::new();
+    let mut run = on(&world, "limit:0.7", &["--jobs", "1"]);
+    let ran = said(run.env("FAKE_FAULTS", "slow:60000"));
+    assert_eq!(ran.code, 4, "{}", ran.err);
+    let text = "6 tasks in a row have ended without a block that is measured: told to stop";
+    assert!(ran.err.contains(text), "{}", ran.err);
+    assert_eq!(calls(&world, "submit").len(), 6);
+    assert!(records_now(&world).is_empty());
+}
+
 /// Numbers that look random (Marsaglia's xorshift64), the same from the same seed.
 struct Random(u64);
 

@@ -7,6 +7,7 @@
 //! - `later`: it does not take the first submission; `refused`: it takes none
 //! - `hold`: tasks wait until there is a file `release` in its folder
 //! - `requeue`: a task that is killed is started anew, once
+//! - `limit:S`: a task is told to stop after so many seconds
 //! - `array:N`: so many tasks in an array
 
 use std::collections::BTreeMap;
@@ -88,6 +89,10 @@ fn start(job: &Path, index: u32, restart: u32) -> Result<(), String> {
         serde_json::from_slice(&fs::read(job.join("argv")).map_err(|e| e.to_string())?)
             .map_err(|e| e.to_string())?;
     let script = r#"out=$1; shift; "$@" >>"$out/log" 2>&1 & echo $! >"$out/pid"; wait $!; echo $? >"$out/exit""#;
+    let argv = match fault("limit") {
+        Some(limit) => [vec!["timeout".to_owned(), limit], argv].concat(),
+        None => argv,
+    };
     Command::new("sh")
         .args(["-c", script, "sh"])
         .arg(&task)

@@ -91,11 +91,11 @@ pub enum BatchError {
     /// The engine's commands can't be run.
     #[error(transparent)]
     Engine(#[from] PluginError),
-    /// Tasks start, and none gives a sign of life.
+    /// Tasks end, and no block gets measured.
     #[error(
-        "{tasks} tasks were submitted and none has begun: {why}; what they said is in {}", .logs.display()
+        "{tasks} tasks in a row have ended without a block that is measured: {why}; what they said is in {}", .logs.display()
     )]
-    NoneBegins {
+    NoneMeasures {
         /// How many.
         tasks: usize,
         /// What is known of the last.

@@ -81,7 +81,12 @@ impl Dispatcher<'_> {
                 // Whatever it is, other tasks would meet it, too: the run's folder can't be used.
                 return Err(BatchError::Task { task, node, said });
             }
-            Fate::Ended(_) => self.free(had, &back("the task has ended"))?,
+            Fate::Ended(over) => {
+                self.free(had, &back("the task has ended"))?;
+                if over == Over::Stopped && self.winding_up.is_none() {
+                    self.barren("told to stop, as at a time limit".to_owned())?;
+                }
+            }
             Fate::Died { why, blamed } => self.died(key, (&task, why, blamed), had)?,
             Fate::Stuck { why, blamed } => {
                 if let Some(job) = self.job_of(&key.0) {
@@ -116,13 +121,18 @@ impl Dispatcher<'_> {
         if winding_up {
             return Ok(());
         }
-        self.barren += 1;
         let begun = self.tasks.get(key).is_some_and(|out| out.beat.is_some());
         if let Some(node) = blamed.filter(|_| !begun || !had.is_empty()) {
             self.leave_out(node, &why)?;
         }
+        self.barren(why)
+    }
+
+    /// A task has ended and left no block measured: if that goes on, it is no accident.
+    fn barren(&mut self, why: String) -> Result<(), BatchError> {
+        self.barren += 1;
         if self.barren >= 2 * self.wanted + 4 {
-            return Err(BatchError::NoneBegins {
+            return Err(BatchError::NoneMeasures {
                 tasks: self.barren,
                 why,
                 logs: folder(self.run()).join("logs"),
