@@ -44,7 +44,7 @@ const LEAST_WIDTH: f64 = 1e-6;
 const MOST_PRECEDING: u32 = 32;
 
 impl Goal {
-    /// RFC 2544's throughput as a goal: no loss in a single trial of 60 s (draft-ietf-bmwg-mlrsearch, 4.6.10).
+    /// RFC 2544's throughput as a goal: no loss in a single trial of 60 s (draft-ietf-bmwg-mlrsearch).
     #[must_use]
     pub fn rfc2544() -> Self {
         Self {

@@ -40,7 +40,7 @@ impl Tally {
     /// Whether the load is good, or not: `None` while further trials could still turn it either way.
     ///
     /// Short trials that were good excuse short ones that were bad; what is left of those counts as
-    /// if it had been long (draft-ietf-bmwg-mlrsearch, appendix A).
+    /// if it had been long (draft-ietf-bmwg-mlrsearch).
     fn verdict(&self, target: &Target) -> Option<bool> {
         let excused = self.good_short * target.exceed_ratio / (1.0 - target.exceed_ratio);
         let bad = self.bad_long + (self.bad_short - excused).max(0.0);
@@ -52,7 +52,7 @@ impl Tally {
     }
 
     /// The loss ratio that the load's conditional throughput rests on: the quantile of the long trials that
-    /// the exceed ratio leaves, time not yet measured counting as lost (appendix B of the draft).
+    /// the exceed ratio leaves, time not yet measured counting as lost.
     fn quantile(&self, target: &Target) -> f64 {
         let all = (self.good_long + self.bad_long).max(target.duration_sum);
         let mut left = all * (1.0 - target.exceed_ratio);
