@@ -188,6 +188,11 @@ impl Plugin for Pretended {
 
 #[async_trait]
 impl Testbed for Pretended {
+    /// So that nothing depends on the kind of a node.
+    fn virtual_time(&self) -> bool {
+        true
+    }
+
     async fn acquire(
         &self,
         _: &MachineRequest,
