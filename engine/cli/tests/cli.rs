@@ -52,7 +52,7 @@ fn usage_errors_end_with_2_and_say_what_there_is() {
         (&["chek", PAPER], "'check'"),
         (
             &["plan", PAPER, "--effort", "fast"],
-            "full, long, look, quick, standard",
+            "full, long, look, quick, routers, standard",
         ),
         (&["plan", PAPER, "--testbed", "hosts"], "it has: emulated"),
         (
