@@ -15,7 +15,7 @@ use std::process::Stdio;
 use json_schema::errors;
 use pretended::{World, json, records};
 use serde_json::Value;
-use support::{Said, root, said};
+use support::{Said, said, vexp};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -95,7 +95,7 @@ fn it_is_answered_once_and_the_same_wherever_it_is_asked_again() {
         assert!(line.contains(words), "{words}: {}", first.err);
     }
     let verified = document(&first);
-    let schema = json(&root().join("docs/schemas/verify.json"));
+    let schema: Value = serde_json::from_str(&vexp(&["schema", "verify"]).out).unwrap();
     assert_eq!(errors(&schema, &verified), [""; 0]);
     let answer = &verified["rerun"]["answer"];
     let row = &answer["rows"][0];

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use json_schema::errors;
 use pretended::{World, json, records};
 use serde_json::Value;
-use support::{Said, root, said};
+use support::{Said, root, said, vexp};
 
 /// The study, edited, in a folder of its own.
 fn study(world: &World, name: &str, edits: &[(&str, &str)]) -> PathBuf {
@@ -96,7 +96,7 @@ fn only_what_an_edit_made_stale_is_measured_again_and_the_origin_stays() {
     let edited = study(&world, "after", &[FASTER]);
     let shown = plan(&world, &edited, &first);
     assert_eq!(shown["valid"].as_array().unwrap().len(), 6, "{shown}");
-    let schema = json(&root().join("docs/schemas/since.json"));
+    let schema: Value = serde_json::from_str(&vexp(&["schema", "since"]).out).unwrap();
     assert_eq!(errors(&schema, &shown), [""; 0]);
     let stale = shown["stale"].as_array().unwrap();
     assert_eq!(stale.len(), 2, "{shown}");
