@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use vexp_api::event::Event;
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
-use vexp_api::plugin::{Context, Lease, MachineRequest, PluginError};
+use vexp_api::plugin::{Context, Lease, MachineRequest, PluginError, Testbed as _};
 use vexp_api::sample::NodeRole;
 use vexp_api::shell::{Cmd, Process};
 use vexp_api::site::{GuestFiles, GuestSlot, NodeInfo, Site};
