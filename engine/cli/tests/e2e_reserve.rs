@@ -46,7 +46,7 @@ impl Slurm {
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
-    /// Jobs with these names that are not over: number, state.
+    /// Jobs that are not over: number, state.
     fn alive(&self) -> Vec<(String, String)> {
         let text = self.ask(&["squeue", "--noheader", "--format=%i %T"]);
         let jobs = text.lines().filter_map(|line| line.split_once(' '));
@@ -90,7 +90,7 @@ impl World {
         let at = world.folder.path().display().to_string();
         let ssh = format!(
             "#!/bin/sh\necho \"$*\" >> {at}/asked\nwhile [ -e {at}/slow ]; do sleep 0.1; done\n\
-             echo 'connect: Connection refused' >&2\nexit 255\n"
+             echo 'Permission denied (publickey).' >&2\nexit 255\n"
         );
         world.program("ssh", &ssh);
         std::fs::write(
@@ -414,7 +414,7 @@ fn allocations_that_make_no_sense_are_findings_of_check() {
     for (allocation, words) in [
         (
             r#"engine = "lsf", nodes = 2, time = "1h""#,
-            "allowed: slurm, oar",
+            "not known here",
         ),
         (
             r#"engine = "slurm", nodes = 0, time = "1h""#,
