@@ -220,9 +220,15 @@ fn on_slurm(allocation: &str) -> (World, Slurm) {
 fn slurm_lends_machines_for_a_run_and_has_them_back() {
     let (mut world, slurm) = on_slurm(SLURM);
     let study = world.path("study.ncl");
-    let looked = said(&mut world.vexp(&["doctor", study.to_str().unwrap(), "--testbed", "hosts"]));
+    let doctor = ["doctor", study.to_str().unwrap(), "--testbed", "hosts"];
+    let looked = said(&mut world.vexp(&[&doctor[..], &["--format", "json"]].concat()));
     assert_eq!(looked.code, 0, "{}{}", looked.out, looked.err);
-    assert!(looked.out.contains("2 nodes of Slurm for 10min"));
+    for words in [
+        "2 nodes of Slurm for 10min",
+        "asked for when the run begins",
+    ] {
+        assert!(looked.out.contains(words), "{}", looked.out);
+    }
     assert_eq!(slurm.ask(&["squeue", "--noheader", "--states=all"]), "");
 
     // Its nodes are looked at, and refuse; the allocation ends with the run.

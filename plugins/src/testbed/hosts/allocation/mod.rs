@@ -34,6 +34,8 @@ const FORMAT: u32 = 1;
 const MOST: u64 = 1 << 16;
 /// Pauses between two looks at a request that waits: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Pause before it is looked whether a job has ended, for the first time.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
 /// How long an engine may take to end a job.
 const ENDING: Duration = Duration::from_secs(60);
 
@@ -349,7 +351,7 @@ pub(super) async fn end(run: &Path, cx: &Context) -> Result<(), PluginError> {
         return Ok(());
     };
     let engine = record.asked.engine;
-    let began = Instant::now();
+    let (began, mut pause) = (Instant::now(), FIRST_LOOK);
     let mut ended: Vec<String> = Vec::new();
     // Where nobody knows its number, what was asked for a moment ago may not be listed yet.
     let mut again = record.job.is_none();
@@ -358,7 +360,10 @@ pub(super) async fn end(run: &Path, cx: &Context) -> Result<(), PluginError> {
         if jobs.is_empty() && !again {
             break;
         }
-        again &= !jobs.is_empty();
+        if jobs.is_empty() {
+            again = false;
+            pause = PAUSES.0;
+        }
         if began.elapsed() > ENDING {
             let message = format!(
                 "job {} of {engine} is still there, a minute after it was to end",
@@ -372,7 +377,8 @@ pub(super) async fn end(run: &Path, cx: &Context) -> Result<(), PluginError> {
                 ended.push(job);
             }
         }
-        tokio::time::sleep(PAUSES.0).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(ENDING / 12);
     }
     std::fs::remove_file(run.join(FILE)).map_err(|error| io(END, error))?;
     if !ended.is_empty() {
