@@ -89,8 +89,9 @@ impl World {
         };
         let at = world.folder.path().display().to_string();
         let ssh = format!(
-            "#!/bin/sh\necho \"$*\" >> {at}/asked\nwhile [ -e {at}/slow ]; do sleep 0.1; done\n\
-             echo 'Permission denied (publickey).' >&2\nexit 255\n"
+            "#!/bin/sh\necho \"$*\" >> {at}/asked\nwhile [ -e {at}/slow ]; do sleep 0.1; done\nlog=/dev/stderr\n\
+             while [ $# -gt 0 ]; do [ \"$1\" != -E ] || log=$2; shift; done\n\
+             echo 'Permission denied (publickey).' >> \"$log\"\nexit 255\n"
         );
         world.program("ssh", &ssh);
         std::fs::write(
