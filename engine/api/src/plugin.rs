@@ -217,6 +217,47 @@ pub trait Testbed: Plugin {
         Ok(Vec::new())
     }
 
+    /// What is wrong with its options beyond what its contract tells: findings of `check`.
+    fn wrong(&self, _options: &Options) -> Option<String> {
+        None
+    }
+
+    /// Takes what a run holds of the testbed as a whole, for all of its blocks, and looks at the machines that it is
+    /// given as [`Testbed::preflight`] does. What is asked for is written down in the run's folder first, so that
+    /// [`Testbed::end`] finds it whatever becomes of this process. May be dropped half-way. Nothing where
+    /// each block takes its own.
+    ///
+    /// # Errors
+    /// It can't be had.
+    async fn begin(
+        &self,
+        _plan: &crate::plan::Plan,
+        _measures: &Registry,
+        _run: &std::path::Path,
+        _cx: &Context,
+    ) -> Result<Vec<Preflight>, PluginError> {
+        Ok(Vec::new())
+    }
+
+    /// Gives back what a run holds by [`Testbed::begin`], also one that has died; nothing if it holds nothing.
+    ///
+    /// # Errors
+    /// It can't be given back: what the run's folder says of it is kept for another try.
+    async fn end(&self, _run: &std::path::Path, _cx: &Context) -> Result<(), PluginError> {
+        Ok(())
+    }
+
+    /// The file in a run's folder which says what the run holds, if it holds something.
+    fn holds(&self, _run: &std::path::Path) -> Option<PathBuf> {
+        None
+    }
+
+    /// Why what [`Testbed::begin`] has taken is gone, in the words of whoever has given it; `None` as long as
+    /// nothing is known of that. Asked after a block has failed.
+    async fn lost(&self) -> Option<String> {
+        None
+    }
+
     /// Boots a machine and its peers from built images, or restores the nearest snapshot: see
     /// [`MachineRequest::boot`].
     async fn acquire(

@@ -204,9 +204,10 @@ pub(crate) enum Verb {
     },
     /// Put right what runs that died have left on a study's machines
     ///
-    /// A run does the same with the machines that it takes. What others have made is left alone.
+    /// A run does the same with the machines that it takes. What others have made is left alone. For the folder of a run
+    /// that has died, the allocation ends that it has left.
     Release {
-        /// The study whose machines are looked at
+        /// The study whose machines are looked at, or the folder of a run
         file: PathBuf,
         #[command(flatten)]
         machines: MachinesArgs,

@@ -18,7 +18,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use support::{Said, command, root, said, vexp};
+use support::{Said, command, said, vexp};
 use unpacked::unpacked;
 use vexp_api::digest::{Digest, canonical_json};
 

@@ -5,7 +5,6 @@
 mod json_schema;
 #[expect(dead_code, reason = "other tests use the rest")]
 mod pretended;
-#[expect(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use vexp_engine::run::leftovers;
 use vexp_engine::run::lock::{LockError, RunLock, is_held};
 use vexp_engine::store::Store;
 
-use super::calibrate;
+use super::{calibrate, held};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
 
@@ -31,6 +31,7 @@ pub(super) fn collect(
         None => in_use(store.root()),
     }
     for run in folders(runs) {
+        found.extend(held::of_dead(&run, registry, remove)?);
         found.extend(in_run(&run, remove)?);
     }
     // Nobody takes a calibration up again.
@@ -90,7 +91,7 @@ fn in_run(run: &Path, remove: bool) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Whether nobody has a run's folder, which is looked at and not changed; what is in use is said.
-fn free(run: &Path) -> Result<bool, Failure> {
+pub(super) fn free(run: &Path) -> Result<bool, Failure> {
     let held = is_held(run).or_exit(Exit::Infrastructure)?;
     if held {
         in_use(run);
@@ -99,7 +100,7 @@ fn free(run: &Path) -> Result<bool, Failure> {
 }
 
 /// A run's folder, if nobody has it.
-fn held(run: &Path) -> Result<Option<RunLock>, Failure> {
+pub(super) fn held(run: &Path) -> Result<Option<RunLock>, Failure> {
     match RunLock::take(run) {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Held { .. }) => Ok(None),

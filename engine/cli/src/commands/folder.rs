@@ -191,6 +191,15 @@ impl Run {
         self.write("run.json", &record)
     }
 
+    /// The user has stopped it.
+    pub(super) fn interrupted(&self) -> Failure {
+        let text = "interrupted; what was measured is kept";
+        Failure::new(Exit::Interrupted, text).hint(format!(
+            "finish it: the same command, with --resume {}",
+            self.path.display()
+        ))
+    }
+
     /// Runs the trials that have no record yet.
     pub(super) fn trials(
         &mut self,
@@ -284,14 +293,7 @@ impl Run {
         }
         match ended {
             Ok(summary) => Ok(summary),
-            Err(RunError::Interrupted) => Err(Failure::new(
-                Exit::Interrupted,
-                "interrupted; what was measured is kept",
-            )
-            .hint(format!(
-                "finish it: the same command, with --resume {}",
-                self.path.display()
-            ))),
+            Err(RunError::Interrupted) => Err(self.interrupted()),
             Err(error @ (RunError::File(_) | RunError::NotWritten { .. })) => {
                 let again = self.path.display();
                 Err(Failure::of(Exit::Infrastructure, &error).hint(format!(

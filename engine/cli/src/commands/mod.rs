@@ -12,6 +12,7 @@ mod doctor;
 mod folder;
 mod gc;
 mod generate;
+mod held;
 mod help;
 mod history;
 mod identity;
@@ -130,7 +131,11 @@ pub(crate) fn run(
             testbed,
         } => {
             machines.tell(registry);
-            preflight::collect(&file, &testbed, registry)
+            if file.is_dir() {
+                held::release(&file, &testbed, registry)
+            } else {
+                preflight::collect(&file, &testbed, registry)
+            }
         }
         Verb::EvalSpec => {
             vexp_engine::load::child_main(&mut std::io::stdin(), &mut std::io::stdout())

@@ -39,7 +39,7 @@ pub(super) fn run(args: &Chosen, format: Format, registry: &Registry) -> Result<
 }
 
 /// Prints notes.
-struct Notes;
+pub(super) struct Notes;
 
 impl EventSink for Notes {
     fn event(&self, event: &Event) {
@@ -66,7 +66,7 @@ pub(super) fn collect(file: &Path, testbed: &Name, registry: &Registry) -> Resul
     Ok(Exit::Fine)
 }
 
-fn context(events: impl EventSink + 'static) -> Context {
+pub(super) fn context(events: impl EventSink + 'static) -> Context {
     Context {
         events: Arc::new(events),
         logs: std::env::temp_dir(),
@@ -82,8 +82,15 @@ pub(super) fn deviations(
     plan: &Plan,
     registry: &Registry,
 ) -> Result<Vec<Deviation>, Failure> {
-    let found = look(testbed, plan, registry)?;
-    fit(&found).inspect_err(|_| {
+    accepted(&look(testbed, plan, registry)?)
+}
+
+/// Deviations of what was seen.
+///
+/// # Errors
+/// It is not what the plan asks, and the study does not let it.
+pub(super) fn accepted(found: &[Preflight]) -> Result<Vec<Deviation>, Failure> {
+    fit(found).inspect_err(|_| {
         let odd = found.iter().filter(|one| one.state != PreflightState::Fine);
         render::say(&text(odd));
     })?;

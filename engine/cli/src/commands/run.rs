@@ -21,7 +21,7 @@ use super::batch::On;
 use super::calibrate::{self, Found};
 use super::folder::{Measuring, Run, resumable, side_by_side};
 use super::pick::{self, Pick};
-use super::{build, identity, looks, preflight, report, since, study, trust};
+use super::{build, held, identity, looks, preflight, report, since, study, trust};
 use crate::args::{Chosen, Expected, ImageArgs, RunsArgs, StudyArgs, Until};
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -192,7 +192,13 @@ fn measured(
         pick: pick.as_ref(),
         progress: &progress,
     };
-    let ended = run.trials(&plan, built, testbed, registry, &measuring);
+    let trials =
+        |run: &mut Run| run.trials(&plan, built, Arc::clone(&testbed), registry, &measuring);
+    let ended = match on {
+        None => held::during(&mut run, (&testbed, &plan, registry), &progress, trials),
+        // Tasks stand inside of jobs, which have machines of their own.
+        Some(_) => trials(&mut run),
+    };
     progress.finish();
     let summary = ended?;
     run.end()?;

@@ -11,6 +11,7 @@ mod json_schema;
 mod machines;
 mod measures;
 mod nearest;
+mod options;
 mod references;
 mod rules;
 mod schema;
@@ -161,6 +162,9 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Result<CheckedStudy, Vec<D
     let errors = |all: &[Diagnostic]| all.iter().any(|d| d.severity == Severity::Error);
     if !errors(&findings.all) {
         findings.all.extend(loaded.contract.clone());
+    }
+    if !errors(&findings.all) {
+        options::check(&cx, &mut findings);
     }
     if errors(&findings.all) {
         return Err(findings.sorted());

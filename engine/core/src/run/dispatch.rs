@@ -239,7 +239,7 @@ pub(super) async fn run_to_the_end(
             // No trial has failed where there is no place for results: it is run when there is some.
             Err(error) => match error.downcast::<RunError>() {
                 Ok(error) => return Err(*error),
-                Err(error) => chain(&*error),
+                Err(error) => with_cause(request, chain(&*error)).await,
             },
         };
         // Whatever came of it, each trial then has a record: the next round has fewer to try.
@@ -249,6 +249,14 @@ pub(super) async fn run_to_the_end(
                 error,
             });
         }
+    }
+}
+
+/// An error of a block, behind the reason why its machines are gone, if they are.
+async fn with_cause(request: &RunRequest<'_>, error: String) -> String {
+    match request.testbed.lost().await {
+        Some(lost) if !error.contains(&lost) => format!("{lost}; {error}"),
+        _ => error,
     }
 }
 

@@ -11,6 +11,7 @@ use vexp_api::plugin::PluginError;
 use vexp_api::site::DataAddress;
 use vexp_api::spec::Options;
 
+use super::allocation::Allocation;
 use super::own::{Own, OwnMachine};
 use crate::options;
 
@@ -20,6 +21,9 @@ use crate::options;
 pub(super) struct Inventory {
     #[serde(rename = "inventory")]
     pub(super) machines: BTreeMap<Name, Entry>,
+    /// Machines that a batch engine lends.
+    #[serde(default)]
+    pub(super) allocation: Option<Allocation>,
     #[serde(default)]
     pub(super) guests: Guests,
     /// The user's, not the study's.
@@ -36,6 +40,9 @@ pub(super) struct Entry {
     pub(super) role: EntryRole,
     #[serde(default)]
     ssh: Option<HostName>,
+    /// Which node of the allocation it is, from 0.
+    #[serde(default)]
+    node: Option<u32>,
     #[serde(default)]
     pub(super) user: Option<User>,
     #[serde(default)]
@@ -233,10 +240,20 @@ impl Jump {
 impl Entry {
     /// What ssh is asked for.
     pub(super) fn host(&self, name: &Name) -> Result<HostName, PluginError> {
-        match &self.ssh {
-            Some(host) => Ok(host.clone()),
-            None => HostName::new(name.as_str()).map_err(|e| wrong(format!("machine {name}: {e}"))),
+        match (&self.ssh, self.node) {
+            (Some(host), _) => Ok(host.clone()),
+            (None, Some(node)) => Err(wrong(format!(
+                "machine {name} is node {node} of an allocation, which this run does not have"
+            ))),
+            (None, None) => {
+                HostName::new(name.as_str()).map_err(|e| wrong(format!("machine {name}: {e}")))
+            }
         }
+    }
+
+    /// Whether it is a node of an allocation, and not known which.
+    pub(super) fn is_nameless(&self) -> bool {
+        self.ssh.is_none() && self.node.is_some()
     }
 
     fn serves(&self, platform: &Name) -> bool {
@@ -262,20 +279,80 @@ impl Inventory {
             ..wrong("the options of testbed hosts can't be read")
         })?;
         inventory.ssh_config.clone_from(&own.ssh_config);
+        inventory.allocation = inventory
+            .allocation
+            .map(|allocation| allocation.of_user(&own.allocation));
+        inventory.check_nodes()?;
         for (name, entry) in &mut inventory.machines {
-            entry.own = own.of(&entry.host(name)?);
             entry.data.sort_by_key(|data| data.network);
+            if entry.node.is_none() {
+                entry.own = own.of(&entry.host(name)?);
+            }
         }
         inventory.check()?;
         Ok(inventory)
     }
 
+    /// With the names of the allocation's nodes.
+    pub(super) fn on(mut self, hosts: &[HostName], own: &Own) -> Result<Self, PluginError> {
+        for (name, entry) in &mut self.machines {
+            let Some(node) = entry.node else { continue };
+            let host = hosts.get(node as usize).ok_or_else(|| {
+                let have = hosts.len();
+                wrong(format!(
+                    "{name} is node {node}, and the allocation has {have}"
+                ))
+            })?;
+            entry.own = own.of_node(host);
+            entry.ssh = Some(host.clone());
+        }
+        self.check()?;
+        Ok(self)
+    }
+
+    /// Holds the allocation and the nodes of it against each other.
+    fn check_nodes(&self) -> Result<(), PluginError> {
+        if let Some(allocation) = &self.allocation {
+            allocation.check().map_err(wrong)?;
+        }
+        let most = self.allocation.as_ref().map_or(0, |all| all.nodes);
+        let mut nodes = BTreeSet::new();
+        for (name, entry) in &self.machines {
+            let Some(node) = entry.node else { continue };
+            if entry.ssh.is_some() {
+                return Err(wrong(format!(
+                    "{name}: `node` and `ssh` exclude each other"
+                )));
+            }
+            if self.allocation.is_none() {
+                return Err(wrong(format!(
+                    "{name} is a node, and there is no `allocation`"
+                )));
+            }
+            if node >= most {
+                return Err(wrong(format!(
+                    "{name} is node {node}: the allocation has nodes 0 to {}",
+                    most.saturating_sub(1)
+                )));
+            }
+            if !nodes.insert(node) {
+                return Err(wrong(format!("two machines are node {node}")));
+            }
+        }
+        if self.allocation.is_some() && nodes.is_empty() {
+            return Err(wrong("no machine is a `node` of the allocation"));
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), PluginError> {
         let (mut hosts, mut addresses) = (BTreeSet::new(), BTreeSet::new());
         for (name, entry) in &self.machines {
-            let host = entry.host(name)?;
-            if !hosts.insert(host.clone()) {
-                return Err(wrong(format!("two machines are reached as {host}")));
+            if !entry.is_nameless() {
+                let host = entry.host(name)?;
+                if !hosts.insert(host.clone()) {
+                    return Err(wrong(format!("two machines are reached as {host}")));
+                }
             }
             let mut nics = BTreeSet::new();
             for data in &entry.data {
@@ -501,6 +578,83 @@ mod tests {
             error.contains("inventory.rack1.user") && error.contains("`-l` is not a user's name"),
             "{error}"
         );
+    }
+
+    fn two_nodes() -> Value {
+        let machine = |role: &str, node: u32| {
+            let data = json!([{"nic": "eth1", "address": format!("198.18.0.{}/24", node + 1)}]);
+            json!({"role": role, "node": node, "data": data})
+        };
+        json!({
+            "inventory": {"rack1": machine("host", 0), "gen1": machine("peer", 1)},
+            "allocation": {"engine": "slurm", "nodes": 2, "time": "2h"},
+        })
+    }
+
+    #[test]
+    fn machines_of_an_allocation_get_its_names() {
+        let own = Own::parse(
+            r#"{"machines": {"n1": {"identity": "/k"}}, "nodes": {"sudo": true}, "allocation": {"account": "mine"}}"#,
+        );
+        let own = own.unwrap();
+        let mut options = two_nodes();
+        options["allocation"]["account"] = json!("theirs");
+        let inventory = Inventory::read(options.as_object().unwrap(), &own).unwrap();
+        let allocation = serde_json::to_value(inventory.allocation.as_ref().unwrap()).unwrap();
+        assert_eq!(allocation["account"], "mine", "the user's word goes first");
+        assert!(inventory.machines.values().all(Entry::is_nameless));
+        let folder = std::path::Path::new("/f");
+        let error = super::super::config::text(&inventory, &[], folder, None).unwrap_err();
+        assert!(error.to_string().contains("which this run does not have"));
+        let hosts = ["n1", "n2"].map(|name| HostName::new(name).unwrap());
+        let named = inventory.clone().on(&hosts, &own).unwrap();
+        let host = |name: &str| {
+            let (name, entry) = named.machines.get_key_value(name).unwrap();
+            (entry.host(name).unwrap().to_string(), entry.own.sudo)
+        };
+        assert_eq!(host("rack1"), ("n1".to_owned(), false));
+        assert_eq!(host("gen1"), ("n2".to_owned(), true));
+        assert!(inventory.on(&hosts[..1], &own).is_err());
+    }
+
+    #[test]
+    fn allocations_that_make_no_sense_are_refused() {
+        let all: [(&str, Value, &str); 15] = [
+            ("/inventory/rack1/ssh", json!("n7"), "exclude each other"),
+            ("/inventory/rack1/node", json!(2), "nodes 0 to 1"),
+            ("/inventory/rack1/node", json!(1), "two machines are node 1"),
+            ("/allocation", Value::Null, "there is no `allocation`"),
+            ("/allocation/nodes", json!(0), "allocation.nodes"),
+            ("/allocation/time", json!("0s"), "allocation.time"),
+            ("/allocation/time", json!("2"), "allocation.time"),
+            ("/allocation/engine", json!("lsf"), "allocation.engine"),
+            ("/allocation/queue", json!("short"), "Slurm has none"),
+            ("/allocation/types", json!(["deploy"]), "Slurm has none"),
+            ("/allocation/partition", json!("--wrap=id"), "is not a name"),
+            ("/allocation/account", json!("a b"), "is not a name"),
+            ("/allocation/constraint", json!("a;b"), "is not features"),
+            ("/allocation/command", json!("id"), "allocation.command"),
+            (
+                "/allocation/properties",
+                json!({"x": "1' OR '1"}),
+                "is not a name",
+            ),
+        ];
+        for (field, value, words) in all {
+            let mut options = two_nodes();
+            let (parent, last) = field.rsplit_once('/').unwrap();
+            options.pointer_mut(parent).unwrap()[last] = value;
+            let error = read(options).unwrap_err();
+            assert!(error.contains(words), "{field}: {error}");
+        }
+        let mut oar = two_nodes();
+        oar["allocation"]["engine"] = json!("oar");
+        assert!(read(oar.clone()).is_ok());
+        oar["allocation"]["partition"] = json!("main");
+        assert!(read(oar).unwrap_err().contains("OAR has none"));
+        let mut unused = rack("port", json!(22));
+        unused["allocation"] = two_nodes()["allocation"].clone();
+        assert!(read(unused).unwrap_err().contains("no machine is a `node`"));
     }
 
     #[test]

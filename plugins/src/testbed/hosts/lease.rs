@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use vexp_api::event::Event;
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
-use vexp_api::plugin::{Context, Lease, MachineRequest, PluginError};
+use vexp_api::plugin::{Context, Lease, MachineRequest, PluginError, Testbed as _};
 use vexp_api::sample::NodeRole;
 use vexp_api::shell::{Cmd, Process};
 use vexp_api::site::{GuestFiles, GuestSlot, NodeInfo, Site};
@@ -51,7 +51,11 @@ impl HostsLease {
         request: &MachineRequest,
         cx: &Context,
     ) -> Result<Self, PluginError> {
-        let inventory = Inventory::read(&request.options, &hosts.own()?)?;
+        let inventory = hosts.inventory(&request.options).await?;
+        if let Some(lost) = hosts.lost().await {
+            // Its machines may be somebody else's by now.
+            return Err(PluginError::new("take machines", "controller", lost));
+        }
         let machine = &request.machine;
         let folder = PrivateFolder::new()?;
         let config = config::write(&inventory, &[], folder.path())?;
@@ -84,7 +88,9 @@ pub(super) async fn collect(
     options: &Options,
     cx: &Context,
 ) -> Result<(), PluginError> {
-    let inventory = Inventory::read(options, &hosts.own()?)?;
+    let mut inventory = hosts.inventory(options).await?;
+    // Machines of an allocation that is over are anybody's: whoever takes one next puts it right.
+    inventory.machines.retain(|_, entry| !entry.is_nameless());
     let folder = PrivateFolder::new()?;
     let config = config::write(&inventory, &[], folder.path())?;
     let mut held = Held {
@@ -229,6 +235,9 @@ impl Held {
                 infos.push(info(format!("peer{number}"), NodeRole::Peer, name, entry)?);
             }
             sides.push(infos);
+        }
+        if let Some(granted) = self.hosts.allocated() {
+            facts.insert("allocation".to_owned(), granted.in_words());
         }
         if let (Some(files), Some(image)) = (&files, &request.guest_image) {
             facts.insert("guest_image".to_owned(), image.digest.to_string());
@@ -387,6 +396,7 @@ impl Clone for Hosts {
             connect: Arc::clone(&self.connect),
             hypervisors: self.hypervisors.clone(),
             machines: Arc::clone(&self.machines),
+            granted: Arc::clone(&self.granted),
         }
     }
 }

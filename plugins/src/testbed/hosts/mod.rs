@@ -11,6 +11,7 @@
 //! long as the connection, and put back when the machine is released. If the run dies, the next one
 //! that takes the machine puts it back before anything else.
 
+mod allocation;
 mod config;
 mod far;
 mod folder;
@@ -26,10 +27,11 @@ mod way;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use vexp_api::plan::{Machine, Plan};
 use vexp_api::plugin::{
     Context, Hypervisor, Lease, MachineRequest, Plugin, PluginError, Preflight, Testbed,
@@ -39,6 +41,8 @@ use vexp_api::shell::Connect;
 use vexp_api::spec::Options;
 use vexp_api::units::ByteSize;
 
+use allocation::{Allocation, Granted};
+use inventory::Inventory;
 use lease::HostsLease;
 
 /// How long a machine that should be up may take to answer.
@@ -55,6 +59,8 @@ pub struct Hosts {
     hypervisors: Hypervisors,
     /// The machines file that the command line names.
     machines: Arc<OnceLock<PathBuf>>,
+    /// The allocation that the run has, or that vexp stands in.
+    granted: Arc<Mutex<Option<Granted>>>,
 }
 
 impl Hosts {
@@ -65,6 +71,40 @@ impl Hosts {
             connect,
             hypervisors,
             machines: Arc::default(),
+            granted: Arc::default(),
+        }
+    }
+
+    /// The allocation that the run has, or that vexp stands in; none where the inventory wants none.
+    async fn granted(&self, wanted: Option<&Allocation>) -> Result<Option<Granted>, PluginError> {
+        let Some(wanted) = wanted else {
+            return Ok(None);
+        };
+        if let Some(granted) = self.allocated() {
+            return Ok(Some(granted));
+        }
+        let here = Granted::here(wanted).await?;
+        self.set(here.clone());
+        Ok(here)
+    }
+
+    fn allocated(&self) -> Option<Granted> {
+        let granted = self.granted.lock();
+        granted.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, granted: Option<Granted>) {
+        let mut place = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = granted;
+    }
+
+    /// The inventory; machines of an allocation have names if it is granted.
+    async fn inventory(&self, options: &Options) -> Result<Inventory, PluginError> {
+        let own = self.own()?;
+        let inventory = Inventory::read(options, &own)?;
+        match self.granted(inventory.allocation.as_ref()).await? {
+            Some(granted) => inventory.on(&granted.hosts, &own),
+            None => Ok(inventory),
         }
     }
 
@@ -144,6 +184,62 @@ impl Testbed for Hosts {
 
     async fn collect(&self, options: &Options, cx: &Context) -> Result<(), PluginError> {
         lease::collect(self, options, cx).await
+    }
+
+    fn wrong(&self, options: &Options) -> Option<String> {
+        let wants = |value: &Value| value.get("node").is_some_and(|node| !node.is_null());
+        let machines = options.get("inventory").and_then(Value::as_object);
+        let nodes = machines.is_some_and(|all| all.values().any(wants));
+        if !nodes && options.get("allocation").is_none_or(Value::is_null) {
+            return None;
+        }
+        let error = Inventory::read(options, &own::Own::default()).err()?;
+        let mut message = error.message;
+        let mut cause = error
+            .source
+            .as_deref()
+            .map(|error| error as &dyn std::error::Error);
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        Some(message)
+    }
+
+    async fn begin(
+        &self,
+        plan: &Plan,
+        measures: &Registry,
+        run: &Path,
+        cx: &Context,
+    ) -> Result<Vec<Preflight>, PluginError> {
+        let inventory = Inventory::read(&plan.testbed_options, &self.own()?)?;
+        let Some(wanted) = inventory.allocation else {
+            return Ok(Vec::new());
+        };
+        if self.granted(Some(&wanted)).await?.is_some() {
+            // The job that vexp stands in: its machines have been looked at, and it is not ours to end.
+            return Ok(Vec::new());
+        }
+        self.set(Some(allocation::begin(&wanted, run, cx).await?));
+        let found = preflight::run(self, plan, measures).await;
+        match self.lost().await {
+            Some(lost) => Err(PluginError::new("look at machines", "controller", lost)),
+            None => found,
+        }
+    }
+
+    async fn end(&self, run: &Path, cx: &Context) -> Result<(), PluginError> {
+        self.set(None);
+        allocation::end(run, cx).await
+    }
+
+    fn holds(&self, run: &Path) -> Option<PathBuf> {
+        allocation::holds(run)
+    }
+
+    async fn lost(&self) -> Option<String> {
+        self.allocated()?.lost().await
     }
 
     async fn acquire(

@@ -14,6 +14,7 @@ use vexp_api::ids::{HostName, Name, RemotePath};
 use vexp_api::modes::{Others, looks_ours, only_ours};
 use vexp_api::plugin::PluginError;
 
+use super::allocation::OwnAllocation;
 use super::inventory::LocalPath;
 
 /// The version of the file's format.
@@ -33,6 +34,12 @@ pub(super) struct Own {
     /// By the host that ssh is asked for.
     #[serde(default)]
     machines: BTreeMap<HostName, OwnMachine>,
+    /// Nodes of allocations that `machines` does not have.
+    #[serde(default)]
+    nodes: OwnMachine,
+    /// What goes before a study's words when an allocation is asked for.
+    #[serde(default)]
+    pub(super) allocation: OwnAllocation,
 }
 
 /// What the user says of a machine.
@@ -102,6 +109,12 @@ impl Own {
             None | Some(FORMAT) => Ok(own),
             Some(other) => Err(format!("has format {other}; this vexp reads {FORMAT}")),
         }
+    }
+
+    /// What it says of a node of an allocation.
+    pub(super) fn of_node(&self, host: &HostName) -> OwnMachine {
+        let known = self.machines.get(host);
+        known.unwrap_or(&self.nodes).clone()
     }
 
     /// What it says of a host.

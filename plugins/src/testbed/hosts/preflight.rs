@@ -15,7 +15,7 @@ use vexp_api::spec::MeasureUse;
 use super::far::Rack;
 use super::inventory::{Entry, EntryRole, Inventory};
 use super::probe::{self, Seen};
-use super::{CONNECT, Hosts, Hypervisors, config, state, way};
+use super::{CONNECT, Hosts, Hypervisors, allocation, config, state, way};
 use crate::hypervisor;
 
 /// Programs that the testbed itself runs on each machine.
@@ -51,11 +51,19 @@ pub(super) async fn run(
     plan: &Plan,
     measures: &Registry,
 ) -> Result<Vec<Preflight>, PluginError> {
-    let inventory = Arc::new(Inventory::read(&plan.testbed_options, &hosts.own()?)?);
+    let mut inventory = hosts.inventory(&plan.testbed_options).await?;
+    let allocation = inventory.allocation.as_ref();
+    let allocation = allocation
+        .map(|allocation| allocation::finding(allocation, hosts.allocated().as_ref(), plan));
+    let mut wanted = wanted(&inventory, plan, measures)?;
+    // Machines of an allocation that is not granted yet are looked at when it is.
+    wanted.retain(|wanted| !wanted.entry.is_nameless());
+    inventory.machines.retain(|_, entry| !entry.is_nameless());
+    let inventory = Arc::new(inventory);
     let folder = super::folder::PrivateFolder::new()?;
     let config = config::write(&inventory, &[], folder.path())?;
     let mut looks = JoinSet::new();
-    for (index, wanted) in wanted(&inventory, plan, measures)?.into_iter().enumerate() {
+    for (index, wanted) in wanted.into_iter().enumerate() {
         let (connect, inventory) = (Arc::clone(&hosts.connect), Arc::clone(&inventory));
         let hypervisors = hosts.hypervisors.clone();
         let (config, sockets) = (config.clone(), folder.path().join("ssh"));
@@ -86,7 +94,11 @@ pub(super) async fn run(
     all.sort_by_key(|(index, ..)| *index);
     let versions = same_versions(&inventory, &all);
     let found = all.into_iter().flat_map(|(_, found, _)| found);
-    Ok(found.chain(versions).collect())
+    Ok(allocation
+        .into_iter()
+        .chain(found)
+        .chain(versions)
+        .collect())
 }
 
 /// The machines that the plan's blocks take.
