@@ -6,7 +6,7 @@
 #[expect(dead_code, reason = "other tests use the rest")]
 mod support;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -269,7 +269,26 @@ fn slurm_lends_machines_for_a_run_and_has_them_back() {
     assert_eq!(ran.code, 4, "{}", ran.err);
     has(&ran, &["reachability of rack1"]);
     assert!(world.asked_for("n2") && world.asked_for("n3") && !world.asked_for("n1"));
-    assert_eq!(slurm.alive(), [(outer, "RUNNING".to_owned())]);
+    assert_eq!(slurm.alive(), [(outer.clone(), "RUNNING".to_owned())]);
+    world.variables.truncate(1);
+    world.forget();
+
+    // So is one whose node dies.
+    slurm.ask(&["scancel", &outer]);
+    std::fs::write(world.path("slow"), "").unwrap();
+    let mut run = world.began(&[]);
+    until("SSH", || world.asked_for("n1"));
+    let mut rig = slurm.script.stdin.as_ref().unwrap();
+    rig.write_all(b"kill n1\n").unwrap();
+    until("the end of the job", || slurm.alive().is_empty());
+    std::fs::remove_file(world.path("slow")).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(4));
+    let words = world.words();
+    let failed = words.contains("NodeDown") || words.contains("NODE_FAIL");
+    assert!(
+        failed && words.contains("the allocation is over: "),
+        "{words}"
+    );
 }
 
 #[test]

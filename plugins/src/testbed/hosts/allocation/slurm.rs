@@ -239,8 +239,7 @@ mod tests {
             other => format!("{other:?}"),
         };
         assert_eq!(over("CANCELLED|None|n[1-2]\n"), "CANCELLED");
-        assert_eq!(over("TIMEOUT|TimeLimit|n1\n"), "TIMEOUT (TimeLimit)");
-        assert_eq!(over("NODE_FAIL|NodeDown|n1\n"), "NODE_FAIL (NodeDown)");
+        assert_eq!(over("COMPLETING|NodeDown|n2\n"), "COMPLETING (NodeDown)");
         assert_eq!(over(""), "Slurm does not know it any more");
         assert!(parse_state("slurm says hello\n").is_err());
     }
