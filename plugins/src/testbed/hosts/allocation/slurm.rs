@@ -240,6 +240,7 @@ mod tests {
         };
         assert_eq!(over("CANCELLED|None|n[1-2]\n"), "CANCELLED");
         assert_eq!(over("COMPLETING|NodeDown|n2\n"), "COMPLETING (NodeDown)");
+        assert_eq!(over("TIMEOUT|TimeLimit|n3\n"), "TIMEOUT (TimeLimit)");
         assert_eq!(over(""), "Slurm does not know it any more");
         assert!(parse_state("slurm says hello\n").is_err());
     }
