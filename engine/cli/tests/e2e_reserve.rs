@@ -271,6 +271,17 @@ fn slurm_lends_machines_for_a_run_and_has_them_back() {
     assert!(world.words().contains(lost), "{}", world.words());
     world.forget();
 
+    // Ctrl-C ends one that is granted.
+    std::fs::write(world.path("slow"), "").unwrap();
+    let mut run = world.began(&[]);
+    until("SSH", || world.asked_for("n1"));
+    assert_eq!(slurm.alive().len(), 1);
+    kill(&run, rustix::process::Signal::INT);
+    assert_eq!(run.wait().unwrap().code(), Some(130), "{}", world.words());
+    assert_eq!(slurm.alive(), []);
+    std::fs::remove_file(world.path("slow")).unwrap();
+    world.forget();
+
     // Inside of a job, it is used and left alone, and nothing is asked for.
     let outer = slurm.taken();
     let inside = [
