@@ -6,10 +6,10 @@
 #[expect(dead_code, reason = "other tests use the rest")]
 mod support;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{Said, command, root, said};
@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A real Slurm. It ends when this is dropped.
 struct Slurm {
     script: Child,
+    answers: BufReader<ChildStdout>,
     conf: PathBuf,
 }
 
@@ -32,10 +33,23 @@ impl Slurm {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        let mut lines = BufReader::new(script.stdout.take().unwrap());
-        lines.read_line(&mut line).unwrap();
+        let mut answers = BufReader::new(script.stdout.take().unwrap());
+        answers.read_line(&mut line).unwrap();
         let conf = line.trim().strip_prefix("ready ").unwrap().into();
-        Self { script, conf }
+        Self {
+            script,
+            answers,
+            conf,
+        }
+    }
+
+    /// Has something happen to it.
+    fn has(&mut self, what: &str) {
+        let mut line = String::new();
+        let rig = self.script.stdin.as_mut().unwrap();
+        writeln!(rig, "{what}").unwrap();
+        self.answers.read_line(&mut line).unwrap();
+        assert_eq!(line, "done\n", "{what}");
     }
 
     /// What one of Slurm's programs says.
@@ -219,7 +233,7 @@ fn on_slurm(allocation: &str) -> (World, Slurm) {
 #[test]
 #[ignore = "a real Slurm: needs root"]
 fn slurm_lends_machines_for_a_run_and_has_them_back() {
-    let (mut world, slurm) = on_slurm(SLURM);
+    let (mut world, mut slurm) = on_slurm(SLURM);
     let study = world.path("study.ncl");
     let doctor = ["doctor", study.to_str().unwrap(), "--testbed", "hosts"];
     let looked = said(&mut world.vexp(&[&doctor[..], &["--format", "json"]].concat()));
@@ -257,6 +271,17 @@ fn slurm_lends_machines_for_a_run_and_has_them_back() {
     assert!(world.words().contains(lost), "{}", world.words());
     world.forget();
 
+    // Ctrl-C ends one that is granted.
+    std::fs::write(world.path("slow"), "").unwrap();
+    let mut run = world.began(&[]);
+    until("SSH", || world.asked_for("n1"));
+    assert_eq!(slurm.alive().len(), 1);
+    kill(&run, rustix::process::Signal::INT);
+    assert_eq!(run.wait().unwrap().code(), Some(130), "{}", world.words());
+    assert_eq!(slurm.alive(), []);
+    std::fs::remove_file(world.path("slow")).unwrap();
+    world.forget();
+
     // Inside of a job, it is used and left alone, and nothing is asked for.
     let outer = slurm.taken();
     let inside = [
@@ -269,7 +294,25 @@ fn slurm_lends_machines_for_a_run_and_has_them_back() {
     assert_eq!(ran.code, 4, "{}", ran.err);
     has(&ran, &["reachability of rack1"]);
     assert!(world.asked_for("n2") && world.asked_for("n3") && !world.asked_for("n1"));
-    assert_eq!(slurm.alive(), [(outer, "RUNNING".to_owned())]);
+    assert_eq!(slurm.alive(), [(outer.clone(), "RUNNING".to_owned())]);
+    world.variables.truncate(1);
+    world.forget();
+
+    // So is one whose node dies.
+    slurm.ask(&["scancel", &outer]);
+    std::fs::write(world.path("slow"), "").unwrap();
+    let mut run = world.began(&[]);
+    until("SSH", || world.asked_for("n1"));
+    slurm.has("kill n1");
+    until("the end of the job", || slurm.alive().is_empty());
+    std::fs::remove_file(world.path("slow")).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(4));
+    let words = world.words();
+    let failed = words.contains("NodeDown") || words.contains("NODE_FAIL");
+    assert!(
+        failed && words.contains("the allocation is over: "),
+        "{words}"
+    );
 }
 
 #[test]
@@ -345,6 +388,33 @@ fn what_slurm_refuses_is_told_in_its_words() {
     world.forget();
     let ran = said(&mut world.run(&["--machines", machines.to_str().unwrap()]));
     has(&ran, &["job 1 of Slurm: n1, n2"]);
+}
+
+#[test]
+#[ignore = "a real Slurm: needs root"]
+fn what_can_t_be_ended_now_is_ended_later() {
+    let (world, mut slurm) = on_slurm(SLURM);
+    std::fs::write(world.path("slow"), "").unwrap();
+    let mut run = world.began(&[]);
+    until("SSH", || world.asked_for("n1"));
+    slurm.has("stop-controller");
+    std::fs::remove_file(world.path("slow")).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(4));
+    let path = world.only_run();
+    let way_out = format!("`vexp release {}` tries it again", path.display());
+    for words in ["`squeue` has failed", way_out.as_str()] {
+        assert!(world.words().contains(words), "{words}: {}", world.words());
+    }
+    assert!(path.join("allocation.json").exists());
+    slurm.has("start-controller");
+    assert_eq!(slurm.alive(), [("1".to_owned(), "RUNNING".to_owned())]);
+    let released = said(&mut world.vexp(&["release", path.to_str().unwrap()]));
+    assert_eq!(released.code, 0, "{}", released.err);
+    assert_eq!(slurm.alive(), []);
+    assert!(!path.join("allocation.json").exists());
+    let again = said(&mut world.vexp(&["release", path.to_str().unwrap()]));
+    assert_eq!(again.code, 0, "{}", again.err);
+    has(&again, &["holds nothing"]);
 }
 
 /// OAR's commands as their documentation has them: a job waits once, and then runs.

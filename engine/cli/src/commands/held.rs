@@ -57,7 +57,8 @@ pub(super) fn during<T>(
         (Ok(done), Ok(())) => Ok(done),
         (Ok(_), Err(failure)) | (Err(failure), Ok(())) => Err(failure),
         (Err(failure), Err(kept)) => {
-            render::say(&kept.messages.join(": "));
+            let hint = kept.hint.unwrap_or_default();
+            render::say(&format!("{}; {hint}", kept.messages.join(": ")));
             Err(failure)
         }
     }

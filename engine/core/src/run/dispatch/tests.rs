@@ -111,6 +111,62 @@ async fn what_a_machine_was_restored_from_is_forgotten_before_the_next_try() {
     assert_eq!(asked, ["acquire", "forget", "acquire"]);
 }
 
+/// A testbed whose machines were lent, and are gone.
+#[derive(Debug)]
+struct Lent;
+
+impl Plugin for Lent {
+    fn name(&self) -> &'static str {
+        "lent"
+    }
+
+    fn contract(&self) -> &'static str {
+        "{}"
+    }
+}
+
+#[async_trait::async_trait]
+impl Testbed for Lent {
+    async fn lost(&self) -> Option<String> {
+        Some("the allocation is over: TIMEOUT".to_owned())
+    }
+
+    async fn acquire(
+        &self,
+        _: &MachineRequest,
+        _: &Context,
+    ) -> Result<Box<dyn Lease>, PluginError> {
+        Err(PluginError::new("connect", "rack1", "no answer"))
+    }
+}
+
+#[tokio::test]
+async fn a_block_whose_machines_are_gone_fails_with_the_reason_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = Name::new("lost").unwrap();
+    let plan = plan(&[block(&[&id])]);
+    let (_stop, cancel) = watch::channel(false);
+    let request = RunRequest {
+        plan: &plan,
+        images: &images(),
+        run: folder.path(),
+        id: &Name::new("r").unwrap(),
+        testbed: Arc::new(Lent),
+        executable: PathBuf::from("/none"),
+        jobs: 1,
+        registry: Registry::new(),
+        events: Arc::new(vexp_api::event::NoEvents),
+        stages: None,
+        batch: None,
+        computer: None,
+        cancel,
+    };
+    run(&request).await.unwrap();
+    let record = std::fs::read_to_string(files::trial_record(folder.path(), &id)).unwrap();
+    let wanted = "the allocation is over: TIMEOUT; connect on rack1: no answer";
+    assert!(record.contains(wanted), "{record}");
+}
+
 fn trial(id: &Name) -> serde_json::Value {
     serde_json::json!({
         "id": id, "experiment": "e", "platform": "p", "role": "sender", "vms": 0,

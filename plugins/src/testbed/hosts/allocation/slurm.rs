@@ -28,7 +28,14 @@ const OVER: [&str; 11] = [
 /// The command that asks for an allocation.
 fn salloc(allocation: &Allocation, name: &str) -> Vec<String> {
     let seconds = allocation.seconds();
-    let mut command = argv(["salloc", "--no-shell", "--no-bell", "--exclusive"]);
+    // All of a node's memory: what comes by SSH may be held to the job's (pam_slurm_adopt(8)).
+    let mut command = argv([
+        "salloc",
+        "--no-shell",
+        "--no-bell",
+        "--exclusive",
+        "--mem=0",
+    ]);
     command.push(format!("--nodes={}", allocation.nodes));
     command.push(format!("--time={}:{:02}", seconds / 60, seconds % 60));
     command.push(format!("--job-name={name}"));
@@ -201,8 +208,7 @@ mod tests {
     fn a_request_says_what_is_asked_for() {
         let read = |value| serde_json::from_value::<Allocation>(value).unwrap();
         let plain = read(json!({"engine": "slurm", "nodes": 2, "time": "90s"}));
-        let wanted =
-            "salloc --no-shell --no-bell --exclusive --nodes=2 --time=1:30 --job-name=vexp-a";
+        let wanted = "salloc --no-shell --no-bell --exclusive --mem=0 --nodes=2 --time=1:30 --job-name=vexp-a";
         assert_eq!(salloc(&plain, "vexp-a").join(" "), wanted);
         let all = read(json!({
             "engine": "slurm", "nodes": 2, "time": "2h", "partition": "main", "account": "physics",
@@ -239,8 +245,8 @@ mod tests {
             other => format!("{other:?}"),
         };
         assert_eq!(over("CANCELLED|None|n[1-2]\n"), "CANCELLED");
-        assert_eq!(over("TIMEOUT|TimeLimit|n1\n"), "TIMEOUT (TimeLimit)");
-        assert_eq!(over("NODE_FAIL|NodeDown|n1\n"), "NODE_FAIL (NodeDown)");
+        assert_eq!(over("COMPLETING|NodeDown|n2\n"), "COMPLETING (NodeDown)");
+        assert_eq!(over("TIMEOUT|TimeLimit|n3\n"), "TIMEOUT (TimeLimit)");
         assert_eq!(over(""), "Slurm does not know it any more");
         assert!(parse_state("slurm says hello\n").is_err());
     }
