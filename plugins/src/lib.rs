@@ -1,5 +1,6 @@
 //! Testbeds, hypervisors, traffic generators and monitors.
 
+pub mod batch;
 mod capture;
 pub mod command;
 pub mod hypervisor;
@@ -18,6 +19,8 @@ pub fn registry() -> Registry {
         .hypervisor(hypervisor::linux::Linux)
         .hypervisor(hypervisor::xen::Xen)
         .hypervisor(hypervisor::kvm::Kvm)
+        .batch_engine(batch::slurm::Slurm::default())
+        .batch_engine(batch::command::Command::default())
         .measure(command::Command)
         .measure(command::CommandMonitor)
         .measure(traffic::iperf::Iperf)
