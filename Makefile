@@ -42,10 +42,10 @@ lint: ## Formatting, clippy; licences and spelling where cargo-deny and typos ar
 fuzz: test-packages ## What properties promise, on new random cases, TIMES as many (TIMES=100)
 	VEXP_FUZZ=$(TIMES) cargo test --workspace --locked --no-fail-fast
 
-bench: test-packages ## Times of check, plan, warm build, parsers beside jc, start to the first packet; a hundred machines
+bench: test-packages ## Times of check, plan, warm build, parsers beside jc, start to the first packet; a hundred machines; a cluster
 	scripts/load-tools
 	scripts/parser-tools
-	cargo bench --locked --workspace --bench bench --bench load $(AS_ROOT)
+	cargo bench --locked --workspace --bench bench --bench load --bench cluster $(AS_ROOT)
 
 deb: ## A Debian package in target/debian; needs cargo-deb
 	scripts/package-deb

@@ -184,6 +184,46 @@ pub enum SubmitError {
     Plugin(#[from] PluginError),
 }
 
+/// How often the dispatcher and the tasks look, and how long they wait before they believe something. The default is for
+/// clusters: engines throttle, and a shared file system shows what was written elsewhere within a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// From one look at the run's folder to the next. No engine is asked for it.
+    pub look: Duration,
+    /// From one sign of life of a task to the next.
+    pub beat: Duration,
+    /// From a submission to the first time that the engine is asked.
+    pub ask: Duration,
+    /// How much longer each pause between two such questions is than the one before.
+    pub ask_longer: Duration,
+    /// The longest of these pauses.
+    pub ask_most: Duration,
+    /// For so long a task gives no sign of life before it is taken for dead, if its engine says so too.
+    pub silence: Duration,
+    /// How late files of a task may be seen here.
+    pub late: Duration,
+    /// From a submission to the first sign of life, if the engine does not say that the task waits.
+    pub first: Duration,
+    /// For so long a task gives no sign of life before it is taken for dead though its engine says that it runs.
+    pub hung: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            look: Duration::from_secs(2),
+            beat: Duration::from_secs(5),
+            ask: Duration::from_secs(60),
+            ask_longer: Duration::from_secs(10),
+            ask_most: Duration::from_secs(300),
+            silence: Duration::from_secs(180),
+            late: Duration::from_secs(60),
+            first: Duration::from_secs(600),
+            hung: Duration::from_secs(900),
+        }
+    }
+}
+
 /// Makes an engine of what a study or a user says of it. The name is what `--on` takes.
 pub trait BatchPlugin: Plugin {
     /// The engine with its options: partition, account, time limit …
@@ -198,6 +238,17 @@ pub trait BatchPlugin: Plugin {
 pub trait BatchEngine: Send + Sync {
     /// The name that `--on` takes.
     fn name(&self) -> &'static str;
+
+    /// The time limit that each task gets whatever it needs: the user's option. A task begins no block that would end
+    /// later.
+    fn time(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How often it may be asked, and how soon its tasks are believed to be dead.
+    fn pace(&self) -> Pace {
+        Pace::default()
+    }
 
     /// Reads the limits. Where they can't be told, none.
     ///

@@ -72,6 +72,17 @@ pub enum Event {
         /// Seconds of virtual time since the machines' power-on.
         virtual_s: f64,
     },
+    /// How many tasks of a batch engine are out. Not kept.
+    TasksSeen {
+        /// Those that the engine holds back, or that have not begun.
+        waiting: usize,
+        /// Those that run.
+        running: usize,
+        /// Blocks that they are measuring.
+        blocks: usize,
+        /// Why most of them wait, in the engine's words.
+        why: Option<String>,
+    },
     /// A trial's first measured packet has been sent or awaited.
     TrialMeasuring {
         /// Trial.

@@ -1,4 +1,7 @@
-//! Files that one process holds at a time: flock(2), which ends with the process however it ends.
+//! Files that one process holds at a time: flock(2), which ends with the process however it ends. [`across`] is for
+//! folders that several computers share.
+
+pub mod across;
 
 use std::fs::File;
 use std::io::{Read as _, Result, Seek as _, Write as _};
@@ -8,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::{Errno, retry_on_intr};
+
+use across::{Attempt, Held, Holding};
 
 /// What came of trying to hold a file.
 pub enum Hold {
@@ -122,24 +127,27 @@ pub fn hold(path: &Path) -> Result<Hold> {
 /// How often a file that somebody else has is tried.
 const OFTEN: Duration = Duration::from_millis(50);
 
-/// Holds a file, waiting for whoever has it until `patience` has passed.
+/// Holds a file among all computers that share it, waiting for whoever has it until `patience` has passed.
 ///
 /// # Errors
 /// As for [`hold`]; and somebody had it all the time: the error says who.
-pub fn within(path: &Path, patience: Duration) -> Result<File> {
+pub fn within(path: &Path, patience: Duration) -> Result<Held> {
     let began = Instant::now();
+    let mut holding = Holding::new(path);
     loop {
-        match hold(path)? {
-            Hold::Ours(file) => return Ok(file),
-            Hold::Theirs(holder) if began.elapsed() >= patience => {
-                let (path, seconds) = (path.display(), patience.as_secs());
-                let text = format!(
-                    "another vexp{holder} has held {path} for {seconds} s: end it, and try again"
-                );
-                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
-            }
-            Hold::Theirs(_) => std::thread::sleep(OFTEN),
+        let holder = match holding.attempt()? {
+            Attempt::Ours(held) => return Ok(held),
+            Attempt::Here(holder) => holder.to_string(),
+            Attempt::Elsewhere { holder, .. } => holder,
+        };
+        if began.elapsed() >= patience {
+            let (path, seconds) = (path.display(), patience.as_secs());
+            let text = format!(
+                "another vexp{holder} has held {path} for {seconds} s: end it, and try again"
+            );
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
         }
+        std::thread::sleep(OFTEN);
     }
 }
 
@@ -152,7 +160,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("vexp-hold-{}", std::process::id()));
         let patience = Duration::from_millis(20);
         let held = within(&path, patience).unwrap();
-        assert_eq!(held.metadata().unwrap().mode() & 0o777, 0o600);
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         let refused = within(&path, patience).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::TimedOut);
         let holder = format!("(process {})", std::process::id());

@@ -44,6 +44,11 @@ impl Metric {
         (0.0, most)
     }
 
+    /// Whether it is a ratio to what classical Linux has in the same experiment and repetition.
+    pub fn is_relative(&self) -> bool {
+        self.formula.contains("classical Linux")
+    }
+
     /// Whether it has no largest value: what varies around such a value is skewed, and its ratios are
     /// compared by their logarithms.
     pub fn skewed(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::sample::{NodeRole, Sample, Unit};
 use crate::shell::{Shell, ShellError};
 use crate::site::{DataAddress, GuestSlot, Site, SshTarget};
 use crate::spec::{Options, Role};
-use crate::units::BitRate;
+use crate::units::{BitRate, ByteSize};
 
 /// What a person needs to act on a failure.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +128,13 @@ pub trait Testbed: Plugin {
     /// is measured on another. 1 wherever they would share what they are measured by.
     fn side_by_side(&self, _machine: &Machine) -> usize {
         1
+    }
+
+    /// Processors and memory of this computer that a machine like this one takes with its peers: what a batch engine is
+    /// asked for. One processor and 1 GiB beside the machine's own, unless it says otherwise.
+    fn takes(&self, machine: &Machine) -> (u32, ByteSize) {
+        let memory = machine.memory.bytes().saturating_add(1 << 30);
+        (machine.cpus.saturating_add(1), ByteSize::new(memory))
     }
 
     /// Whether it makes its machines in an emulator, whose processors are as fast as the computer that

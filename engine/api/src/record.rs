@@ -21,6 +21,7 @@
 //! RUN/failed/ATTEMPT/blocks/BLOCK/ console and record of the machine that they were tried on
 //! RUN/taken/RUN/BLOCK/             what an earlier run recorded of a machine of which this one took some trials
 //!                                  over, and measured others again
+//! RUN/batch/                       on a batch engine: what dispatcher and tasks tell each other; in no bundle
 //! RUN/frames/*.parquet RUN/frames/*.json  derived; may be deleted and made again
 //! RUN/report/                      derived as well
 //! ```
@@ -185,6 +186,39 @@ pub struct TrialRecord {
     /// What was traced of it, where time is virtual. Results don't stand on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceFile>,
+    /// The computer that measured it, where that is a node of a batch engine and not the run's controller. No digest
+    /// of results has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computer: Option<Computer>,
+}
+
+/// A computer that measured trials of a run.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Computer {
+    /// Its name as the batch engine has it.
+    pub node: String,
+    /// What it is, with the same names as [`RunRecord::controller`]. Empty where time is virtual, as nothing depends on
+    /// it there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
+}
+
+/// Of a computer's facts those that make its kind: two computers with the same ones can be set beside each other.
+/// Memory is not among them: firmware takes more of it on one computer than on the next of the same model.
+const KIND: [&str; 3] = ["processor", "processors", "kernel"];
+
+/// The kind of a computer with these facts; `None` where nothing is known of it.
+pub fn kind(facts: &BTreeMap<String, String>) -> Option<String> {
+    let known = KIND
+        .iter()
+        .filter_map(|name| Some((name, facts.get(*name)?)));
+    let known: Vec<String> = known
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    (!known.is_empty()).then(|| known.join(", "))
 }
 
 /// The file with a trial's trace.
@@ -314,6 +348,25 @@ pub fn read_line_times(text: &str) -> Result<Vec<f64>, BadLineTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_computer_s_kind_is_what_results_depend_on() {
+        let facts = |memory: &str, kernel: &str| {
+            let pairs = [
+                ("memory", memory),
+                ("kernel", kernel),
+                ("processor", "Xeon"),
+            ];
+            pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into()
+        };
+        let one = kind(&facts("8 GB", "6.1")).unwrap();
+        assert_eq!(one, "processor Xeon, kernel 6.1");
+        assert_eq!(kind(&facts("9 GB", "6.1")).unwrap(), one);
+        assert_ne!(kind(&facts("8 GB", "6.12")).unwrap(), one);
+        assert_eq!(kind(&BTreeMap::new()), None);
+    }
 
     #[test]
     fn line_times_round_trip_and_refuse_what_is_no_time() {

@@ -43,6 +43,9 @@ pub struct Study {
     pub efforts: BTreeMap<Name, Effort>,
     /// What each testbed substitutes, by the testbed's name.
     pub testbeds: BTreeMap<Name, Overlay>,
+    /// What batch engines are told, by the engine's name, where its user says nothing else. No result depends on it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub batch: BTreeMap<Name, Options>,
     /// Values that the publication prints.
     pub published: Vec<Published>,
     /// Claims by name.

@@ -101,6 +101,24 @@ pub(crate) enum Verb {
         #[command(flatten)]
         runs: RunsArgs,
     },
+    /// Go on with a run that is out on a batch engine, or cancel its tasks
+    ///
+    /// Finds the run's jobs again, wherever they were submitted from, shows how they get on and ends when all trials are
+    /// in. What is missing and not out is submitted again; nothing is submitted twice.
+    Attach {
+        /// The run's folder
+        run: PathBuf,
+        /// Cancel its tasks instead: what is measured is kept, and can be resumed
+        #[arg(long)]
+        cancel: bool,
+        #[command(flatten)]
+        images: ImageArgs,
+        #[command(flatten)]
+        machines: MachinesArgs,
+        /// Trust this study: on testbed `hosts` it runs programs of its own as root on your machines
+        #[arg(long)]
+        trust: bool,
+    },
     /// Read raw output of a tool: tidy samples on standard output
     ///
     /// Names of files mean nothing: a file of a run is read as the run's record describes it, any other
@@ -250,6 +268,21 @@ pub(crate) enum Verb {
     /// Runs a block's trials from inside the machines' network. Its manifest is on standard input.
     #[command(hide = true)]
     Worker,
+    /// Takes one missing block of a run after the other: what a batch engine starts.
+    #[command(hide = true)]
+    Task {
+        /// The run's folder
+        run: PathBuf,
+        /// The job's name
+        #[arg(long)]
+        array: Name,
+        /// Whose blocks
+        #[arg(long)]
+        stage: u32,
+        /// Seconds for which it may run
+        #[arg(long)]
+        limit: u64,
+    },
 }
 
 /// What is enclosed in a lab.
@@ -434,6 +467,31 @@ pub(crate) struct RunsArgs {
     /// Trust this study: on testbed `hosts` it runs programs of its own as root on your machines
     #[arg(long)]
     pub(crate) trust: bool,
+    /// Have blocks of trials measured by tasks of this batch engine, e.g. slurm; --jobs is then the number of tasks at
+    /// the same time. The run's folder and the store must be where all nodes see them
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) on: Option<Name>,
+    /// With --on: return once tasks are submitted; `vexp attach RUN` goes on
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+impl RunsArgs {
+    /// Those of `vexp run --resume RUN`.
+    pub(crate) fn resume(run: &std::path::Path, machines: MachinesArgs) -> Self {
+        Self {
+            runs: PathBuf::from("runs"),
+            resume: Some(run.to_owned()),
+            since: None,
+            budget: None,
+            recalibrate: false,
+            jobs: None,
+            machines,
+            trust: false,
+            on: None,
+            detach: false,
+        }
+    }
 }
 
 /// A number of hours or minutes.

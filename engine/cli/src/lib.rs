@@ -33,8 +33,9 @@ pub fn registry() -> Registry {
     // Without a store nothing is built either, and the error then names what is missing.
     let store = vexp_engine::store::Store::default_root().ok();
     let snapshots = store.as_ref().map(|root| root.join("snapshots-v1"));
+    let from = vexp_engine::store::Store::default_from();
     let emulated = Emulated::new(executable(), snapshots);
-    let in_virtual_time = Virtual::new(store);
+    let in_virtual_time = Virtual::new(store).filled_from(from);
     let registry = vexp_plugins::registry();
     let hypervisors = registry.hypervisors().clone();
     let hosts = vexp_plugins::testbed::hosts::Hosts::new(Arc::new(Ssh), hypervisors);

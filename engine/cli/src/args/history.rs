@@ -124,6 +124,9 @@ pub(crate) struct NightlyArgs {
     /// Trust this study: on testbed `hosts` it runs programs of its own as root on your machines
     #[arg(long)]
     pub(crate) trust: bool,
+    /// Have blocks of trials measured by tasks of this batch engine, e.g. slurm
+    #[arg(long, value_name = "ENGINE", conflicts_with = "judge")]
+    pub(crate) on: Option<Name>,
     /// Afterwards remove runs that were started before this time, and what no run in the store
     /// needs: 12h, 30d, 8w. The last seven good nights stay. Without it, nothing is removed
     #[arg(long, env = "VEXP_KEEP", value_name = "TIME")]

@@ -29,7 +29,7 @@ use vexp_engine::store::Store;
 use vexp_report::calibration::{calibrated, observations};
 
 use super::build;
-use super::folder::{Measuring, Run, controller};
+use super::folder::{Measuring, Run};
 use crate::args::ImageArgs;
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -119,7 +119,7 @@ struct Key<'a> {
 }
 
 fn key(asked: &Calibrate, plan: &Plan) -> Result<Digest, Failure> {
-    let computer = controller();
+    let computer = vexp_engine::run::node::facts();
     Digest::of_value(&Key {
         version: FOLDER,
         asked,
@@ -236,6 +236,7 @@ impl Bench<'_> {
             Arc::clone(self.testbed),
             self.registry,
             &Measuring {
+                on: None,
                 jobs: None,
                 budget: None,
                 pick: None,

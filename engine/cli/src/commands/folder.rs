@@ -24,8 +24,9 @@ use vexp_engine::load::Loaded;
 use vexp_engine::plan::estimate::{self, BlockCost};
 use vexp_engine::run::dispatch::{self, RunError, RunRequest, RunSummary, Stages, now_rfc3339};
 use vexp_engine::run::lock::RunLock;
-use vexp_engine::run::{files, leftovers};
+use vexp_engine::run::{files, leftovers, node};
 
+use super::batch::{self, On};
 use super::looks::Looks;
 use super::pick::Pick;
 use super::since::{self, Earlier};
@@ -34,6 +35,8 @@ use crate::render::progress::Progress;
 
 /// How trials are run.
 pub(super) struct Measuring<'a> {
+    /// The batch engine whose tasks run them, if one does.
+    pub(super) on: Option<&'a On>,
     /// How many blocks at the same time, if the user says so.
     pub(super) jobs: Option<NonZeroUsize>,
     /// For how long at most, with looks.
@@ -47,7 +50,7 @@ pub(super) struct Measuring<'a> {
 pub(super) struct Run {
     pub(super) path: PathBuf,
     record: RunRecord,
-    _lock: RunLock,
+    lock: RunLock,
 }
 
 impl Run {
@@ -76,17 +79,13 @@ impl Run {
             started: now_rfc3339(),
             ended: None,
             estimate_s: Some(plan.estimate.run.secs_f64()),
-            controller: controller(),
+            controller: node::facts(),
             computer: computer(),
             deviations: built.iter().filter_map(image_deviation).collect(),
             taken: Vec::new(),
             bundle: None,
         };
-        let run = Self {
-            path,
-            record,
-            _lock: lock,
-        };
+        let run = Self { path, record, lock };
         run.write("study.json", study)?;
         files::write_plan(&run.path.join("plan.json"), plan).or_exit(Exit::Infrastructure)?;
         let manifests: BTreeMap<_, _> = built
@@ -133,11 +132,7 @@ impl Run {
                 .filter(|one| Some(one) == computer().as_ref()),
             ..record
         };
-        Ok(Self {
-            path,
-            record,
-            _lock: lock,
-        })
+        Ok(Self { path, record, lock })
     }
 
     /// It measures a bundle again, by whose digest it is found.
@@ -206,12 +201,15 @@ impl Run {
         how: &Measuring<'_>,
     ) -> Result<RunSummary, Failure> {
         let progress = how.progress;
-        let jobs = side_by_side(plan, &*testbed, how.jobs)?;
         let images: BTreeMap<Name, ImageFiles> = built
             .into_iter()
             .map(|image| (image.name, image.files))
             .collect();
         let costs = self.missing(dispatch::expected(plan, &images, &*testbed, self.id()));
+        let (jobs, costs) = match how.on {
+            None => (side_by_side(plan, &*testbed, how.jobs)?, costs),
+            Some(on) => on_nodes(costs, on.tasks()),
+        };
         let looks = match plan.looks.is_empty() {
             true => None,
             false => Some(Looks::new(
@@ -246,6 +244,11 @@ impl Run {
             estimate_s,
         });
         progress.expect(costs, jobs);
+        if how.on.is_some() && self.record.computer.take().is_some() {
+            // It was not one computer that measured it.
+            self.write("run.json", &self.record)?;
+        }
+        let batch = how.on.map(On::batch);
         let (stop, cancel) = watch::channel(false);
         let request = RunRequest {
             plan,
@@ -258,6 +261,8 @@ impl Run {
             registry: registry.clone(),
             events: Arc::clone(progress) as _,
             stages: looks.or(pick),
+            batch: batch.as_ref(),
+            computer: None,
             cancel,
         };
         let runtime = tokio::runtime::Runtime::new().or_exit(Exit::Infrastructure)?;
@@ -265,6 +270,13 @@ impl Run {
             tokio::spawn(stop_on_signals(stop));
             dispatch::run(&request).await
         });
+        if let Some(on) = how.on {
+            self.deviate(batch::left_out(&self.path)?)?;
+            if let Err(error) = &ended {
+                return Err(batch::failed(on, &self.path, error, &runtime));
+            }
+            leftovers::remove(&self.path, &self.lock).or_exit(Exit::Infrastructure)?;
+        }
         match ended {
             Ok(summary) => Ok(summary),
             Err(RunError::Interrupted) => Err(Failure::new(
@@ -284,6 +296,17 @@ impl Run {
             Err(error) => Err(Failure::of(Exit::Infrastructure, &error)),
         }
     }
+}
+
+/// How many tasks there are to be on other computers, and what blocks take there: each has its own machine.
+fn on_nodes(mut costs: Vec<BlockCost>, asked: Option<NonZeroUsize>) -> (usize, Vec<BlockCost>) {
+    for cost in &mut costs {
+        cost.machine.0 = cost.block.clone();
+    }
+    let seconds = costs.iter().map(BlockCost::seconds).sum();
+    let asked = asked.map(NonZeroUsize::get);
+    let tasks = vexp_engine::run::batch::tasks(costs.len(), seconds, asked);
+    (tasks, costs)
 }
 
 /// How many blocks run at the same time: what the user asks for, or as many as change no result.
@@ -382,43 +405,11 @@ fn image_deviation(image: &BuiltImage) -> Option<Deviation> {
     })
 }
 
-/// What this machine is, for the record.
-pub(super) fn controller() -> BTreeMap<String, String> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        text.lines().find_map(|line| {
-            let (key, value) = line.split_once(':')?;
-            (key.trim() == name).then(|| value.trim().to_owned())
-        })
-    };
-    let mut facts = BTreeMap::new();
-    let mut add = |name: &str, value: Option<String>| {
-        facts.insert(
-            name.to_owned(),
-            value.unwrap_or_else(|| "unknown".to_owned()),
-        );
-    };
-    let release = read("/proc/sys/kernel/osrelease");
-    add(
-        "kernel",
-        Some(release.trim().to_owned()).filter(|r| !r.is_empty()),
-    );
-    add("processor", field(&read("/proc/cpuinfo"), "model name"));
-    add(
-        "processors",
-        std::thread::available_parallelism()
-            .ok()
-            .map(|n| n.to_string()),
-    );
-    add("memory", field(&read("/proc/meminfo"), "MemTotal"));
-    facts
-}
-
 /// Which computer this is, without saying so: a digest of its processor's model and of its machine-id(5). One that was
 /// installed anew is another; `None` where there is no id.
 fn computer() -> Option<Digest> {
     let id = std::fs::read_to_string("/etc/machine-id").ok()?;
-    let model = controller().remove("processor")?;
+    let model = node::facts().remove("processor")?;
     computer_of(&model, id.trim())
 }
 

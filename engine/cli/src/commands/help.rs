@@ -39,7 +39,8 @@ fn plugins(registry: &Registry) -> Vec<&str> {
     let hypervisors = registry.hypervisors().keys();
     let all = measures
         .chain(hypervisors)
-        .chain(registry.testbeds().keys());
+        .chain(registry.testbeds().keys())
+        .chain(registry.batch_engines().keys());
     all.copied().collect()
 }
 
@@ -53,6 +54,11 @@ fn of_plugin(name: &str, registry: &Registry) -> Option<String> {
             "{name}: a hypervisor\n{}",
             options(place, hypervisor.contract())
         ));
+    }
+    if let Some(engine) = registry.batch_engines().get(name) {
+        let place = format!("options: in `batch.{name}`");
+        let options = options(&place, engine.contract());
+        return Some(format!("{name}: a batch engine, for --on\n{options}"));
     }
     let testbed = registry.testbeds().get(name)?;
     let place = format!("options: in `testbeds.{name}.options`");

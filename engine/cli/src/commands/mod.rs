@@ -1,5 +1,7 @@
 //! One module a verb.
 
+mod batch;
+mod batch_config;
 mod build;
 pub(crate) mod bundle;
 mod calibrate;
@@ -72,6 +74,16 @@ pub(crate) fn run(
             runs,
             expect,
         } => run::run(&study, &images, &runs, registry, run::Then::Report(expect)),
+        Verb::Attach {
+            run,
+            cancel,
+            images,
+            machines,
+            trust,
+        } => match cancel {
+            true => batch::cancel(&run, registry),
+            false => batch::attach(&run, &images, (machines, trust), registry),
+        },
         Verb::Parse(args) => parse::run(&args, registry),
         Verb::Report(args) => report::run(&args, registry),
         Verb::Export(args) => bundle::export::run(&args, registry),
@@ -143,5 +155,11 @@ pub(crate) fn run(
             Ok(Exit::Fine)
         }
         Verb::Worker => worker::run(registry, connect),
+        Verb::Task {
+            run,
+            array,
+            stage,
+            limit,
+        } => batch::task::run(&run, (array, stage, limit), registry),
     }
 }

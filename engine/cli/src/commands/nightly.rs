@@ -92,6 +92,8 @@ impl Nights {
             jobs: None,
             machines: args.machines.clone(),
             trust: args.trust,
+            on: args.on.clone(),
+            detach: false,
         };
         let chosen = study.chosen().or_exit(Exit::Usage)?;
         let measured = super::run::measure(&chosen, &args.images, &runs, false, registry)?;

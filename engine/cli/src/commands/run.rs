@@ -17,6 +17,7 @@ use vexp_engine::build::BuiltImage;
 use vexp_engine::run::dispatch::RunSummary;
 use vexp_engine::run::files;
 
+use super::batch::On;
 use super::calibrate::{self, Found};
 use super::folder::{Measuring, Run, resumable, side_by_side};
 use super::pick::{self, Pick};
@@ -127,6 +128,7 @@ fn measured(
     may_run(&plan, testbed.as_ref(), (same, runs.trust))?;
     let virtual_time = testbed.virtual_time();
     looks::can_be_taken(&plan, checked.study(), runs.budget)?;
+    let on = On::chosen(runs, image_args, checked.study(), registry)?;
     let earlier = since::asked(runs.since.as_deref(), &plan)?;
     let progress = Arc::new(Progress::new());
     let bench = calibrate::Bench {
@@ -184,6 +186,7 @@ fn measured(
     run.deviate(deviations)?;
     registered(&run, image_args, &plan, &built)?;
     let measuring = Measuring {
+        on: on.as_ref(),
         jobs: runs.jobs,
         budget: runs.budget,
         pick: pick.as_ref(),
@@ -279,7 +282,10 @@ fn picked(
 }
 
 /// The plan's testbed.
-pub(super) fn testbed(plan: &Plan, registry: &Registry) -> Result<Arc<dyn Testbed>, Failure> {
+pub(in crate::commands) fn testbed(
+    plan: &Plan,
+    registry: &Registry,
+) -> Result<Arc<dyn Testbed>, Failure> {
     let all = registry.testbeds();
     all.get(plan.testbed.as_str()).cloned().ok_or_else(|| {
         let known: Vec<&str> = all.keys().copied().collect();

@@ -10,6 +10,7 @@ use vexp_api::run_dir::RunDir;
 use vexp_api::shown;
 use vexp_engine::run::files;
 
+use super::batch;
 use crate::args::Format;
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -24,6 +25,9 @@ pub(super) struct Listed {
     trials: usize,
     measured: usize,
     report: Option<String>,
+    /// Jobs of a batch engine that may wait or run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    jobs: Vec<String>,
 }
 
 pub(super) fn run(folder: &Path, format: Format) -> Result<Exit, Failure> {
@@ -64,10 +68,7 @@ pub(super) fn run(folder: &Path, format: Format) -> Result<Exit, Failure> {
                     r.run.clone(),
                     r.effort.clone(),
                     format!("{}/{}", r.measured, r.trials),
-                    r.ended
-                        .as_ref()
-                        .map_or("unfinished", |_| "finished")
-                        .to_owned(),
+                    state(r),
                     r.report.clone().unwrap_or_default(),
                 ]
             });
@@ -78,6 +79,16 @@ pub(super) fn run(folder: &Path, format: Format) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Fine)
+}
+
+/// How far it is, for people.
+fn state(run: &Listed) -> String {
+    match (run.jobs.as_slice(), &run.ended) {
+        ([], Some(_)) => "finished".to_owned(),
+        ([], None) => "unfinished".to_owned(),
+        ([one], _) => format!("out: job {one}"),
+        (some, _) => format!("out: jobs {}", some.join(", ")),
+    }
 }
 
 fn listed(path: &Path) -> Result<Listed, Failure> {
@@ -101,5 +112,6 @@ fn listed(path: &Path) -> Result<Listed, Failure> {
         trials: plan.trials().count(),
         measured,
         report: report.exists().then(|| shown::path(&report)),
+        jobs: batch::jobs(path)?,
     })
 }

@@ -17,7 +17,7 @@ use vexp_engine::plan::since::{Before, Side, Since, since};
 use vexp_engine::run::taken::{Source, TakeError};
 
 use super::build;
-use super::folder::{controller, resumable};
+use super::folder::resumable;
 use crate::args::Format;
 use crate::error::{Failure, OrExit as _};
 use crate::render;
@@ -92,7 +92,7 @@ impl Earlier {
         let record = self.source.record();
         let virtual_time = checked.virtual_time(&plan.testbed);
         let nothing = BTreeMap::new();
-        let here = controller();
+        let here = vexp_engine::run::node::facts();
         // In virtual time the computer has no part in a result.
         let (then, now) = match virtual_time {
             true => (&nothing, &nothing),

@@ -31,6 +31,8 @@ struct Run {
     eta: Eta,
     /// What goes on in each block, and how far its machines' clock is where that is another, seconds.
     now: BTreeMap<Name, (String, Option<f64>)>,
+    /// Tasks of a batch engine.
+    tasks: Tasks,
 }
 
 impl Run {
@@ -109,7 +111,14 @@ impl Progress {
 
     /// All that goes on, on a terminal.
     fn blocks_now(&self) {
-        let text = all_blocks(&self.run().now);
+        let text = {
+            let run = self.run();
+            let blocks = all_blocks(&run.now);
+            match run.tasks.now.as_str() {
+                "" => blocks,
+                tasks => format!("{tasks}: {blocks}"),
+            }
+        };
         self.now(text);
     }
 
@@ -167,6 +176,50 @@ impl Progress {
             let _ = write!(line, ", {}", until(left));
         }
         self.line(&line);
+    }
+}
+
+/// Tasks of a batch engine, and what was said of them where there is no terminal.
+#[derive(Default)]
+struct Tasks {
+    now: String,
+    /// Whether some waited, why, and whether some ran.
+    kind: Option<(bool, Option<String>, bool)>,
+    said: Option<Instant>,
+}
+
+impl Tasks {
+    /// From one line to the next at least, unless something else is to be said than how many there are.
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    /// Takes note of tasks that wait, tasks that run, and blocks; a line, if there is something to say.
+    fn seen(
+        &mut self,
+        (waiting, running, blocks): (usize, usize, usize),
+        why: Option<&str>,
+    ) -> Option<String> {
+        let word = if waiting == 1 {
+            "task waits"
+        } else {
+            "tasks wait"
+        };
+        let reason = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let text = match (waiting, running) {
+            (0, 0) => String::new(),
+            (0, _) => format!("{running} running"),
+            (_, 0) => format!("{waiting} {word}{reason}"),
+            _ => format!("{waiting} {word}{reason}; {running} running, {blocks} blocks"),
+        };
+        let changed = std::mem::replace(&mut self.now, text.clone()) != text;
+        let kind = (waiting > 0, why.map(str::to_owned), running > 0);
+        let other = self.kind.replace(kind.clone()) != Some(kind);
+        let long = self.said.is_none_or(|said| said.elapsed() >= Self::PAUSE);
+        // What merely runs is seen by its trials.
+        if waiting == 0 || !(other || (changed && long)) {
+            return None;
+        }
+        self.said = Some(Instant::now());
+        Some(text)
     }
 }
 
@@ -279,6 +332,21 @@ impl EventSink for Progress {
                 }
                 self.blocks_now();
             }
+            Event::TasksSeen {
+                waiting,
+                running,
+                blocks,
+                why,
+            } => {
+                let news = self
+                    .run()
+                    .tasks
+                    .seen((*waiting, *running, *blocks), why.as_deref());
+                if let (Some(news), None) = (news, &self.bar) {
+                    self.line(&news);
+                }
+                self.blocks_now();
+            }
             Event::TrialEnded {
                 trial,
                 outcome,
@@ -314,6 +382,21 @@ mod tests {
             (name("b"), ("t.r1".to_owned(), Some(41.25))),
         ]);
         assert_eq!(all_blocks(&now), "a: booting, t.r1 (virtual 41.2 s)");
+    }
+
+    #[test]
+    fn what_tasks_wait_for_is_said_once() {
+        let mut tasks = Tasks::default();
+        let said = tasks.seen((12, 0, 0), Some("Priority"));
+        assert_eq!(said.unwrap(), "12 tasks wait: Priority");
+        assert_eq!(tasks.seen((11, 0, 0), Some("Priority")), None);
+        let said = tasks.seen((1, 10, 9), Some("Resources"));
+        assert_eq!(
+            said.unwrap(),
+            "1 task waits: Resources; 10 running, 9 blocks"
+        );
+        assert_eq!(tasks.seen((0, 11, 9), None), None);
+        assert_eq!(tasks.now, "11 running");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod mirror;
 mod resolve;
 mod rootless;
 mod stage;
+mod stored;
 mod tools;
 mod verify;
 mod version;
@@ -40,6 +41,7 @@ pub use definition::{
 };
 pub use lockfile::{Architecture, Lock, LockError, LockedPackage, PoolPath, Use, Version};
 pub use manifest::{Manifest, Script};
+pub use stored::stored;
 pub use tools::{Missing, NEEDED as NEEDED_TOOLS};
 pub use verify::{Verification, verify};
 
@@ -138,6 +140,21 @@ pub enum BuildError {
         "files of image {0} in the folder of images changed while it was built: build it again"
     )]
     Changed(Name),
+    /// A node has not the image that its run was begun with.
+    #[error(
+        "image {image} of the run is neither in the store {} nor in the one from which it is filled: name the store with \
+         which the run was begun (VEXP_STORE, or VEXP_STORE_FROM for one that is copied)",
+        .root.display()
+    )]
+    NotStored {
+        /// Image.
+        image: Name,
+        /// The store.
+        root: PathBuf,
+    },
+    /// A stored file is not as it must be.
+    #[error("{} is damaged: `vexp build` makes its image anew", .0.display())]
+    DamagedHere(PathBuf),
     /// The store failed.
     #[error("the store of built images failed")]
     Store(#[from] StoreError),
@@ -240,6 +257,9 @@ pub fn build(
         .iter()
         .map(|name| Wanted::new(name, images, &tools, store, policy))
         .collect::<Result<Vec<_>, _>>()?;
+    for wanted in &wanted {
+        stored::copy_in(&wanted.key, store, events)?;
+    }
     let mut found = (wanted.iter())
         .map(|wanted| wanted.find(store))
         .collect::<Result<Vec<_>, _>>()?;

@@ -136,6 +136,11 @@ fn unstored(error: StoreError) -> BundleError {
             action,
             path,
             source,
+        }
+        | StoreError::Full {
+            action,
+            path,
+            source,
         } => BundleError::Io {
             action,
             path,
@@ -151,7 +156,14 @@ fn unstored(error: StoreError) -> BundleError {
             path: PathBuf::new(),
             source: std::io::ErrorKind::NotFound.into(),
         },
-        StoreError::Strange { root: path, .. } | StoreError::Held { path, .. } => BundleError::Io {
+        StoreError::From { root, source } => BundleError::Io {
+            action: "use the store",
+            path: root,
+            source,
+        },
+        StoreError::Strange { root: path, .. }
+        | StoreError::Held { path, .. }
+        | StoreError::Damaged { path, .. } => BundleError::Io {
             action: "use the store",
             path,
             source: std::io::ErrorKind::PermissionDenied.into(),

@@ -21,6 +21,11 @@ pub(super) fn check(cx: &Cx<'_>, findings: &mut Findings<'_>) {
     }
     efforts(cx, findings);
     testbeds(cx, findings);
+    let engines: Vec<_> = cx.registry.batch_engines().keys().copied().collect();
+    for name in cx.study.batch.keys() {
+        let path = FieldPath::of(&["batch", name.as_str()]);
+        resolve_key("batch engine", name, &engines, &path, findings);
+    }
     published(cx, findings);
     claims(cx, findings);
 }

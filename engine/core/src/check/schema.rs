@@ -148,6 +148,7 @@ pub(super) const STUDY: Kind = Kind::Record(
         must("experiments", Kind::Map(&EXPERIMENT)),
         must("efforts", Kind::Map(&EFFORT)),
         empty("testbeds", Kind::Map(&OVERLAY)),
+        empty("batch", Kind::Map(&Kind::Options)),
         empty("published", Kind::List(&PUBLISHED)),
         empty("claims", Kind::Map(&CLAIM)),
         empty("figures", Kind::List(&FIGURE)),

@@ -55,6 +55,7 @@ fn registry(contracts: &Contracts) -> String {
         ("hypervisors", &contracts.hypervisors),
         ("measures", &contracts.measures),
         ("testbeds", &contracts.testbeds),
+        ("batch", &contracts.batch),
     ] {
         text.push_str(&format!("  {kind} = {{\n"));
         for (name, source) in plugins {
@@ -236,6 +237,7 @@ fn options(
     let plugins = match used.kind {
         "hypervisors" => &contracts.hypervisors,
         "testbeds" => &contracts.testbeds,
+        "batch" => &contracts.batch,
         _ => &contracts.measures,
     };
     plugins.get(&used.plugin)?;

@@ -29,6 +29,7 @@ pub(super) struct Contracts {
     pub(super) hypervisors: BTreeMap<String, String>,
     pub(super) measures: BTreeMap<String, String>,
     pub(super) testbeds: BTreeMap<String, String>,
+    pub(super) batch: BTreeMap<String, String>,
 }
 
 impl Contracts {
@@ -42,6 +43,11 @@ impl Contracts {
                 .collect(),
             measures: registry
                 .measures()
+                .iter()
+                .map(|(name, plugin)| own((name, plugin.contract())))
+                .collect(),
+            batch: registry
+                .batch_engines()
                 .iter()
                 .map(|(name, plugin)| own((name, plugin.contract())))
                 .collect(),

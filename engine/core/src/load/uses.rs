@@ -7,7 +7,7 @@ use super::path::FieldPath;
 /// One use of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PluginUse {
-    /// `hypervisors`, `measures` or `testbeds`.
+    /// `hypervisors`, `measures`, `testbeds` or `batch`.
     pub(crate) kind: &'static str,
     /// The plugin.
     pub(crate) plugin: String,
@@ -43,6 +43,14 @@ pub(crate) fn of(study: &Value) -> Vec<PluginUse> {
             plugin: name.to_owned(),
             path: FieldPath::of(&["testbeds", name]).key("options"),
             given: overlay.get("options").is_some(),
+        });
+    }
+    for (name, _) in records(study.get("batch")) {
+        found.push(PluginUse {
+            kind: "batch",
+            plugin: name.to_owned(),
+            path: FieldPath::of(&["batch", name]),
+            given: true,
         });
     }
     found

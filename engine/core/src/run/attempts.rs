@@ -31,6 +31,32 @@ impl Again {
     }
 }
 
+/// Whether trials of a block would be tried again. Nothing is moved.
+pub(super) fn are_left(run: &Path, block: &Block) -> Result<bool, FileError> {
+    for trial in &block.trials {
+        let path = files::trial_record(run, &trial.id);
+        if path.exists() {
+            let record: TrialRecord = files::read_json(&path)?;
+            let left = most(&record.outcome).and_then(|most| next_attempt(run, &trial.id, most));
+            if left.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// How often a trial with such an outcome is tried in all; `None` where it is not tried again.
+fn most(outcome: &Outcome) -> Option<u32> {
+    match outcome {
+        Outcome::Failed { .. } => Some(ATTEMPTS),
+        Outcome::Invalid {
+            instruments: true, ..
+        } => Some(MEASUREMENTS),
+        Outcome::Invalid { .. } | Outcome::Measured => None,
+    }
+}
+
 /// Moves the records of trials that may be tried again to `failed/ATTEMPT/`, where they are kept with what
 /// is known of their machine. How often a trial was tried is seen there, so that a run that is resumed
 /// goes on in the middle.
@@ -42,17 +68,14 @@ pub(super) fn set_aside(run: &Path, block: &Block) -> Result<Again, FileError> {
             continue;
         }
         let record: TrialRecord = files::read_json(&path)?;
-        let (count, most) = match record.outcome {
-            Outcome::Failed { .. } => (&mut again.failed, ATTEMPTS),
-            Outcome::Invalid {
-                instruments: true, ..
-            } => (&mut again.spoiled, MEASUREMENTS),
-            Outcome::Invalid { .. } | Outcome::Measured => continue,
-        };
-        let Some(attempt) = next_attempt(run, &trial.id, most) else {
+        let attempt = most(&record.outcome).and_then(|most| next_attempt(run, &trial.id, most));
+        let Some(attempt) = attempt else {
             continue;
         };
-        *count += 1;
+        match record.outcome {
+            Outcome::Failed { .. } => again.failed += 1,
+            _ => again.spoiled += 1,
+        }
         keep_machine(run, block, attempt)?;
         let folder = failed(run, attempt);
         files::create_dir(&folder)?;

@@ -26,7 +26,7 @@ use super::manifest::Manifest;
 use super::ssh::chain;
 use super::together::each;
 use super::worker::{Place, WorkError};
-use super::{environment, restored, route, trial, urgent};
+use super::{environment, node, restored, route, trial, urgent};
 
 /// How long a host that has said that it is ready may take to answer.
 const HOST_DEADLINE: Duration = Duration::from_secs(60);
@@ -151,8 +151,18 @@ impl<'a> Bench<'a> {
 
     /// Asks nodes what they are; the answers go to `folder` of the block's. Where all ends with the
     /// block, the machine under test stands for what came of its image. What was restored again is
-    /// what it was the first time, and is not asked.
+    /// what it was the first time, and is not asked. A batch engine's node is another computer each time.
     pub(super) async fn look(&self, folder: &str) -> Result<Answers, FileError> {
+        let mut answers = self.look_at_machines(folder).await?;
+        let computer = self.manifest.computer.as_ref();
+        if computer.is_some_and(|computer| !computer.facts.is_empty()) {
+            let found = node::environment();
+            answers.facts.insert(node::NAME.to_owned(), found);
+        }
+        Ok(answers)
+    }
+
+    async fn look_at_machines(&self, folder: &str) -> Result<Answers, FileError> {
         let site = &self.manifest.site;
         if site.restored && self.manifest.block.repetition > 1 {
             return Ok(Answers::default());

@@ -11,7 +11,7 @@ use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
 use vexp_api::plan::{Block, Plan};
 use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, Testbed};
-use vexp_api::record::{Outcome, TrialRecord};
+use vexp_api::record::{Computer, Outcome, TrialRecord};
 use vexp_api::registry::Registry;
 use vexp_api::site::Site;
 use vexp_api::spec::Options;
@@ -19,6 +19,7 @@ use vexp_api::spec::Options;
 use crate::plan::estimate::{self, BlockCost};
 
 use super::attempts::{Again, set_aside};
+use super::batch::{self, Batch, BatchError};
 use super::files::{self, FileError};
 use super::inline::{self, Inline};
 use super::load::Moment;
@@ -49,6 +50,9 @@ pub enum RunError {
     /// What was measured can't be looked at.
     #[error("the claims can't be looked at")]
     Look(#[source] BlockError),
+    /// Blocks can't be run on a batch engine.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -88,6 +92,10 @@ pub struct RunRequest<'a> {
     pub events: Arc<dyn EventSink>,
     /// Which trials are run, one stage after the other; without it, all at once.
     pub stages: Option<&'a dyn Stages>,
+    /// Blocks are run by tasks of a batch engine, and not by this process.
+    pub batch: Option<&'a Batch>,
+    /// This computer, where it is a node of a batch engine: trials are recorded with it.
+    pub computer: Option<Computer>,
     /// Becomes true when the user asks to stop.
     pub cancel: watch::Receiver<bool>,
 }
@@ -165,6 +173,12 @@ async fn run_blocks(
     events: &Arc<dyn EventSink>,
 ) -> Result<(), RunError> {
     let mut cancel = request.cancel.clone();
+    if let Some(batch) = request.batch {
+        return tokio::select! {
+            done = batch::run(request, batch, blocks, events) => done,
+            _ = cancel.wait_for(|stop| *stop) => Err(RunError::Interrupted),
+        };
+    }
     let one = async |block| {
         if (request.stages).is_some_and(|stages| stages.is_over(&**events)) {
             return Ok(());
@@ -178,7 +192,7 @@ async fn run_blocks(
 }
 
 /// Whether the snapshot is there that a block starts from.
-fn is_kept(request: &RunRequest<'_>, block: &Block) -> bool {
+pub(super) fn is_kept(request: &RunRequest<'_>, block: &Block) -> bool {
     // A machine that can't be named is refused when the block starts.
     let machine = request.machine(block).ok();
     machine.is_some_and(|machine| request.testbed.kept(&machine) == Some(block.vms))
@@ -186,7 +200,7 @@ fn is_kept(request: &RunRequest<'_>, block: &Block) -> bool {
 
 /// The block with the trials that have no record yet. Where results are to be the same each time, it is
 /// run as a whole or not at all: what is measured depends on what was done with the machine before.
-fn missing(run: &Path, block: &Block, whole: bool) -> Block {
+pub(super) fn missing(run: &Path, block: &Block, whole: bool) -> Block {
     let mut left = block.clone();
     left.trials
         .retain(|trial| !files::trial_record(run, &trial.id).exists());
@@ -200,7 +214,7 @@ fn missing(run: &Path, block: &Block, whole: bool) -> Block {
 /// what failed is tried once more on a new machine: an emulated machine that dies is the testbed's
 /// failure and no result. Trials that instruments spoiled are measured again, twice at most. Trials that were
 /// measured, whatever they gave, are never run again.
-async fn run_to_the_end(
+pub(super) async fn run_to_the_end(
     request: &RunRequest<'_>,
     block: &Block,
     events: &Arc<dyn EventSink>,
@@ -228,7 +242,7 @@ async fn run_to_the_end(
             },
         };
         // Whatever came of it, each trial then has a record: the next round has fewer to try.
-        if worker::fail_rest(request.run, &missing, &error)? > 0 {
+        if worker::fail_rest(request.run, &missing, &error, request.computer.as_ref())? > 0 {
             events.event(&Event::BlockFailed {
                 block: block.id.clone(),
                 error,

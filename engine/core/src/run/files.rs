@@ -217,7 +217,17 @@ pub fn write_trial(
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(temp.path(), mode).map_err(io("write", temp.path()))?;
     sync_dir(&temp.path().join("raw"))?;
-    rename(&temp.keep(), &trial_dir(run, &record.trial))
+    let to = trial_dir(run, &record.trial);
+    match fs::rename(temp.path(), &to) {
+        // A task of a batch engine that was taken for dead, and was not, has recorded it meanwhile: the first record stays.
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        Err(error) => Err(io("rename to", &to)(error)),
+        Ok(()) => {
+            // It is not there under its old name any more.
+            let _ = temp.keep();
+            sync_dir(&parent)
+        }
+    }
 }
 
 fn write_trace(folder: &Path, trace: &Trace) -> Result<TraceFile, FileError> {
@@ -252,6 +262,26 @@ mod tests {
         write_json(&path, &[3]).unwrap();
         assert_eq!(read_json::<Vec<u8>>(&path).unwrap(), [3]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_two_records_of_a_trial_the_first_one_stays() {
+        let run = tempfile::tempdir().unwrap();
+        let record = |setup: &str| -> TrialRecord {
+            serde_json::from_value(serde_json::json!({
+                "format": 1, "trial": "t", "block": "b", "outcome": "measured", "epoch": "", "window": null,
+                "setup": {"which": setup}, "ended_s": 0.0, "artefacts": [],
+            }))
+            .unwrap()
+        };
+        for which in ["first", "second"] {
+            write_trial(run.path(), &record(which), Vec::new(), None).unwrap();
+        }
+        let path = trial_record(run.path(), &record("").trial);
+        let kept: TrialRecord = read_json(&path).unwrap();
+        assert_eq!(kept.setup["which"], "first");
+        let entries = fs::read_dir(run.path().join("trials")).unwrap();
+        assert_eq!(entries.count(), 1);
     }
 
     #[test]

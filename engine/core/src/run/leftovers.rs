@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::batch;
 use super::files::{self, FileError};
 use super::lock::RunLock;
 
@@ -10,12 +11,16 @@ const PARTIAL: [&str; 2] = [".tmp", ".writing-"];
 /// What a machine in virtual time left, before it is looked through.
 const INCOMING: &str = "incoming";
 /// Folders below the run's that are written to while trials are run, and how deep they go.
-const FOLDERS: [&str; 4] = ["trials", "blocks", "failed", "taken"];
+const FOLDERS: [&str; 5] = ["trials", "blocks", "failed", "taken", batch::FOLDER];
 const DEPTH: usize = 3;
 
-/// Finds it. Some of it may belong to a vexp that still runs.
+/// Finds it. Some of it may belong to a vexp that still runs on this computer. Nothing of a run that is out on a batch
+/// engine: its tasks are writing there just now.
 pub fn find(run: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut found = Vec::new();
+    if !batch::out(run)?.is_empty() {
+        return Ok(found);
+    }
     // In the run's own folder a report may be being made just now: its folders are not looked at.
     for (path, folder) in entries(run)? {
         let incoming = folder && path.ends_with(INCOMING);
@@ -29,7 +34,7 @@ pub fn find(run: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(found)
 }
 
-/// Removes it; gives its paths. Whoever has the lock is the only one who writes there.
+/// Removes it; gives its paths. Whoever has the lock is the only one who writes there, beside tasks of a batch engine.
 pub fn remove(run: &Path, _lock: &RunLock) -> Result<Vec<PathBuf>, FileError> {
     let found = find(run)?;
     for path in &found {
@@ -101,10 +106,19 @@ mod tests {
             "blocks/b/.tmp1",
             "blocks/b/env/.tmp2",
             "incoming/trials/c/trial.json",
+            "batch/stage-1/claims/.tmp3",
         ];
         whole.iter().chain(&half).for_each(|name| put(name));
         std::os::unix::fs::symlink("/", run.path().join("trials/link")).unwrap();
         let lock = RunLock::take(run.path()).unwrap();
+        // As long as tasks are out, they are writing it.
+        put("batch/jobs.jsonl");
+        let jobs = run.path().join("batch/jobs.jsonl");
+        let submitted = r#"{"what":"submit","array":"r-1","tasks":1,"stage":1,"at":""}"#;
+        std::fs::write(&jobs, format!("{submitted}\n")).unwrap();
+        assert!(remove(run.path(), &lock).unwrap().is_empty());
+        let over = r#"{"what":"over","array":"r-1"}"#;
+        std::fs::write(&jobs, format!("{submitted}\n{over}\n")).unwrap();
         assert_eq!(remove(run.path(), &lock).unwrap().len(), half.len());
         assert!(half.iter().all(|name| !run.path().join(name).exists()));
         assert!(whole.iter().all(|name| run.path().join(name).exists()));

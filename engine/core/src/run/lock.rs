@@ -1,10 +1,10 @@
 //! The right to add to a run's folder: one vexp has it at a time.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use vexp_api::hold::{Hold, hold, look};
+use vexp_api::hold::across::{self, Attempt, Held, Holding};
+use vexp_api::hold::look;
 
 use super::files;
 
@@ -34,7 +34,7 @@ pub enum LockError {
 /// whatever way.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File,
+    _held: Held,
 }
 
 /// Says whether somebody has a run's folder, which is not changed.
@@ -43,34 +43,40 @@ pub struct RunLock {
 /// Its lock is no regular file, or can't be read.
 pub fn is_held(run: &Path) -> Result<bool, LockError> {
     let path = run.join(RunLock::FILE);
-    let holder = look(&path).map_err(files::io("look at", &path))?;
-    Ok(holder.is_some_and(|holder| !holder.has_ended()))
+    let io = || files::io("look at", &path);
+    let here = look(&path).map_err(io())?;
+    let elsewhere = across::look(&across::beside(&path)).map_err(io())?;
+    Ok(here.is_some_and(|holder| !holder.has_ended()) || elsewhere.is_some())
 }
 
 impl RunLock {
     /// The file that is held. It says nothing of the run, and is left out of bundles.
     pub const FILE: &str = ".lock";
 
-    /// Takes a run's folder.
+    /// Takes a run's folder. Where another computer's process has left it without giving it back, that takes as long as
+    /// it takes to see that it is dead ([`across::STALE`]).
     ///
     /// # Errors
     /// Another process has it, or the operating system refuses.
     pub fn take(run: &Path) -> Result<Self, LockError> {
         let path = run.join(Self::FILE);
         let end = Instant::now() + MOMENT;
+        let mut holding = Holding::new(&path);
         loop {
-            match hold(&path).map_err(files::io("lock", &path))? {
-                Hold::Ours(file) => return Ok(Self { _file: file }),
-                Hold::Theirs(holder) if holder.has_ended() && Instant::now() < end => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Hold::Theirs(holder) => {
-                    return Err(LockError::Held {
-                        run: run.to_owned(),
-                        holder: holder.to_string(),
-                    });
-                }
+            let holder = match holding.attempt().map_err(files::io("lock", &path))? {
+                Attempt::Ours(held) => return Ok(Self { _held: held }),
+                Attempt::Here(holder) if holder.has_ended() && Instant::now() < end => None,
+                Attempt::Here(holder) => Some(holder.to_string()),
+                Attempt::Elsewhere { lives: false, .. } => None,
+                Attempt::Elsewhere { holder, .. } => Some(holder),
+            };
+            if let Some(holder) = holder {
+                return Err(LockError::Held {
+                    run: run.to_owned(),
+                    holder,
+                });
             }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }

@@ -108,7 +108,7 @@ impl Log {
 
 impl EventSink for Log {
     fn event(&self, event: &Event) {
-        if let Event::ClockMoved { .. } = event {
+        if let Event::ClockMoved { .. } | Event::TasksSeen { .. } = event {
             return self.next.event(event);
         }
         let at = now_rfc3339();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use vexp_api::digest::canonical_json;
 use vexp_api::plan::Block;
+use vexp_api::record::Computer;
 use vexp_api::site::Site;
 
 /// The version of the manifest's format.
@@ -27,6 +28,9 @@ pub struct Manifest {
     pub run: PathBuf,
     /// Seconds from the acquisition to a host that answered.
     pub boot_s: f64,
+    /// The computer, where it is a node of a batch engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computer: Option<Computer>,
 }
 
 /// Bytes of a manifest: a block has one platform's trials of one repetition.

@@ -4,6 +4,7 @@
 //! stands inside the machines' network and runs the block's trials through the plugins.
 
 mod attempts;
+pub mod batch;
 mod bench;
 pub mod clock;
 mod connection;
@@ -17,6 +18,7 @@ pub mod local;
 pub mod lock;
 pub mod log;
 pub mod manifest;
+pub mod node;
 mod pause;
 mod restored;
 mod route;

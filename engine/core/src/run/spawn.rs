@@ -22,6 +22,7 @@ pub(super) fn manifest(work: &Work<'_>, site: Site, grow: Option<u32>) -> Manife
         site,
         run: work.request.run.to_owned(),
         boot_s: work.boot_s,
+        computer: work.request.computer.clone(),
     }
 }
 

@@ -10,7 +10,7 @@ use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
 use vexp_api::plan::{Block, Trial};
 use vexp_api::plugin::PluginError;
-use vexp_api::record::{self, Outcome, TrialRecord};
+use vexp_api::record::{self, Computer, Outcome, TrialRecord};
 use vexp_api::registry::Registry;
 use vexp_api::shell::{Connect, ShellError};
 use vexp_api::spec::Role;
@@ -175,6 +175,7 @@ async fn run_trials(
             window: seen.window,
             setup,
             ended_s: since(epoch),
+            computer: manifest.computer.clone(),
             ..record_of(trial, &manifest.block, seen.outcome.clone(), epoch_text)
         };
         let trace = bench.clock.end_trace(epoch_ns);
@@ -225,11 +226,17 @@ fn record_of(trial: &Trial, block: &Block, outcome: Outcome, epoch: String) -> T
         ended_s: 0.0,
         artefacts: Vec::new(),
         trace: None,
+        computer: None,
     }
 }
 
-/// Records all trials of a block that have no record yet as failed.
-pub fn fail_rest(run: &Path, block: &Block, error: &str) -> Result<usize, FileError> {
+/// Records all trials of a block that have no record yet as failed, on `computer` where that is a node of a batch engine.
+pub fn fail_rest(
+    run: &Path,
+    block: &Block,
+    error: &str,
+    computer: Option<&Computer>,
+) -> Result<usize, FileError> {
     let mut failed = 0;
     for trial in &block.trials {
         if files::trial_record(run, &trial.id).exists() {
@@ -238,7 +245,10 @@ pub fn fail_rest(run: &Path, block: &Block, error: &str) -> Result<usize, FileEr
         let outcome = Outcome::Failed {
             error: error.to_owned(),
         };
-        let record = record_of(trial, block, outcome, dispatch::now_rfc3339());
+        let record = TrialRecord {
+            computer: computer.cloned(),
+            ..record_of(trial, block, outcome, dispatch::now_rfc3339())
+        };
         files::write_trial(run, &record, Vec::new(), None)?;
         failed += 1;
     }

@@ -1,7 +1,7 @@
 //! What a stored folder must hold, and checking that it does.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -115,10 +115,17 @@ impl Contents {
         let stamps = self.stamps(folder)?;
         // A map of integers always serialises.
         let text = serde_json::to_vec(&stamps).unwrap_or_default();
-        let partial = folder.join(".stamp.partial");
-        std::fs::write(&partial, text)
-            .and_then(|()| std::fs::rename(&partial, &path))
-            .map_err(StoreError::io("write", &path))
+        // Several computers may find at the same time that a store was copied.
+        let mut partial =
+            tempfile::NamedTempFile::new_in(folder).map_err(StoreError::io("write", &path))?;
+        let written = std::io::Write::write_all(&mut partial, &text)
+            .and_then(|()| {
+                partial
+                    .as_file()
+                    .set_permissions(PermissionsExt::from_mode(0o644))
+            })
+            .and_then(|()| partial.persist(&path).map_err(|error| error.error));
+        written.map(drop).map_err(StoreError::io("write", &path))
     }
 
     fn stamps(&self, folder: &Path) -> Result<BTreeMap<String, Stamp>, StoreError> {

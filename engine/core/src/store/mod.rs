@@ -19,8 +19,12 @@
 //!
 //! A store that can be read and not written to serves all the same, as long as nothing is to be built:
 //! one user builds, and others run. What an ordinary user's own store lacks is looked for in root's.
+//!
+//! On a cluster a store may be in a folder that all nodes share, or be a node's own that is filled from such a one
+//! (`VEXP_STORE_FROM`).
 
 mod contents;
+mod fill;
 pub mod gc;
 mod lock;
 
@@ -33,6 +37,7 @@ use vexp_api::digest::{Digest, Hasher};
 use vexp_api::modes::{ModesError, Others, looks_ours, only_ours};
 
 pub use contents::{Contents, Damage, FileEntry};
+pub use fill::FROM;
 pub use lock::StoreLock;
 
 /// What can go wrong in the store.
@@ -48,6 +53,44 @@ pub enum StoreError {
         /// The cause.
         #[source]
         source: std::io::Error,
+    },
+    /// The disk is full, or what this user may have of it.
+    #[error(
+        "could not {action} {}: there is no room ({source}). Make some (`vexp gc --keep 30d` removes what no newer run \
+         needs), or name another store with --store or VEXP_STORE",
+        .path.display()
+    )]
+    Full {
+        /// What was being done.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store from which this one is to be filled can't be used.
+    #[error(
+        "the store {} from which another one is to be filled ({FROM}) can't be used: {source}",
+        .root.display()
+    )]
+    From {
+        /// The store.
+        root: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file of the store from which this one is filled is another one.
+    #[error(
+        "{} is damaged: it is {found} and not {expected}; `vexp build --store` with that store makes its image anew",
+        .path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// As it must be.
+        expected: Digest,
+        /// As it is.
+        found: Digest,
     },
     /// Something is to be added to a store that this user can't write to.
     #[error(
@@ -95,12 +138,25 @@ impl StoreError {
         path: &Path,
     ) -> impl FnOnce(std::io::Error) -> StoreError {
         let path = path.to_owned();
-        move |source| StoreError::Io {
-            action,
-            path,
-            source,
+        move |source| match is_full(&source) {
+            true => StoreError::Full {
+                action,
+                path,
+                source,
+            },
+            false => StoreError::Io {
+                action,
+                path,
+                source,
+            },
         }
     }
+}
+
+/// Whether there is no room, on the disk or for this user.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    [StorageFull, QuotaExceeded].contains(&error.kind())
 }
 
 /// A kind of entry and the version of its format.
@@ -141,6 +197,8 @@ pub struct Store {
     writable: bool,
     /// Another store, in which built images are looked for that this one does not have.
     beneath: Option<PathBuf>,
+    /// Another store, from which images are copied that this one does not have.
+    from: Option<PathBuf>,
 }
 
 /// Releases of suites that were seen.
@@ -172,7 +230,7 @@ impl Store {
         }
         let root = std::fs::canonicalize(&root).map_err(StoreError::io("find", &root))?;
         writable &= rustix::fs::access(&root, rustix::fs::Access::WRITE_OK).is_ok();
-        Self::at(root, writable).owned()
+        Self::at(root, writable).owned()?.filled()
     }
 
     fn at(root: PathBuf, writable: bool) -> Self {
@@ -180,6 +238,7 @@ impl Store {
             root,
             writable,
             beneath: None,
+            from: None,
         }
     }
 
@@ -206,7 +265,7 @@ impl Store {
     pub fn look(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root: PathBuf = root.into();
         match root.canonicalize() {
-            Ok(root) => Self::at(root, false).owned(),
+            Ok(root) => Self::at(root, false).owned()?.filled(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::at(root, false)),
             Err(error) => Err(StoreError::io("find", &root)(error)),
         }
@@ -260,19 +319,24 @@ impl Store {
 
     /// Where an entry is or would be.
     pub fn path(&self, bucket: Bucket, key: &Digest) -> PathBuf {
-        let name = format!("{}{}", key.hex(), bucket.suffix());
-        self.root.join(bucket.folder()).join(name)
+        self.below(&self.root, bucket, key)
     }
 
-    /// Where an entry is, if it is there; an image may be in the store beneath.
+    /// Where an entry would be in another store.
+    fn below(&self, root: &Path, bucket: Bucket, key: &Digest) -> PathBuf {
+        let name = format!("{}{}", key.hex(), bucket.suffix());
+        root.join(bucket.folder()).join(name)
+    }
+
+    /// Where an entry is, if it is there; an image may be in the store from which this one is filled, or beneath.
     pub fn find(&self, bucket: Bucket, key: &Digest) -> Option<PathBuf> {
-        let own = self.path(bucket, key);
-        if own.exists() {
-            return Some(own);
-        }
-        let beneath = self.beneath.as_ref().filter(|_| bucket != Bucket::Debs)?;
-        let path = beneath.join(own.strip_prefix(&self.root).ok()?);
-        path.exists().then_some(path)
+        let others = self.from.iter().chain(&self.beneath);
+        let others = others.filter(|_| bucket != Bucket::Debs);
+        let mut all = std::iter::once(&self.root).chain(others);
+        all.find_map(|root| {
+            let path = self.below(root, bucket, key);
+            path.exists().then_some(path)
+        })
     }
 
     /// A folder of one's own below `tmp/`, removed when it is dropped or, after a crash, by the
@@ -280,7 +344,7 @@ impl Store {
     pub fn scratch(&self, _lock: &StoreLock) -> Result<tempfile::TempDir, StoreError> {
         let parent = self.root.join("tmp");
         tempfile::Builder::new()
-            .prefix("s-")
+            .prefix(&lock::prefix())
             // apt reads packages below it as the unprivileged user _apt.
             .permissions(std::fs::Permissions::from_mode(0o755))
             .tempdir_in(&parent)
@@ -318,8 +382,13 @@ impl Store {
     ) -> Result<PathBuf, StoreError> {
         let target = self.path(bucket, key);
         sync_tree(staged)?;
-        if !(staged.is_dir() && target.exists()) {
-            std::fs::rename(staged, &target).map_err(StoreError::io("move into place", &target))?;
+        let folder = staged.is_dir();
+        if !(folder && target.exists()) {
+            match std::fs::rename(staged, &target) {
+                // Another computer was faster.
+                Err(_) if folder && target.exists() => {}
+                renamed => renamed.map_err(StoreError::io("move into place", &target))?,
+            }
         }
         sync(&self.root.join(bucket.folder()))?;
         Ok(target)
@@ -517,6 +586,22 @@ mod tests {
         let path = store.publish(&lock, Bucket::Debs, &key, &staged).unwrap();
         assert_eq!(store.find(Bucket::Debs, &key), Some(path.clone()));
         assert_eq!(digest_file(&path).unwrap(), key);
+    }
+
+    #[test]
+    fn a_quota_is_no_room_like_a_full_disk_and_nothing_else_is() {
+        let said = |errno: rustix::io::Errno| {
+            let error: std::io::Error = errno.into();
+            StoreError::io("write", Path::new("/store/x"))(error).to_string()
+        };
+        for full in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
+            let said = said(full);
+            assert!(
+                said.starts_with("could not write /store/x: there is no room"),
+                "{said}"
+            );
+        }
+        assert_eq!(said(rustix::io::Errno::IO), "could not write /store/x");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whether a claim can be seen in a run at all: decided before its direction is looked at, by what the
 //! study declares (`needs`) and by what can be attained on the run's machines.
 
+mod computers;
 mod declared;
 
 use std::collections::BTreeSet;
@@ -114,6 +115,7 @@ pub(super) fn causes(claim: &Claim, lookup: &Lookup<'_>) -> Vec<Cause> {
     found.extend(cx.about.causes());
     cx.calibration(&mut found);
     cx.conditions(&mut found);
+    found.extend(computers::mixed(claim, &frames.run));
     for test in &claim.tests {
         found.extend(cx.attainable(test));
     }

@@ -65,6 +65,7 @@ pub(super) fn of(run: &Run) -> Result<BTreeMap<Point, Facts>, FactsError> {
         for trial in &block.trials {
             let mut facts = machine.clone();
             of_trial(trial, &mut facts)?;
+            of_computer(run, trial, &mut facts);
             let point = Point {
                 experiment: trial.experiment.clone(),
                 platform: trial.platform.clone(),
@@ -124,6 +125,19 @@ fn of_trial(trial: &Trial, facts: &mut Facts) -> Result<(), FactsError> {
     }
     flatten("trial", &value, facts);
     Ok(())
+}
+
+/// What a node of a batch engine is stands for the controller, on which nothing was measured.
+fn of_computer(run: &Run, trial: &Trial, facts: &mut Facts) {
+    let record = run.trials.get(&trial.id);
+    let Some(computer) = record.and_then(|record| record.computer.as_ref()) else {
+        return;
+    };
+    for name in CONTROLLER {
+        if let Some(value) = computer.facts.get(name) {
+            facts.insert(format!("controller {name}"), value.clone());
+        }
+    }
 }
 
 /// The leaves of a value by their paths.

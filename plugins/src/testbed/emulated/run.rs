@@ -25,7 +25,15 @@ impl LabError {
 
     /// For `map_err` on I/O.
     pub(in crate::testbed) fn io(step: &str) -> impl FnOnce(std::io::Error) -> Self {
-        move |error| Self::new(step, error.to_string())
+        move |error| {
+            use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+            let full = [StorageFull, QuotaExceeded].contains(&error.kind());
+            let way_out = match full {
+                true => ": make room (`vexp gc --keep 30d`), or name another store with VEXP_STORE",
+                false => "",
+            };
+            Self::new(step, format!("{error}{way_out}"))
+        }
     }
 }
 

@@ -5,10 +5,21 @@
 //!                            for each emulator of peers too (`ram.peers0`), and the links (`*.link`, `*.side`)
 //! FOLDER/KEY/snapshot.json   Snapshot; locked (flock(2)) by those who read `ram`, its time is that
 //!                            of the last use
-//! FOLDER/saving/             half-made; renamed when it is whole
-//! FOLDER/lock                flock(2), held while something is added or removed
+//! FOLDER/KEY/restored-by-*   the same for other computers that share the folder
+//! FOLDER/KEY.lock            flock(2), held while a process of this computer boots the machine to keep it
+//! FOLDER/saving-HOST/        half-made; renamed when it is whole
+//! FOLDER/gone-*              renamed before it is removed
+//! FOLDER/lock                held while something is added or removed: `vexp_api::hold::across`
 //! ```
+//!
+//! Machines have their nodes' private keys, so that a folder is one user's alone: what another user has kept can't be
+//! read, and is not found.
 
+mod blocks;
+mod fill;
+mod mark;
+
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -18,11 +29,15 @@ use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vexp_api::digest::Digest;
+use vexp_api::hold::across::Held;
+use vexp_api::hold::{Hold, hold};
 use vexp_api::plan::Machine;
 use vexp_api::run_dir::read_named;
 use vexp_api::units::{BitRate, ByteSize};
 
 use super::run::LabError;
+use blocks::Written;
+use mark::Mark;
 
 /// The version of what is kept and of what its key stands for. A reader refuses any other.
 const FORMAT: u32 = 1;
@@ -41,6 +56,9 @@ struct Snapshot<T> {
     format: u32,
     /// What is to be known of it: its keys, say.
     known: T,
+    /// Its other files by name, so that a copy can be held against them. None of an older vexp's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    files: BTreeMap<String, Written>,
 }
 
 /// Everything that a kept machine depends on, but for the number of its running guests. Link
@@ -121,6 +139,8 @@ pub(in crate::testbed) struct Kept<T> {
     /// Guests that run in it.
     pub(in crate::testbed) running: u32,
     folder: PathBuf,
+    files: BTreeMap<String, Written>,
+    _mark: Mark,
     _lock: File,
 }
 
@@ -138,9 +158,13 @@ impl<T> Kept<T> {
     /// Takes one away that turned out to be of no use.
     pub(in crate::testbed) fn discard(self) {
         // If it can't be removed now, it goes when it is the oldest.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = take_out(&self.folder);
     }
 }
+
+/// The right to boot a machine that is to be kept: others of this computer wait for the one that does.
+#[derive(Debug)]
+pub(in crate::testbed) struct Growing(#[expect(dead_code, reason = "held")] File);
 
 impl Shelf {
     /// The shelf at `folder`, which is made; it holds keys, so nobody else may look at it.
@@ -177,11 +201,7 @@ impl Shelf {
 
     /// With how many guests [`Shelf::find`] would find it; nothing is marked as used.
     pub(in crate::testbed) fn has(&self, origin: &Origin, most: u32) -> Option<u32> {
-        let known = |running: &u32| {
-            let key = origin.key(*running).ok();
-            key.is_some_and(|key| self.folder.join(key.hex()).join("snapshot.json").exists())
-        };
-        (0..=most).rev().find(known)
+        has(&self.folder, origin, most)
     }
 
     /// Removes the machine with so many guests, unless somebody uses it.
@@ -203,6 +223,17 @@ impl Shelf {
         }
     }
 
+    /// Tries to get the right to boot a machine to be kept; `None` while another process of this computer has it. Where
+    /// the folder is shared, other computers may boot the same one: the first that has kept it serves all.
+    pub(in crate::testbed) fn grow(&self, origin: &Origin) -> Result<Option<Growing>, LabError> {
+        const STEP: &str = "wait for the machine";
+        let path = self.folder.join(format!("{}.lock", origin.key(0)?.hex()));
+        match hold(&path).map_err(LabError::io(STEP))? {
+            Hold::Ours(file) => Ok(Some(Growing(file))),
+            Hold::Theirs(_) => Ok(None),
+        }
+    }
+
     /// Keeps a machine, whose memory `write` puts into the file that it is given. Others wait.
     pub(in crate::testbed) fn keep<T: Serialize + DeserializeOwned>(
         &self,
@@ -218,26 +249,28 @@ impl Shelf {
         if open::<T>(folder.clone(), running).is_some() {
             return Ok(());
         }
-        let saving = self.folder.join("saving");
-        if saving.exists() {
-            std::fs::remove_dir_all(&saving).map_err(io())?;
-        }
-        std::fs::create_dir(&saving).map_err(io())?;
+        let saving = new_saving(&self.folder).map_err(io())?;
         let ram = saving.join("ram");
         let written = write(&ram).and_then(|()| {
+            let named = |path: PathBuf| -> std::io::Result<(String, Written)> {
+                let name = path.file_name().unwrap_or_default();
+                Ok((name.to_string_lossy().into_owned(), blocks::read(&path)?))
+            };
+            let files = files(&saving).map_err(io())?.into_iter().map(named);
             let snapshot = Snapshot {
                 format: FORMAT,
                 known,
+                files: files.collect::<std::io::Result<_>>().map_err(io())?,
             };
             let text = serde_json::to_vec(&snapshot)
                 .map_err(|error| LabError::new(STEP, error.to_string()))?;
             std::fs::write(saving.join("snapshot.json"), text).map_err(io())?;
             // Holes that a crash leaves would be zeros to the machine.
-            for path in files(&saving).map_err(io())? {
+            for path in self::files(&saving).map_err(io())? {
                 let synced = File::open(path).and_then(|file| file.sync_all());
                 synced.map_err(io())?;
             }
-            std::fs::rename(&saving, &folder).map_err(io())
+            finish(&saving, &folder).map_err(io())
         });
         if written.is_err() {
             // It is removed before the next one is saved anyway.
@@ -269,9 +302,60 @@ impl Shelf {
     }
 }
 
+/// With how many guests, but no more than `most`, a machine is in a folder of kept ones.
+pub(in crate::testbed) fn has(folder: &Path, origin: &Origin, most: u32) -> Option<u32> {
+    let known = |running: &u32| {
+        let key = origin.key(*running).ok();
+        key.is_some_and(|key| folder.join(key.hex()).join("snapshot.json").exists())
+    };
+    (0..=most).rev().find(known)
+}
+
 /// Waits for the right to add and remove kept machines.
-fn lock(folder: &Path) -> std::io::Result<File> {
+fn lock(folder: &Path) -> std::io::Result<Held> {
     vexp_api::hold::within(&folder.join("lock"), PATIENCE)
+}
+
+/// Where this computer's half-made machine is.
+fn saving_in(folder: &Path) -> PathBuf {
+    folder.join(format!("saving-{}", mark::host()))
+}
+
+/// An empty folder for a machine that is being made, by the holder of the lock.
+fn new_saving(folder: &Path) -> std::io::Result<PathBuf> {
+    let saving = saving_in(folder);
+    if saving.exists() {
+        std::fs::remove_dir_all(&saving)?;
+    }
+    std::fs::create_dir(&saving)?;
+    Ok(saving)
+}
+
+/// Puts a machine that is whole into its place, for good. One that is there and that this vexp can't read goes; where
+/// another computer was faster, this one's goes.
+fn finish(saving: &Path, to: &Path) -> std::io::Result<()> {
+    File::open(saving)?.sync_all()?;
+    if to.exists() && open::<serde_json::Value>(to.to_owned(), 0).is_none() {
+        take_out(to)?;
+    }
+    match std::fs::rename(saving, to) {
+        Err(_) if to.exists() => std::fs::remove_dir_all(saving)?,
+        renamed => renamed?,
+    }
+    match to.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Removes a kept machine, which is out of sight first: it is never found in part.
+fn take_out(machine: &Path) -> std::io::Result<()> {
+    let parent = machine.parent().unwrap_or(machine);
+    let gone = tempfile::Builder::new()
+        .prefix("gone-")
+        .tempdir_in(parent)?;
+    std::fs::rename(machine, gone.path().join("machine"))?;
+    gone.close()
 }
 
 /// Folders of all kept machines below `folder`, with the time of their last use.
@@ -331,9 +415,10 @@ pub fn discard(folder: &Path, machines: &[PathBuf]) -> std::io::Result<()> {
 /// Removes a kept machine; false if somebody uses it.
 fn remove_unused(folder: &Path) -> std::io::Result<bool> {
     let file = File::open(folder.join("snapshot.json"))?;
-    let unused = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let unused = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && !mark::is_used_elsewhere(folder);
     if unused {
-        std::fs::remove_dir_all(folder)?;
+        take_out(folder)?;
     }
     Ok(unused)
 }
@@ -343,6 +428,7 @@ fn open<T: DeserializeOwned>(folder: PathBuf, running: u32) -> Option<Kept<T>> {
     let path = folder.join("snapshot.json");
     let file = File::open(&path).ok()?;
     flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+    let mark = Mark::put(&folder);
     // It may have been removed between the two.
     let snapshot: Snapshot<T> = parse(&read_named(&path, DESCRIPTION_BYTES).ok()?)?;
     if !folder.join("ram").exists() {
@@ -354,6 +440,8 @@ fn open<T: DeserializeOwned>(folder: PathBuf, running: u32) -> Option<Kept<T>> {
         known: snapshot.known,
         running,
         folder,
+        files: snapshot.files,
+        _mark: mark,
         _lock: file,
     })
 }
@@ -364,20 +452,34 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Option<Snapshot<T>> {
     (snapshot.format == FORMAT).then_some(snapshot)
 }
 
-/// What was half-made when somebody died, unless a machine is being kept just now; with `remove` it goes.
+/// What was half-made or half-removed when somebody died, unless a machine is being kept just now; with `remove` it goes.
 pub(super) fn left(folder: &Path, remove: bool) -> std::io::Result<Vec<PathBuf>> {
-    let saving = folder.join("saving");
     let Ok(lock) = File::open(folder.join("lock")) else {
         return Ok(Vec::new());
     };
-    let unused = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
-    if !unused || !saving.exists() {
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(Vec::new());
     }
-    if remove {
-        std::fs::remove_dir_all(&saving)?;
+    let own = saving_in(folder);
+    let is_left = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let old = || is_old(path).unwrap_or(false);
+        let anothers = name.starts_with("saving-") || name.starts_with("gone-");
+        *path == own || name == "saving" || anothers && old()
+    };
+    let mut found: Vec<PathBuf> = files(folder)?.into_iter().filter(is_left).collect();
+    found.sort();
+    for path in found.iter().filter(|_| remove) {
+        std::fs::remove_dir_all(path)?;
     }
-    Ok(vec![saving])
+    Ok(found)
+}
+
+/// Whether what another computer makes or removes there was left by one that has died.
+fn is_old(path: &Path) -> std::io::Result<bool> {
+    let made = path.symlink_metadata()?.modified()?;
+    let age = SystemTime::now().duration_since(made).unwrap_or_default();
+    Ok(age > 2 * PATIENCE)
 }
 
 #[cfg(test)]
@@ -541,7 +643,7 @@ mod tests {
         };
         shelf.keep(&origin, 1, &keys(), fails).unwrap_err();
         assert!(find(&shelf, &origin, 1).unwrap().is_none());
-        assert!(!root.path().join("saving").exists());
+        assert!(!saving_in(root.path()).exists());
 
         shelf.keep(&origin, 1, &keys(), put("ram")).unwrap();
         let file = root
@@ -601,6 +703,106 @@ mod tests {
         assert!(!saving.exists() && root.path().join("kept").exists());
     }
 
+    #[test]
+    fn a_node_is_filled_with_the_nearest_machine_once_and_with_none_that_is_damaged() {
+        let [shared, own] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let (shared, own) = (shared.path(), own.path());
+        let (there, here) = (Shelf::open(shared).unwrap(), Shelf::open(own).unwrap());
+        let origin = origin(&machine(), 1);
+        for running in [1, 4, 8] {
+            let ram = format!("ram {running}");
+            there.keep(&origin, running, &keys(), put(&ram)).unwrap();
+        }
+        let ram = |running: u32| shared.join(origin.key(running).unwrap().hex()).join("ram");
+        here.fill(shared, &origin, 6).unwrap();
+        let kept = find(&here, &origin, 8).unwrap().unwrap();
+        assert_eq!((kept.running, &kept.known), (4, &keys()));
+        assert_eq!(std::fs::read_to_string(kept.ram()).unwrap(), "ram 4");
+        // It is not copied again, and one with fewer guests is not copied.
+        std::fs::write(ram(4), "other").unwrap();
+        here.fill(shared, &origin, 6).unwrap();
+        assert_eq!(here.has(&origin, 3), None);
+        // What is damaged, as here by a byte, is not copied, but the next nearest one would be.
+        std::fs::write(ram(8), "ram 9").unwrap();
+        here.fill(shared, &origin, 8).unwrap();
+        assert_eq!(here.has(&origin, 8), Some(4));
+        assert!(left(own, false).unwrap().is_empty());
+        // The other way, what is kept here is shared, once.
+        here.keep(&origin, 5, &keys(), put("ram 5")).unwrap();
+        assert_eq!(has(shared, &origin, 5), Some(4));
+        for _ in 0..2 {
+            there.fill(own, &origin, 5).unwrap();
+        }
+        assert_eq!(has(shared, &origin, 7), Some(5));
+        // Somebody else's can't be read, and there may be no such folder.
+        here.fill(&shared.join("none"), &origin, 8).unwrap();
+    }
+
+    #[test]
+    fn what_another_computer_restores_or_makes_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(root.path()).unwrap();
+        let origin = origin(&machine(), 1);
+        shelf.keep(&origin, 1, &keys(), put("ram")).unwrap();
+        let folder = root.path().join(origin.key(1).unwrap().hex());
+        let mark = folder.join("restored-by-0123abcd-7-0");
+        std::fs::write(&mark, "").unwrap();
+        shelf.forget(&origin, 1);
+        assert_eq!(shelf.has(&origin, 1), Some(1));
+        let saving = root.path().join("saving-0123abcd");
+        std::fs::create_dir(&saving).unwrap();
+        assert!(left(root.path(), true).unwrap().is_empty());
+        std::fs::remove_file(mark).unwrap();
+        shelf.forget(&origin, 1);
+        assert_eq!(shelf.has(&origin, 1), None);
+        // Nothing is left of it.
+        let names = files(root.path()).unwrap();
+        assert!(
+            names
+                .iter()
+                .all(|path| path.ends_with("lock") || *path == saving),
+            "{names:?}"
+        );
+    }
+
+    #[test]
+    fn a_machine_that_another_computer_has_kept_meanwhile_serves_and_an_unreadable_one_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(root.path()).unwrap();
+        let origin = origin(&machine(), 1);
+        let folder = root.path().join(origin.key(1).unwrap().hex());
+        // The other one keeps the same while we write ours.
+        let other = tempfile::tempdir().unwrap();
+        let elsewhere = Shelf::open(other.path()).unwrap();
+        elsewhere.keep(&origin, 1, &keys(), put("first")).unwrap();
+        let theirs = other.path().join(folder.file_name().unwrap());
+        let slow = |path: &Path| {
+            std::fs::rename(&theirs, &folder).unwrap();
+            put("second")(path)
+        };
+        shelf.keep(&origin, 1, &keys(), slow).unwrap();
+        let kept = find(&shelf, &origin, 1).unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(kept.ram()).unwrap(), "first");
+        drop(kept);
+        std::fs::write(folder.join("snapshot.json"), "{").unwrap();
+        shelf.keep(&origin, 1, &keys(), put("third")).unwrap();
+        let kept = find(&shelf, &origin, 1).unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(kept.ram()).unwrap(), "third");
+    }
+
+    #[test]
+    fn one_process_of_a_computer_boots_a_machine_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(root.path()).unwrap();
+        let (one, other) = (origin(&machine(), 1), origin(&machine(), 2));
+        let growing = shelf.grow(&one).unwrap().unwrap();
+        assert!(shelf.grow(&one).unwrap().is_none());
+        assert!(shelf.grow(&other).unwrap().is_some());
+        drop(growing);
+        // Another test may just be starting a program, which has our files until it is one.
+        while shelf.grow(&one).unwrap().is_none() {}
+    }
+
     /// A store may come from another computer.
     #[test]
     fn changed_descriptions_of_kept_machines_are_read_or_refused() {
@@ -609,6 +811,7 @@ mod tests {
         let snapshot = Snapshot {
             format: FORMAT,
             known: keys(),
+            files: BTreeMap::new(),
         };
         let bytes = serde_json::to_vec(&snapshot).unwrap();
         assert_eq!(parse::<Keys>(&bytes), Some(snapshot));

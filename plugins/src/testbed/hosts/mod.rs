@@ -30,13 +30,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use vexp_api::plan::Plan;
+use vexp_api::plan::{Machine, Plan};
 use vexp_api::plugin::{
     Context, Hypervisor, Lease, MachineRequest, Plugin, PluginError, Preflight, Testbed,
 };
 use vexp_api::registry::Registry;
 use vexp_api::shell::Connect;
 use vexp_api::spec::Options;
+use vexp_api::units::ByteSize;
 
 use lease::HostsLease;
 
@@ -91,6 +92,11 @@ impl Testbed for Hosts {
 
     fn needs_root(&self) -> bool {
         false
+    }
+
+    /// The machines are elsewhere: here are vexp and its connections.
+    fn takes(&self, _: &Machine) -> (u32, ByteSize) {
+        (1, ByteSize::new(1 << 30))
     }
 
     fn trusts_studies(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use vexp_api::meminfo;
 use vexp_api::plan::Machine;
+use vexp_api::units::ByteSize;
 
 use super::super::emulated::nodes::data_networks;
 use super::command::PEERS_MIB;
@@ -16,9 +17,21 @@ pub(super) fn of(machine: &Machine) -> usize {
     fitting(machine, processors, available >> 20)
 }
 
-fn fitting(machine: &Machine, processors: usize, available_mib: u64) -> usize {
+/// Of a batch engine's node one processor, as the emulators of a lockstep take turns, and the memory of all, with what
+/// is to stay free.
+pub(super) fn takes(machine: &Machine) -> (u32, ByteSize) {
+    let mib = each_mib(machine).saturating_add(FREE_MIB);
+    (1, ByteSize::new(mib.saturating_mul(1 << 20)))
+}
+
+/// Memory of a machine and its peers, MiB.
+fn each_mib(machine: &Machine) -> u64 {
     let peers = data_networks(machine).count() as u64 * PEERS_MIB;
-    let each = machine.memory.mib() + peers;
+    machine.memory.mib() + peers
+}
+
+fn fitting(machine: &Machine, processors: usize, available_mib: u64) -> usize {
+    let each = each_mib(machine);
     let fit = available_mib.saturating_sub(FREE_MIB) / each.max(1);
     usize::try_from(fit)
         .unwrap_or(usize::MAX)
@@ -43,5 +56,9 @@ mod tests {
         assert_eq!(fitting(&machine, 2, 24_000), 2);
         assert_eq!(fitting(&machine, 8, 24_000), 4);
         assert_eq!(fitting(&machine, 8, 5_000), 1);
+        assert_eq!(
+            takes(&machine),
+            (1, ByteSize::new((4096 + 512 + 1024) << 20))
+        );
     }
 }

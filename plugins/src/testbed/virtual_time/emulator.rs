@@ -5,6 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use vexp_api::plugin::ImageFiles;
 
@@ -15,6 +16,8 @@ pub(super) const IMAGE: &str = "emulator";
 /// Where unpacked emulators are kept, below the store.
 pub(super) const FOLDER: &str = "emulators-v1";
 const STEP: &str = "unpack the emulator";
+/// How long another process may be unpacking it.
+const PATIENCE: Duration = Duration::from_secs(900);
 /// In its root: the loader, the libraries, the program, and its modules.
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
@@ -35,6 +38,11 @@ impl Emulator {
         let root = kept.join(image.digest.hex());
         if !root.is_dir() {
             std::fs::create_dir_all(kept).map_err(LabError::io(STEP))?;
+            let _lock =
+                vexp_api::hold::within(&kept.join("lock"), PATIENCE).map_err(LabError::io(STEP))?;
+            if root.is_dir() {
+                return Ok(Self { root });
+            }
             let new = tempfile::Builder::new()
                 .prefix("new-")
                 .tempdir_in(kept)
@@ -51,6 +59,10 @@ impl Emulator {
             ];
             run(STEP, "unsquashfs", &args, "")?;
             std::fs::set_permissions(&to, Permissions::from_mode(0o755))
+                .map_err(LabError::io(STEP))?;
+            // Files that a crash leaves empty would be no emulator.
+            std::fs::File::open(&to)
+                .and_then(|folder| Ok(rustix::fs::syncfs(folder)?))
                 .map_err(LabError::io(STEP))?;
             match std::fs::rename(&to, &root) {
                 // Somebody else was faster, with the same.

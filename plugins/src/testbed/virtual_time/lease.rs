@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use vexp_api::event::Event;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{
     BootFiles, Context, ImageFiles, Lease, MachineRequest, PluginError, Workplace,
@@ -17,7 +18,7 @@ use super::super::emulated::address::Who;
 use super::super::emulated::nodes::{Nodes, data_networks, interface};
 use super::super::emulated::qemu;
 use super::super::emulated::run::LabError;
-use super::super::emulated::snapshot::{Origin, Shelf};
+use super::super::emulated::snapshot::{Growing, Origin, Shelf};
 use super::command::{self, Shape, peers_on, with_all_peers};
 use super::emulator::{self, Emulator};
 use super::fleet::{Fleet, MACHINE, Start};
@@ -50,6 +51,10 @@ pub(super) struct VirtualLease {
     cx: Context,
     /// With all files of the machines; removed last.
     folder: tempfile::TempDir,
+    /// The right to boot the machine for others of this computer, until it is kept with so many guests.
+    pub(super) growing: Option<(Growing, u32)>,
+    /// The store from which this computer's is filled: what is kept here is shared there.
+    pub(super) from: Option<PathBuf>,
 }
 
 impl Drop for VirtualLease {
@@ -207,6 +212,8 @@ fn acquire(
         request: request.clone(),
         cx: cx.clone(),
         folder,
+        growing: None,
+        from: None,
     })
 }
 
@@ -351,9 +358,18 @@ impl Lease for VirtualLease {
             vms: running,
             ..self.request.clone()
         };
+        let from = self.from.clone().filter(|_| keep);
         let anew = tokio::task::spawn_blocking(move || {
             snapshot::save(&shelf, &origin, running, &fleet, &shared, &links)?;
             fleet.end();
+            let share = |from: &PathBuf| snapshot::share(&shelf, &origin, running, from);
+            if let Some(Err(error)) = from.as_ref().map(share) {
+                let text = format!(
+                    "the machine is kept on this computer only, and others boot their own: {}: {}",
+                    error.step, error.message
+                );
+                cx.events.event(&Event::Note { text });
+            }
             let anew = acquire(store.as_deref(), &request, &cx);
             if !keep {
                 shelf.remove(&origin, running);
@@ -363,9 +379,12 @@ impl Lease for VirtualLease {
         let anew = anew
             .await
             .map_err(|error| LabError::new("keep the machines", error.to_string()));
+        let (growing, from) = (self.growing.take(), self.from.take());
         *self = anew
             .and_then(|anew| anew)
             .map_err(|error| PluginError::new(error.step, "controller", error.message))?;
+        self.growing = growing.filter(|(_, until)| running < *until);
+        self.from = from;
         Ok(true)
     }
 

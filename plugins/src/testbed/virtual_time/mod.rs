@@ -28,6 +28,7 @@ use async_trait::async_trait;
 use vexp_api::ids::Name;
 use vexp_api::plan::Machine;
 use vexp_api::plugin::{Context, Lease, MachineRequest, Plugin, PluginError, Testbed};
+use vexp_api::units::ByteSize;
 
 /// Most peers on a data network.
 const MOST_PEERS: u32 = 24;
@@ -37,12 +38,35 @@ const MOST_PEERS: u32 = 24;
 pub struct Virtual {
     /// Where unpacked emulators and kept machines are.
     store: Option<PathBuf>,
+    /// The store from which that one is filled.
+    from: Option<PathBuf>,
 }
 
 impl Virtual {
     /// A testbed that keeps machines and what it unpacks below `store`, or nothing.
     pub fn new(store: Option<PathBuf>) -> Self {
-        Self { store }
+        Self { store, from: None }
+    }
+
+    /// The same, where kept machines that the store lacks are copied from another one, if there is one.
+    pub fn filled_from(self, from: Option<PathBuf>) -> Self {
+        Self { from, ..self }
+    }
+}
+
+impl Virtual {
+    /// Copies the nearest machine that is kept into this computer's own store.
+    async fn fill(&self, request: &MachineRequest) -> Result<(), PluginError> {
+        let failed = |error: String| PluginError::new(lease::STEP, "controller", error);
+        let (Some(store), Some(from)) = (self.store.clone(), self.from.clone()) else {
+            return Ok(());
+        };
+        let request = request.clone();
+        let filled = tokio::task::spawn_blocking(move || {
+            snapshot::fill(&request, &store, &from).map_err(|error| error.message)
+        });
+        let filled = filled.await.map_err(|error| failed(error.to_string()))?;
+        filled.map_err(failed)
     }
 }
 
@@ -74,6 +98,10 @@ impl Testbed for Virtual {
         capacity::of(machine)
     }
 
+    fn takes(&self, machine: &Machine) -> (u32, ByteSize) {
+        capacity::takes(machine)
+    }
+
     fn emulates(&self) -> bool {
         true
     }
@@ -87,14 +115,14 @@ impl Testbed for Virtual {
     }
 
     fn kept(&self, request: &MachineRequest) -> Option<u32> {
-        let (shelf, origin) = snapshot::keeping(request, self.store.as_deref()?)?;
-        shelf.has(&origin, request.vms)
+        snapshot::kept(request, self.store.as_deref()?, self.from.as_deref())
     }
 
     fn forget(&self, request: &MachineRequest) {
-        let store = self.store.as_deref();
-        if let Some((shelf, origin)) = store.and_then(|store| snapshot::keeping(request, store)) {
-            shelf.forget(&origin, request.vms);
+        for store in self.store.iter().chain(&self.from) {
+            if let Some((shelf, origin)) = snapshot::keeping(request, store) {
+                shelf.forget(&origin, request.vms);
+            }
         }
     }
 
@@ -111,13 +139,26 @@ impl Testbed for Virtual {
         request: &MachineRequest,
         cx: &Context,
     ) -> Result<Box<dyn Lease>, PluginError> {
+        let failed = |error: String| PluginError::new(lease::STEP, "controller", error);
         let (store, request, cx) = (self.store.clone(), request.clone(), cx.clone());
+        self.fill(&request).await?;
+        let growing = match &store {
+            Some(store) => snapshot::growing(&request, store, &cx).await?,
+            None => None,
+        };
+        if growing.is_some() {
+            // Another computer may have kept it meanwhile.
+            self.fill(&request).await?;
+        }
+        let vms = request.vms;
         let acquired = tokio::task::spawn_blocking(move || {
             lease::VirtualLease::acquire(store.as_deref(), &request, &cx)
         });
-        let lease = acquired
+        let mut lease = acquired
             .await
-            .map_err(|error| PluginError::new(lease::STEP, "controller", error.to_string()))??;
+            .map_err(|error| failed(error.to_string()))??;
+        lease.growing = growing.map(|growing| (growing, vms));
+        lease.from = self.from.clone();
         Ok(Box::new(lease))
     }
 }

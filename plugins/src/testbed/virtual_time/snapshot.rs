@@ -1,13 +1,15 @@
 //! Machines of a lockstep that are kept: the memory of each emulator, and the links with the frames on them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use vexp_api::digest::Digest;
-use vexp_api::plugin::MachineRequest;
+use vexp_api::event::Event;
+use vexp_api::plugin::{Context, MachineRequest, PluginError};
 
 use super::super::emulated::nodes::data_networks;
 use super::super::emulated::run::LabError;
-use super::super::emulated::snapshot::{Kept, Origin, Shelf};
+use super::super::emulated::snapshot::{Growing, Kept, Origin, Shelf, has};
 use super::command::{Shape, with_all_peers};
 use super::emulator;
 use super::fleet::Fleet;
@@ -42,6 +44,74 @@ pub(super) fn keeping(request: &MachineRequest, store: &Path) -> Option<(Shelf, 
     let origin = Origin::whole(machine, digests, arguments);
     Some((Shelf::open(&store.join(FOLDER)).ok()?, origin))
 }
+
+/// Copies the nearest machine from the store from which this one is filled, if that one has more guests.
+pub(super) fn fill(request: &MachineRequest, store: &Path, from: &Path) -> Result<(), LabError> {
+    match keeping(request, store) {
+        Some((shelf, origin)) => shelf.fill(&from.join(FOLDER), &origin, request.vms),
+        None => Ok(()),
+    }
+}
+
+/// With how many guests a machine is kept here, or in the store from which this one is filled.
+pub(super) fn kept(request: &MachineRequest, store: &Path, from: Option<&Path>) -> Option<u32> {
+    let (shelf, origin) = keeping(request, store)?;
+    let there = from.and_then(|from| has(&from.join(FOLDER), &origin, request.vms));
+    // `None` is less than anything.
+    shelf.has(&origin, request.vms).max(there)
+}
+
+/// Copies a machine that was just kept to the store from which this one is filled, for other computers. Where that one
+/// can't be written to, they boot their own.
+pub(super) fn share(
+    shelf: &Shelf,
+    origin: &Origin,
+    running: u32,
+    from: &Path,
+) -> Result<(), LabError> {
+    match Shelf::open(&from.join(FOLDER)) {
+        Ok(there) => there.fill(shelf.folder(), origin, running),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The right to boot a machine that is to be kept, if nobody has kept it yet. While another process of this computer
+/// boots the same one, this waits until that has kept it, or has ended.
+pub(super) async fn growing(
+    request: &MachineRequest,
+    store: &Path,
+    cx: &Context,
+) -> Result<Option<Growing>, PluginError> {
+    let wanted = request.boot.and_then(|_| keeping(request, store));
+    let Some((shelf, origin)) = wanted else {
+        return Ok(None);
+    };
+    let mut said = false;
+    loop {
+        let growing = shelf.grow(&origin);
+        let growing =
+            growing.map_err(|error| PluginError::new(error.step, "controller", error.message))?;
+        // Looked at after the lock: whoever had it may have kept the machine.
+        if shelf.has(&origin, request.vms) == Some(request.vms) {
+            return Ok(None);
+        }
+        if growing.is_some() {
+            return Ok(growing);
+        }
+        if !said {
+            said = true;
+            let text = format!(
+                "another vexp on this computer is booting {} on {}: waiting until its machine is kept",
+                request.machine.platform, request.machine.hardware
+            );
+            cx.events.event(&Event::Note { text });
+        }
+        tokio::time::sleep(OFTEN).await;
+    }
+}
+
+/// How often that is looked at.
+const OFTEN: Duration = Duration::from_millis(200);
 
 /// Stops all machines at one moment of virtual time, keeps them, and lets them go on.
 pub(super) fn save(

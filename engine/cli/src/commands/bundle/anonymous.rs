@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use regex::bytes::{Captures, Regex};
 use vexp_api::digest::Digest;
 use vexp_api::exit::Exit;
+use vexp_api::record::Computer;
 use vexp_api::registry::Registry;
 use vexp_api::run_dir::{RAW_BYTES, RECORD_BYTES, read_named};
 use vexp_api::spec::Study;
@@ -21,9 +22,10 @@ use vexp_report::derived::{Derived, derive};
 use vexp_report::run::Run;
 
 use super::names::{
-    Names, Replaced, Replacing, Secret, in_run, machines, of_study, on_this_computer,
+    Names, Replaced, Replacing, Secret, computer, in_run, machines, of_study, on_this_computer,
 };
 use super::{IMAGES, Ingredients, Made, Options, RUN, TEMPLATES, again, copy_tree, unread};
+use crate::commands::batch::left_out_node;
 use crate::commands::report;
 use crate::error::{Failure, OrExit as _};
 
@@ -94,6 +96,15 @@ fn names(
 ) -> Result<Names, Failure> {
     let mut secrets = on_this_computer(&run.dir);
     secrets.extend(of_study(&run.study));
+    let records = run.trials.values().chain(&run.set_aside);
+    let computers = records.filter_map(|record| record.computer.as_ref());
+    secrets.extend(computers.flat_map(computer));
+    for deviation in &run.record.deviations {
+        if let Some(node) = left_out_node(&deviation.subject) {
+            let (node, facts) = (node.to_owned(), BTreeMap::new());
+            secrets.extend(computer(&Computer { node, facts }));
+        }
+    }
     secrets.extend(hide.iter().cloned());
     for (path, source) in contents {
         if is_of_images(path.as_str()) {

@@ -25,6 +25,7 @@ use vexp_api::registry::Registry;
 use vexp_api::spec::Study;
 use vexp_engine::build::Manifest as ImageManifest;
 use vexp_engine::bundle::{BundleError, BundlePath, Contents, Source, elf};
+use vexp_engine::run::batch;
 use vexp_engine::run::files;
 use vexp_engine::run::leftovers::is_partial;
 use vexp_engine::run::lock::RunLock;
@@ -192,7 +193,8 @@ impl Ingredients<'_> {
     /// while it is run, and the mark that `vexp gc` is to keep it.
     fn copy_run(&self, contents: &mut Contents) -> Result<(), Failure> {
         let wanted = |path: &str| {
-            let derived = ["frames", "report", ANSWER].contains(&path);
+            // What a batch engine was told names people and hosts, and says nothing of results.
+            let derived = ["frames", "report", ANSWER, batch::FOLDER].contains(&path);
             let mark = path == "keep";
             let name = path.rsplit('/').next().unwrap_or(path);
             let passing = is_partial(name) || name.starts_with(RunLock::FILE);

@@ -86,6 +86,8 @@ pub(super) fn measured_again(
         jobs: None,
         machines: args.machines.clone(),
         trust: args.trust,
+        on: None,
+        detach: false,
     };
     let again = measuring::Again {
         bundle: bundle.clone(),

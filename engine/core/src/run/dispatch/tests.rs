@@ -15,6 +15,7 @@ fn put(run: &Path, trial: &Name, outcome: Outcome) {
         ended_s: 0.0,
         artefacts: Vec::new(),
         trace: None,
+        computer: None,
     };
     files::write_trial(run, &record, Vec::new(), None).unwrap();
 }
@@ -43,7 +44,7 @@ fn images() -> BTreeMap<Name, ImageFiles> {
     ["linux", "guest"].map(named).into()
 }
 
-fn plan(blocks: &[Block]) -> Plan {
+pub(in super::super) fn plan(blocks: &[Block]) -> Plan {
     serde_json::from_value(serde_json::json!({
         "format": 1, "study": "s", "study_digest": Digest::of(b""),
         "testbed": "t", "effort": "e", "seed": 1, "calibration": null, "images": [],
@@ -55,7 +56,7 @@ fn plan(blocks: &[Block]) -> Plan {
 
 /// A testbed without machines; writes down what is asked of it.
 #[derive(Debug, Default)]
-struct Empty(std::sync::Mutex<Vec<&'static str>>);
+pub(in super::super) struct Empty(std::sync::Mutex<Vec<&'static str>>);
 
 impl Plugin for Empty {
     fn name(&self) -> &'static str {
@@ -100,6 +101,8 @@ async fn what_a_machine_was_restored_from_is_forgotten_before_the_next_try() {
         registry: Registry::new(),
         events: Arc::new(vexp_api::event::NoEvents),
         stages: None,
+        batch: None,
+        computer: None,
         cancel,
     };
     let summary = run(&request).await.unwrap();
@@ -130,7 +133,7 @@ fn only_what_failed_is_tried_again_and_its_record_is_kept() {
     put(run.path(), &odd, outcome);
     let block = block(&[&good, &odd, &lost]);
     assert!(set_aside(run.path(), &block).unwrap().is_none());
-    let failed = worker::fail_rest(run.path(), &block, "the machine died").unwrap();
+    let failed = worker::fail_rest(run.path(), &block, "the machine died", None).unwrap();
     assert_eq!(failed, 1);
     assert!(missing(run.path(), &block, false).trials.is_empty());
 
@@ -142,7 +145,7 @@ fn only_what_failed_is_tried_again_and_its_record_is_kept() {
     assert!(run.path().join("failed/1/lost/trial.json").exists());
 
     // Its second failure stays, also when the run is resumed.
-    worker::fail_rest(run.path(), &block, "again").unwrap();
+    worker::fail_rest(run.path(), &block, "again", None).unwrap();
     assert!(set_aside(run.path(), &block).unwrap().is_none());
     assert!(missing(run.path(), &block, false).trials.is_empty());
 }
@@ -200,6 +203,8 @@ async fn what_no_stage_wants_is_not_run_and_not_missed() {
         events: Arc::new(vexp_api::event::NoEvents),
         jobs: 1,
         stages: Some(&stages),
+        batch: None,
+        computer: None,
         cancel,
     };
     let summary = run(&request).await.unwrap();

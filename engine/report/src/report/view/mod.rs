@@ -1,6 +1,7 @@
 //! What templates see. All numbers are text already, so that templates only lay out.
 
 mod claims;
+mod computers;
 mod figures;
 mod packets;
 mod results;
@@ -17,6 +18,7 @@ use vexp_api::plan::{Deviation, Excluded};
 use vexp_api::record::{Outcome, TrialRecord};
 
 use self::claims::{Claim, Count, Section, claim, counts, findings};
+use self::computers::{Computer, computers};
 use self::figures::{FigureView, figure};
 use self::packets::{Hops, hops};
 use self::results::{Experiment, Printed, Results};
@@ -66,6 +68,8 @@ pub(super) struct View<'a> {
     unusable: Vec<Unusable>,
     again: Vec<Again>,
     controller: BTreeMap<String, String>,
+    /// Nodes of a batch engine that measured trials.
+    computers: Vec<Computer>,
     blocks: Vec<Block>,
     formulas: Vec<Formula>,
     method: Method,
@@ -201,6 +205,7 @@ impl<'a> View<'a> {
             unusable: super::missed(frames, verdicts).cloned().collect(),
             again: again(frames),
             controller: record.controller.clone(),
+            computers: computers(run),
             blocks: blocks(frames),
             formulas: (METRICS.iter())
                 .map(|metric| formula(metric, study.paper.as_ref()))

@@ -45,6 +45,8 @@ struct Trial {
     window: Option<String>,
     block: String,
     machine: String,
+    /// The batch engine's node that measured it.
+    computer: Option<String>,
     /// The earlier run that measured it, and when that was started.
     origin: Option<String>,
     setup: BTreeMap<String, String>,
@@ -151,6 +153,9 @@ fn trial(
         window: record.and_then(window),
         block: block.id.to_string(),
         machine: machine(index, block),
+        computer: record
+            .and_then(|record| record.computer.as_ref())
+            .map(|computer| computer.node.clone()),
         origin: run.record.origin(&planned.id).map(|taken| {
             format!(
                 "run {}, started {}, by vexp {}",

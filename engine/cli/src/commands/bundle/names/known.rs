@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde_json::Value;
+use vexp_api::record::Computer;
 use vexp_api::run_dir::{RECORD_BYTES, read_named};
 use vexp_api::spec::Study;
 
@@ -254,6 +255,13 @@ pub(in crate::commands::bundle) fn machines(value: &Value, found: &mut Vec<Secre
         Value::Array(values) => values.iter().for_each(|value| machines(value, found)),
         _ => {}
     }
+}
+
+/// A node of a batch engine that measured trials.
+pub(in crate::commands::bundle) fn computer(computer: &Computer) -> Vec<Secret> {
+    let mut found = Vec::new();
+    reached(&computer.node, &mut found);
+    found
 }
 
 /// `[user@]host[:port]`, or an address with its prefix.

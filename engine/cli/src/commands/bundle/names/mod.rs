@@ -15,7 +15,7 @@ use vexp_api::exit::Exit;
 
 use crate::error::{Failure, OrExit as _};
 
-pub(super) use known::{Secret, author, in_run, machines, of_study, on_this_computer};
+pub(super) use known::{Secret, author, computer, in_run, machines, of_study, on_this_computer};
 pub(super) use replace::{Replaced, Replacing};
 
 /// What is named.

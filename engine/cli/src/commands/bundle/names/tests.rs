@@ -183,3 +183,15 @@ fn an_inventory_names_its_machines() {
         ]
     );
 }
+
+#[test]
+fn a_node_that_measured_is_known_by_its_long_and_its_short_name() {
+    let computer = vexp_api::record::Computer {
+        node: "gros-12.nancy.example.fr".to_owned(),
+        facts: BTreeMap::new(),
+    };
+    let texts: Vec<String> = (known::computer(&computer).into_iter())
+        .map(|secret| secret.text)
+        .collect();
+    assert_eq!(texts, ["gros-12.nancy.example.fr", "gros-12"]);
+}
