@@ -6,6 +6,7 @@ pub mod command;
 pub mod hypervisor;
 pub mod monitor;
 mod options;
+pub mod own_file;
 #[cfg(test)]
 mod testing;
 mod text;

@@ -247,11 +247,12 @@ mod tests {
         let answer = sh("sleep 20 & echo 17", |_| false).await.unwrap();
         assert_eq!((answer.stdout.as_str(), answer.status), ("17\n", Some(0)));
         assert!(before.elapsed() < Duration::from_secs(15));
+        let environment = BTreeMap::new();
         let none = run(Call {
             argv: vec!["/no/such/program".to_owned()],
             stdin: Vec::new(),
             deadline: Duration::from_secs(1),
-            environment: &BTreeMap::new(),
+            environment: &environment,
             hides: |_| false,
             gives_up: |_| false,
         });

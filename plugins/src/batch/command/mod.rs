@@ -13,14 +13,16 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use vexp_api::batch::{
-    Array, BatchEngine, BatchPlugin, Here, JobId, Limits, SubmitError, TaskId, TaskState,
+    Array, BatchEngine, BatchPlugin, Here, JobId, Limits, Pace, SubmitError, TaskId, TaskState,
 };
 use vexp_api::ids::Name;
 use vexp_api::plugin::{Plugin, PluginError};
 use vexp_api::spec::Options;
+use vexp_api::units::TimeSpan;
 
 use super::program::{Answer, Call, NoAnswer, run};
 use options::{CommandOptions, Pattern, Values};
@@ -30,7 +32,17 @@ const NAME: &str = "command";
 
 /// The engine that `--on command` takes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Command;
+pub struct Command {
+    pace: Pace,
+}
+
+impl Command {
+    /// Looks and asks at another pace than a cluster's.
+    #[must_use]
+    pub fn paced(pace: Pace) -> Self {
+        Self { pace }
+    }
+}
 
 impl Plugin for Command {
     fn name(&self) -> &'static str {
@@ -45,12 +57,14 @@ impl Plugin for Command {
 impl BatchPlugin for Command {
     fn engine(&self, options: &Options) -> Result<Arc<dyn BatchEngine>, String> {
         let options = CommandOptions::read(options)?;
-        Ok(Arc::new(Engine { options }))
+        let pace = self.pace;
+        Ok(Arc::new(Engine { options, pace }))
     }
 }
 
 struct Engine {
     options: CommandOptions,
+    pace: Pace,
 }
 
 /// A folder's path as an argument.
@@ -111,7 +125,8 @@ impl Engine {
             .ok_or_else(|| refused("an array has one task at least".to_owned()))?;
         let first = self.options.first.0;
         let needs = &array.needs;
-        let seconds = needs.time.as_secs() + u64::from(needs.time.subsec_nanos() > 0);
+        let time = self.time().unwrap_or(needs.time);
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
         let file = |ending: &str| text(&array.logs.join(format!("{}.{ending}", array.name)));
         let exclude: Vec<&str> = array.exclude.iter().map(String::as_str).collect();
         Ok(Values::from([
@@ -233,6 +248,14 @@ impl Engine {
 impl BatchEngine for Engine {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn time(&self) -> Option<Duration> {
+        self.options.time.map(TimeSpan::duration)
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
     }
 
     async fn limits(&self) -> Result<Limits, PluginError> {

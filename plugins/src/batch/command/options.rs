@@ -53,6 +53,9 @@ pub(super) struct CommandOptions {
     /// Most tasks of a user that wait or run.
     #[serde(default)]
     pub(super) queue_limit: Option<std::num::NonZeroU32>,
+    /// Time limit of a task, instead of vexp's own estimate.
+    #[serde(default)]
+    pub(super) time: Option<TimeSpan>,
     /// When a command is killed.
     #[serde(default = "usual_deadline")]
     pub(super) deadline: TimeSpan,
@@ -221,6 +224,9 @@ impl CommandOptions {
             || task.len() != 2
         {
             return Err("option `task_name`: it is made of `{job}` and `{index}`".to_owned());
+        }
+        if self.time.is_some_and(|time| time.duration().is_zero()) {
+            return Err("option `time`: a task needs some".to_owned());
         }
         if self.deadline.duration().is_zero() {
             return Err("option `deadline`: a command needs some time".to_owned());

@@ -17,12 +17,13 @@ fn documented(file: &str) -> Value {
 }
 
 fn engine(template: &Value) -> Result<Arc<dyn BatchEngine>, String> {
-    Command.engine(template["command"].as_object().unwrap())
+    Command::default().engine(template["command"].as_object().unwrap())
 }
 
 fn read(template: &Value) -> Engine {
     Engine {
         options: CommandOptions::read(template["command"].as_object().unwrap()).unwrap(),
+        pace: Pace::default(),
     }
 }
 
@@ -364,13 +365,16 @@ fn wrong_templates_are_refused_by_the_option() {
             "{option} {value}: {error}"
         );
     }
-    let error = Command.engine(&Options::new()).map(drop).unwrap_err();
+    let error = Command::default()
+        .engine(&Options::new())
+        .map(drop)
+        .unwrap_err();
     assert!(error.contains("missing field `submit`"), "{error}");
     let good = good["command"].clone();
     let cases = vexp_testkit::cases(400);
     proptest::proptest!(cases, |(changed in vexp_testkit::hostile::changed_json(&good))| {
         if let Some(options) = changed.as_object() && let Ok(options) = CommandOptions::read(options) {
-            let _ = Engine { options }.tasks("1 2 RUNNING n1\n");
+            let _ = Engine { options, pace: Pace::default() }.tasks("1 2 RUNNING n1\n");
         }
     });
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use vexp_api::batch::{
-    Array, BatchEngine, BatchPlugin, Here, JobId, Limits, SubmitError, TaskId, TaskState,
+    Array, BatchEngine, BatchPlugin, Here, JobId, Limits, Pace, SubmitError, TaskId, TaskState,
 };
 use vexp_api::ids::Name;
 use vexp_api::plugin::{Plugin, PluginError};
@@ -39,6 +39,7 @@ const RANGES: usize = 2000;
 #[derive(Clone, Debug, Default)]
 pub struct Slurm {
     environment: BTreeMap<String, String>,
+    pace: Pace,
 }
 
 impl Slurm {
@@ -46,6 +47,13 @@ impl Slurm {
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Looks and asks at another pace than a cluster's.
+    #[must_use]
+    pub fn paced(mut self, pace: Pace) -> Self {
+        self.pace = pace;
         self
     }
 }
@@ -65,6 +73,7 @@ impl BatchPlugin for Slurm {
         Ok(Arc::new(Engine {
             options: SlurmOptions::read(options)?,
             environment: self.environment.clone(),
+            pace: self.pace,
             submit: SUBMIT,
             ask: ASK,
         }))
@@ -74,6 +83,7 @@ impl BatchPlugin for Slurm {
 struct Engine {
     options: SlurmOptions,
     environment: BTreeMap<String, String>,
+    pace: Pace,
     /// Deadline of sbatch.
     submit: Duration,
     /// Deadline of other commands.
@@ -168,6 +178,14 @@ fn unknown(said: String) -> SubmitError {
 impl BatchEngine for Engine {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn time(&self) -> Option<Duration> {
+        self.options.time()
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
     }
 
     async fn limits(&self) -> Result<Limits, PluginError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 use vexp_api::batch::Array;
@@ -113,6 +114,11 @@ impl SlurmOptions {
         Ok(read)
     }
 
+    /// The time limit of each task, if it is the user's.
+    pub(super) fn time(&self) -> Option<Duration> {
+        self.time.map(TimeSpan::duration)
+    }
+
     /// The command that submits an array whose script is on its standard input.
     ///
     /// # Errors
@@ -123,7 +129,7 @@ impl SlurmOptions {
             .tasks
             .checked_sub(1)
             .ok_or("an array has one task at least")?;
-        let time = self.time.map_or(needs.time, TimeSpan::duration);
+        let time = self.time().unwrap_or(needs.time);
         let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
         let memory = self.memory.map_or(needs.memory, ByteSize::bytes);
         let grace = needs.grace.as_secs().min(u64::from(u16::MAX));
@@ -151,15 +157,13 @@ impl SlurmOptions {
             return Err(format!("`{}` is no node's name", bad.escape_debug()));
         }
         let exclude: Vec<&str> = exclude.into_iter().collect();
+        let exclude = exclude.join(",");
         let said = [
             ("partition", self.partition.as_ref().map(|text| &text.0)),
             ("account", self.account.as_ref().map(|text| &text.0)),
             ("qos", self.qos.as_ref().map(|text| &text.0)),
             ("constraint", self.constraint.as_ref().map(|text| &text.0)),
-            (
-                "exclude",
-                Some(&exclude.join(",")).filter(|list| !list.is_empty()),
-            ),
+            ("exclude", Some(&exclude).filter(|list| !list.is_empty())),
         ];
         let said = said
             .into_iter()
@@ -211,8 +215,6 @@ fn pattern(path: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::{Value, json};
     use vexp_api::batch::Needs;
     use vexp_api::ids::Name;

@@ -289,6 +289,7 @@ impl StandIns {
         Engine {
             options: SlurmOptions::default(),
             environment: BTreeMap::from([("PATH".to_owned(), path)]),
+            pace: Pace::default(),
             submit: Duration::from_secs(3),
             ask: Duration::from_secs(10),
         }

@@ -343,7 +343,7 @@ impl<'a> Dispatcher<'a> {
     /// Records a block as failed, as an attempt of the dispatcher's own.
     fn give_up(&mut self, block: &Block, attempt: u32, why: &str) -> Result<bool, BatchError> {
         let claim = Claim {
-            array: name(self.batch)?,
+            array: self.batch.name.clone(),
             index: 0,
             restart: 0,
             node: self.batch.host.clone(),
@@ -494,14 +494,10 @@ const NOTHING: Needs = Needs {
     exclusive: false,
 };
 
-fn name(batch: &Batch) -> Result<Name, BatchError> {
-    Name::new(batch.engine.name()).map_err(|error| BatchError::Books(error.to_string()))
-}
-
 /// Writes down what tasks need, and lets them begin blocks again: whoever has cancelled others has ended them.
 fn prepare(request: &RunRequest<'_>, batch: &Batch, pace: Pace) -> Result<(), BatchError> {
     let run = request.run;
-    Order::new(name(batch)?, batch, request.images.clone(), pace).write(run)?;
+    Order::new(batch, request.images.clone(), pace).write(run)?;
     match std::fs::remove_file(folder(run).join("stop")) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(files::io("remove", &folder(run).join("stop"))(error).into());
