@@ -79,6 +79,15 @@ fn ended(state: &TaskState) -> &str {
     }
 }
 
+/// Waits until a task has said this.
+async fn logged(log: &Path, wanted: &str) {
+    let begun = Instant::now();
+    while !std::fs::read_to_string(log).is_ok_and(|said| said.starts_with(wanted)) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never said");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_pool_of_processes_is_an_engine() {
     let folder = tempfile::tempdir().unwrap();
@@ -100,7 +109,7 @@ async fn a_pool_of_processes_is_an_engine() {
     let place = folder.path().canonicalize().unwrap();
     assert_eq!(log, format!("{job} 1 it's in {}\n", place.display()));
     // Two slots: the third task waits, is cancelled, and never runs.
-    let hang = "echo on; trap 'echo told; exit 1' TERM; while :; do sleep 0.1; done";
+    let hang = "trap 'echo told; exit 1' TERM; echo on; while :; do sleep 0.1; done";
     let second = engine
         .submit(&array(folder.path(), "vexp-b", 3, hang))
         .await
@@ -122,6 +131,8 @@ async fn a_pool_of_processes_is_an_engine() {
         engine.find(&Name::new("vexp-c").unwrap()).await.unwrap(),
         None
     );
+    let log = folder.path().join(format!("{second}_0.out"));
+    logged(&log, "on\n").await;
     let all: Vec<TaskId> = engine
         .status(&[second.clone()])
         .await
@@ -135,15 +146,7 @@ async fn a_pool_of_processes_is_an_engine() {
         states.iter().all(|state| ended(state) == "CANCELLED")
     })
     .await;
-    let log = folder.path().join(format!("{second}_0.out"));
-    let begun = Instant::now();
-    while std::fs::read_to_string(&log).unwrap() != "on\ntold\n" {
-        assert!(
-            begun.elapsed() < Duration::from_secs(10),
-            "the task was not told"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    logged(&log, "on\ntold\n").await;
     assert!(!folder.path().join(format!("{second}_2.out")).exists());
     let forgotten = JobId::parse("99").unwrap();
     assert!(engine.status(&[forgotten]).await.unwrap().is_empty());
@@ -154,6 +157,10 @@ async fn what_a_command_answers_decides_what_a_submission_was() {
     let folder = tempfile::tempdir().unwrap();
     let submit = async |script: &str| {
         let mut template = pool(folder.path());
+        template["command"]
+            .as_object_mut()
+            .unwrap()
+            .remove("exclusive");
         template["command"]["submit"] = json!(["sh", "-c", script, "{script}"]);
         template["command"]["later"] = json!(["queue full"]);
         template["command"]["deadline"] = json!("2s");
@@ -189,11 +196,13 @@ async fn what_a_command_answers_decides_what_a_submission_was() {
     // Nodes alone have to be asked for, or nothing is submitted.
     let mut alone = array(folder.path(), "vexp-a", 1, "true");
     alone.needs.exclusive = true;
-    let error = engine(&pool(folder.path()))
-        .unwrap()
-        .submit(&alone)
-        .await
-        .unwrap_err();
+    let mut template = pool(folder.path());
+    let options = template["command"].as_object_mut().unwrap();
+    options.remove("exclusive");
+    let submit = options["submit"].as_array_mut().unwrap();
+    submit.retain(|argument| argument != "{exclusive}");
+    let error = engine(&template).unwrap().submit(&alone).await;
+    let error = error.unwrap_err();
     assert!(error.to_string().contains("option `exclusive`"), "{error}");
 }
 
@@ -317,17 +326,17 @@ fn wrong_templates_are_refused_by_the_option() {
             json!(["pool", "{scrpt}"]),
             "no placeholder `{scrpt}`",
         ),
-        ("submit", json!(["pool", "{name}"]), "neither `{script}`"),
+        (
+            "submit",
+            json!(["pool", "{name}", "{exclusive}"]),
+            "neither `{script}`",
+        ),
         (
             "submit",
             json!(["pool", "{script}", "{description}"]),
             "go together",
         ),
-        (
-            "submit",
-            json!(["pool", "{script}", "{exclusive}"]),
-            "go together",
-        ),
+        ("submit", json!(["pool", "{script}"]), "go together"),
         ("submit", json!("pool {script}"), "invalid type"),
         ("job", json!("[0-9]+"), "no group `(?<job>…)`"),
         ("job", json!("(?<job>"), "regex"),
