@@ -126,7 +126,10 @@ fn what_slurm_and_its_users_do_to_tasks_loses_nothing() {
     let user = User::new(Some(&cluster));
 
     // The time limit: lowered in mid-run, so that SIGTERM comes at Slurm's next look.
-    let run = started(slowly(on(&user, &["--jobs", "1"])));
+    let mut command = on(&user, &["--jobs", "1"]);
+    // Slurm looks every 30 s.
+    command.env("FAKE_FAULTS", "slow:900");
+    let run = started(command);
     some_trials(&user);
     let task = cluster.running();
     let limit = ["update", &format!("JobId={task}"), "TimeLimit=1"];
@@ -220,6 +223,7 @@ fn a_controller_that_restarts_or_stalls_makes_no_task_twice() {
 fn what_slurm_refuses_is_said_in_its_own_words_and_its_limits_are_kept_to() {
     let cluster = Cluster::new(&[
         "MaxArraySize=3",
+        "EnforcePartLimits=ALL",
         "PartitionName=closed Nodes=n[1-3] AllowAccounts=physics",
     ]);
     let user = User::new(Some(&cluster));
