@@ -17,7 +17,7 @@ use std::process::Command;
 
 use pretended::{events, json, records, until};
 use slurm::{Cluster, User, ended, fine, kill, started};
-use support::said;
+use support::{root, said, vexp};
 
 /// Trials of the study with effort `often`, and its blocks.
 const TRIALS: usize = 48;
@@ -270,7 +270,7 @@ fn what_slurm_refuses_is_said_in_its_own_words_and_its_limits_are_kept_to() {
 #[ignore = "becomes another user: needs root"]
 fn an_engine_of_the_user_s_own_is_commands_in_a_file() {
     let user = User::new(None);
-    let pool = support::root().join("docs/batch");
+    let pool = root().join("docs/batch");
     let text = std::fs::read_to_string(pool.join("pool")).unwrap();
     let program = user.path("bin/pool");
     user.program(&program, &text);
@@ -319,4 +319,39 @@ fn an_engine_of_the_user_s_own_is_commands_in_a_file() {
     assert_eq!(records(&other.only_run()).len(), kept, "{}", cancelled.err);
     fine(&said(&mut other.attach(&[])));
     once::all(&other.only_run(), TRIALS, BLOCKS);
+}
+
+#[test]
+#[ignore = "boots a machine on Slurm: needs root, and minutes"]
+fn in_virtual_time_a_run_on_slurm_is_that_of_this_computer_to_the_last_bit() {
+    const STUDY: &str = "engine/cli/tests/data/e2e.ncl";
+    let built = vexp(&["build", STUDY, "--effort", "witness"]);
+    assert_eq!(built.code, 0, "{}", built.err);
+    let cluster = Cluster::new(&[]);
+    let user = User::new(Some(&cluster));
+    std::fs::copy(root().join(STUDY), user.path("e2e.ncl")).unwrap();
+    let trials = [
+        "--effort",
+        "witness",
+        "--only",
+        "*.linux.*",
+        "--testbed",
+        "virtual",
+    ];
+    for (runs, on) in [("there", &["--on", "slurm"][..]), ("here", &[])] {
+        let args = [&["run", "e2e.ncl", "--runs", runs], &trials[..], on].concat();
+        let ran = said(&mut user.real(&args));
+        fine(&ran);
+        assert!(ran.err.contains("[1/1] "), "{}", ran.err);
+    }
+    until("an empty queue", || cluster.queue().is_empty());
+    let run = |runs: &str| {
+        let mut found = std::fs::read_dir(user.path(runs)).unwrap();
+        found.next().unwrap().unwrap().path()
+    };
+    let (there, here) = (run("there"), run("here"));
+    assert!(there.join("batch/jobs.jsonl").exists() && !here.join("batch").exists());
+    let pair = [there.to_str().unwrap(), here.to_str().unwrap()];
+    let same = said(&mut user.real(&["compare", "--exact", pair[0], pair[1]]));
+    assert_eq!(same.code, 0, "{}{}", same.out, same.err);
 }

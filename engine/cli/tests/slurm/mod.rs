@@ -152,8 +152,23 @@ impl User {
 
     /// The pretending vexp, as this user.
     pub(crate) fn vexp(&self, args: &[&str]) -> Command {
+        self.own("bin/vexp", args)
+    }
+
+    /// The real vexp, as this user, with a store that is filled from root's.
+    pub(crate) fn real(&self, args: &[&str]) -> Command {
+        let program = self.path("bin/real");
+        if !program.exists() {
+            std::fs::copy(env!("CARGO_BIN_EXE_vexp"), program).unwrap();
+        }
+        let mut command = self.own("bin/real", args);
+        command.env("VEXP_STORE_FROM", "/var/cache/vexp");
+        command
+    }
+
+    fn own(&self, program: &str, args: &[&str]) -> Command {
         let like = self.world.vexp(args);
-        let mut command = as_user(&self.path("bin/vexp"));
+        let mut command = as_user(&self.path(program));
         command.args(args).current_dir(self.path(""));
         for (key, value) in like.get_envs() {
             match value {
