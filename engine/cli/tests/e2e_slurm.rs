@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod once;
-#[expect(dead_code, reason = "other tests use the rest")]
 mod pretended;
 mod slurm;
 #[expect(dead_code, reason = "other tests use the rest")]

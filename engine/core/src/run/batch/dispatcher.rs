@@ -20,7 +20,7 @@ use super::super::dispatch::{RunError, RunRequest, missing, now_rfc3339};
 use super::super::files;
 use super::super::ssh::chain;
 use super::super::worker;
-use super::beats;
+use super::beats::{self, Over};
 use super::books::{self, Jobs, Line, Order, Wanted};
 use super::claims::{Claim, Claims, End, Look};
 use super::guard::Guard;
@@ -444,8 +444,17 @@ impl<'a> Dispatcher<'a> {
         let waited = since.elapsed();
         let late = waited >= self.pace.late;
         let cancels = |key: &Key, out: &Out| !had.contains_key(key) && (out.beat.is_none() || late);
+        // The engine may start it anew: requeued, it waits for that.
+        let stopped = |out: &Out| {
+            let over = out.beat.as_ref().and_then(|beat| beat.over.as_ref());
+            matches!(over, Some(Over::Stopped))
+        };
         let new: Vec<Key> = (self.tasks.iter())
-            .filter(|(key, out)| !out.over && !self.cancelled.contains(*key) && cancels(key, out))
+            .filter(|(key, out)| match out.over {
+                true => stopped(out),
+                false => cancels(key, out),
+            })
+            .filter(|(key, _)| !self.cancelled.contains(*key))
             .map(|(key, _)| key.clone())
             .collect();
         if !new.is_empty() {
