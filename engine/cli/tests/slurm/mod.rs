@@ -37,7 +37,8 @@ impl Cluster {
             .unwrap();
         let input = script.stdin.take();
         let mut output = BufReader::new(script.stdout.take().unwrap()).lines();
-        let ready = output.next().expect("slurm-here says why not").unwrap();
+        // If it can't, it says why.
+        let ready = output.next().unwrap().unwrap();
         let conf = PathBuf::from(ready.strip_prefix("ready ").unwrap());
         Self {
             script,
@@ -74,16 +75,21 @@ impl Cluster {
         self.squeue("--format=%i %T", &[])
     }
 
-    /// A task that runs.
-    pub(crate) fn running(&self) -> String {
+    /// A task of this user's run that runs.
+    pub(crate) fn running(&self, user: &User) -> String {
+        let jobs = user.jobs();
         let all = self.squeue("--format=%i", &["--states=running"]);
-        all.first().expect("no task runs").clone()
+        let ours = |task: &&String| {
+            let job = task.split('_').next().unwrap();
+            jobs.iter().any(|ours| ours == job)
+        };
+        all.iter().find(ours).unwrap().clone()
     }
 
     /// A node on which a task runs.
     pub(crate) fn node_of_a_task(&self) -> String {
         let all = self.squeue("--format=%N", &["--states=running"]);
-        all.first().expect("no task runs").clone()
+        all.first().unwrap().clone()
     }
 }
 
@@ -216,21 +222,35 @@ impl User {
         runs.next().map_or(0, |run| records(&run.path()).len())
     }
 
-    /// `batch/jobs.jsonl`.
-    pub(crate) fn books(&self) -> String {
+    /// The text of `batch/jobs.jsonl`.
+    fn books(&self) -> String {
         let mut runs = std::fs::read_dir(self.path("runs")).unwrap().flatten();
         let books = runs.next().map(|run| run.path().join("batch/jobs.jsonl"));
         let text = books.and_then(|books| std::fs::read_to_string(books).ok());
         text.unwrap_or_default()
     }
 
+    /// What is in `batch/jobs.jsonl`.
+    fn lines(&self) -> Vec<Value> {
+        let books = self.books();
+        let lines = books.lines().map(serde_json::from_str);
+        lines.filter_map(Result::ok).collect()
+    }
+
+    /// Jobs that were submitted.
+    fn jobs(&self) -> Vec<String> {
+        let lines = self.lines().into_iter();
+        lines
+            .filter_map(|line| line["job"].as_str().map(str::to_owned))
+            .collect()
+    }
+
     /// Sizes of the arrays that were submitted, in order.
     pub(crate) fn sizes(&self) -> Vec<u64> {
-        let books = self.books();
-        let lines = books
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter_map(|line| line["tasks"].as_u64()).collect()
+        self.lines()
+            .iter()
+            .filter_map(|line| line["tasks"].as_u64())
+            .collect()
     }
 
     /// How often something was submitted.

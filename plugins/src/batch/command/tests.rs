@@ -134,7 +134,7 @@ async fn a_pool_of_processes_is_an_engine() {
     let log = folder.path().join(format!("{second}_0.out"));
     logged(&log, "on\n").await;
     let all: Vec<TaskId> = engine
-        .status(&[second.clone()])
+        .status(std::slice::from_ref(&second))
         .await
         .unwrap()
         .into_keys()
