@@ -1,8 +1,10 @@
 //! Testbeds, hypervisors, traffic generators and monitors.
 
+pub mod batch;
 pub mod command;
 pub mod hypervisor;
 pub mod monitor;
+pub mod own_file;
 #[cfg(test)]
 mod testing;
 pub mod traffic;
@@ -16,6 +18,8 @@ pub fn registry() -> Registry {
         .hypervisor(hypervisor::linux::Linux)
         .hypervisor(hypervisor::xen::Xen)
         .hypervisor(hypervisor::kvm::Kvm)
+        .batch_engine(batch::slurm::Slurm::default())
+        .batch_engine(batch::command::Command::default())
         .measure(command::Command)
         .measure(command::CommandMonitor)
         .measure(traffic::iperf::Iperf)

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod once;
 #[expect(dead_code, reason = "other tests use the rest")]
 mod pretended;
 #[expect(dead_code, reason = "other tests use the rest")]
@@ -11,7 +12,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use pretended::{World, events, json, records, until};
+use once::history;
+use pretended::{World, json, records, until};
 use support::{Said, said};
 
 /// Trials of the study with effort `often`, and its blocks.
@@ -52,65 +54,11 @@ fn calls(world: &World, of: &str) -> Vec<String> {
     calls.map(str::to_owned).collect()
 }
 
-/// Each attempt of each block: how it ended.
-fn history(run: &Path) -> BTreeMap<String, Vec<String>> {
-    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for stage in (1..)
-        .map(|n| run.join(format!("batch/stage-{n}")))
-        .take_while(|s| s.exists())
-    {
-        let claims = std::fs::read_dir(stage.join("claims")).unwrap();
-        let mut names: Vec<String> = claims
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.starts_with('.'))
-            .collect();
-        names.sort();
-        for name in names {
-            let end = stage.join("ended").join(&name).join("it.json");
-            let how = match end.exists() {
-                true => json(&end)["how"].as_str().unwrap().to_owned(),
-                false => "goes on".to_owned(),
-            };
-            let block = name.rsplit_once('.').unwrap().0;
-            all.entry(block.to_owned()).or_default().push(how);
-        }
-    }
-    all
-}
-
-/// All trials are measured, each once; each block has one attempt that measured it, the last; nothing is left out.
+/// All trials are measured, each once, and the run is listed as finished.
 fn all_once(world: &World) -> BTreeMap<String, Vec<String>> {
-    let run = world.only_run();
-    assert_eq!(records(&run).len(), TRIALS);
-    for (id, record) in records(&run) {
-        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-        assert_eq!(record["outcome"], "measured", "{id}");
-        assert!(record["computer"]["node"].is_string(), "{id}");
-    }
-    let mut ended: BTreeMap<String, usize> = BTreeMap::new();
-    for event in events(&run) {
-        if event["event"] == "trial_ended" {
-            *ended.entry(event["trial"].to_string()).or_default() += 1;
-        }
-    }
-    // A task that dies between a record and its event tells of the record no more.
-    assert!(ended.len() + 1 >= TRIALS, "{}", ended.len());
-    assert!(ended.values().all(|times| *times == 1), "{ended:?}");
-    let history = history(&run);
-    assert_eq!(history.len(), BLOCKS);
-    for (block, attempts) in &history {
-        let measured = attempts.iter().filter(|how| *how == "measured").count();
-        assert_eq!(
-            (measured, attempts.last().unwrap().as_str()),
-            (1, "measured"),
-            "{block}: {attempts:?}"
-        );
-    }
-    assert!(json(&run.join("run.json"))["ended"].is_string());
+    let history = once::all(&world.only_run(), TRIALS, BLOCKS);
     let listed = said(&mut world.vexp(&["runs", world.path("runs").to_str().unwrap()]));
     assert!(listed.out.contains("finished"), "{}", listed.out);
-    let left = std::fs::read_dir(run.join("trials")).unwrap();
-    assert_eq!(left.count(), TRIALS, "something half-written is left");
     history
 }
 

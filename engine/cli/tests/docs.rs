@@ -13,11 +13,15 @@ use support::{Said, command, root, said, vexp};
 
 /// Beside those of `doctor`: for building vexp and for its tests.
 const BUILD: [&str; 2] = ["gcc", "libc6-dev"];
-const TEST: [&str; 5] = [
+const TEST: [&str; 9] = [
     "nix-bin",
     "dropbear-bin",
     "openssh-server",
     "python3-venv",
+    "slurmctld",
+    "slurmd",
+    "slurm-client",
+    "munge",
     "sudo",
 ];
 /// On every Debian, and not to be named: dpkg would refuse to remove it.

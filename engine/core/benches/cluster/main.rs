@@ -128,6 +128,7 @@ fn bench() -> Result<(), Failed> {
     files::write_plan(&run.join("plan.json"), &plan)?;
     let engine = Arc::new(Engine::default());
     let batch = Batch {
+        name: Name::new("pretended")?,
         engine: Arc::clone(&engine) as _,
         options: Options::new(),
         tasks: NonZeroUsize::new(tasks),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use vexp_api::compared;
@@ -242,6 +242,10 @@ pub(super) async fn run_to_the_end(
                 Err(error) => with_cause(request, chain(&*error)).await,
             },
         };
+        if request.computer.is_some() && is_told_to_stop(request).await {
+            // Whoever waits for the block sees it, too.
+            std::future::pending::<()>().await;
+        }
         // Whatever came of it, each trial then has a record: the next round has fewer to try.
         if worker::fail_rest(request.run, &missing, &error, request.computer.as_ref())? > 0 {
             events.event(&Event::BlockFailed {
@@ -258,6 +262,17 @@ async fn with_cause(request: &RunRequest<'_>, error: String) -> String {
         Some(lost) if !error.contains(&lost) => format!("{lost}; {error}"),
         _ => error,
     }
+}
+
+/// How long after its worker a task may hear that it is to end.
+const HEARS: Duration = Duration::from_secs(2);
+
+/// Whether a task's worker has ended because all of the task is to end: batch engines tell all of its processes at once.
+/// Then the block has not failed.
+async fn is_told_to_stop(request: &RunRequest<'_>) -> bool {
+    let mut cancel = request.cancel.clone();
+    let told = tokio::time::timeout(HEARS, cancel.wait_for(|stop| *stop)).await;
+    told.is_ok_and(|told| told.is_ok())
 }
 
 /// What is tried again.

@@ -88,7 +88,7 @@ pub(super) fn text(
 /// folder is the user's, else what the password database says. Under a sudo that keeps HOME it is still
 /// the caller's, whose files ssh refuses to root. `None` where neither is known, or where ssh's
 /// configuration has no way to write it.
-pub(super) fn home() -> Option<PathBuf> {
+pub(crate) fn home() -> Option<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
     let named = std::env::var_os("HOME").map(PathBuf::from);
     let owned = named.filter(|home| {

@@ -25,6 +25,8 @@ mod probe;
 mod state;
 mod way;
 
+pub(crate) use config::home;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -5,22 +5,19 @@
 //! in a file of their own (`~/.config/vexp/machines.json`).
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use vexp_api::ids::{HostName, Name, RemotePath};
-use vexp_api::modes::{Others, looks_ours, only_ours};
 use vexp_api::plugin::PluginError;
 
 use super::allocation::OwnAllocation;
 use super::inventory::LocalPath;
+use crate::own_file;
 
 /// The version of the file's format.
 const FORMAT: u32 = 1;
-/// Bytes that the file may have.
-const MOST: u64 = 1 << 20;
 
 /// The file's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -65,7 +62,7 @@ impl Own {
     pub(super) fn find(named: Option<&Path>) -> Result<Self, PluginError> {
         match named {
             Some(path) => Self::read(path),
-            None => match usual() {
+            None => match own_file::usual("machines.json") {
                 Some(path) if path.exists() => Self::read(&path),
                 _ => Ok(Self::default()),
             },
@@ -73,30 +70,9 @@ impl Own {
     }
 
     fn read(path: &Path) -> Result<Self, PluginError> {
-        let wrong = |message: String| {
-            let message = format!("{}: {message}", path.display());
-            PluginError::new("read the machines file", "controller", message)
-        };
-        // A FIFO must not hold the open; the checks below are of what was opened.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let mut options = std::fs::OpenOptions::new();
-        let file = options.read(true).custom_flags(flags).open(path);
-        let file = file.map_err(|error| wrong(error.to_string()))?;
-        let about = file.metadata().map_err(|error| wrong(error.to_string()))?;
-        if !about.is_file() || about.len() > MOST {
-            return Err(wrong(format!("is not a file of at most {MOST} bytes")));
-        }
-        if about.mode() & 0o022 != 0 {
-            let text = "others can write it: it must be yours alone (chmod go-w)";
-            return Err(wrong(text.to_owned()));
-        }
-        looks_ours(path, &about, Others::Nobody)
-            .and_then(|()| only_ours(path, Others::Caller))
-            .map_err(|error| wrong(format!("it must be yours alone: {error}")))?;
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut std::io::Read::take(file, MOST), &mut text)
-            .map_err(|error| wrong(error.to_string()))?;
-        Self::parse(&text).map_err(wrong)
+        let wrong = |message| PluginError::new("read the machines file", "controller", message);
+        let text = own_file::read(path).map_err(wrong)?;
+        Self::parse(&text).map_err(|message| wrong(format!("{}: {message}", path.display())))
     }
 
     /// Parses the file's text.
@@ -121,13 +97,6 @@ impl Own {
     pub(super) fn of(&self, host: &HostName) -> OwnMachine {
         self.machines.get(host).cloned().unwrap_or_default()
     }
-}
-
-fn usual() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let config = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
-    let config = config.or_else(|| super::config::home().map(|home| home.join(".config")));
-    config.map(|folder| folder.join("vexp/machines.json"))
 }
 
 #[cfg(test)]

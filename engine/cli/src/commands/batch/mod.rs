@@ -34,6 +34,7 @@ const NODE: &str = "node ";
 
 /// The engine that a run is on.
 pub(super) struct On {
+    name: Name,
     engine: Arc<dyn BatchEngine>,
     options: Options,
     store: PathBuf,
@@ -59,16 +60,18 @@ impl On {
         let kept = before.as_ref().and_then(|order| order.local.clone());
         let local = local_store()?.or(kept);
         let tasks = runs.jobs.or(before.as_ref().and_then(|order| order.tasks));
-        let (name, options) = match (&runs.on, before) {
-            (Some(name), _) => (name.clone(), batch_config::options(name, study)?),
-            (None, Some(order)) => (order.engine, order.options),
+        let (name, (engine, options)) = match (&runs.on, before) {
+            (Some(name), _) => (name.clone(), batch_config::chosen(name, study, registry)?),
+            (None, Some(order)) => {
+                let made = batch_config::again(&order, registry)?;
+                (order.engine, made)
+            }
             (None, None) if runs.detach => {
                 let message = "--detach leaves tasks to a batch engine, and there is none";
                 return Err(Failure::new(Exit::Usage, message).hint("add --on ENGINE"));
             }
             (None, None) => return Ok(None),
         };
-        let engine = engine(&name, &options, registry)?;
         if let Some(here) = engine.here() {
             let is_out = match &runs.resume {
                 Some(run) => !out(run).or_exit(Exit::Usage)?.is_empty(),
@@ -91,6 +94,7 @@ impl On {
         let store = build::store(images)?.root().to_owned();
         let machines = runs.machines.machines.as_ref();
         Ok(Some(Self {
+            name,
             engine,
             options,
             // Tasks start elsewhere.
@@ -124,6 +128,7 @@ impl On {
         program.extend(machines.map(|file| format!("VEXP_MACHINES={}", file.display())));
         program.push(crate::executable().display().to_string());
         Batch {
+            name: self.name.clone(),
             engine: Arc::clone(&self.engine),
             options: self.options.clone(),
             tasks: self.tasks,
@@ -156,26 +161,6 @@ fn local_store() -> Result<Option<PathBuf>, Failure> {
 fn host() -> String {
     let system = rustix::system::uname();
     system.nodename().to_string_lossy().into_owned()
-}
-
-/// An engine by its name.
-fn engine(
-    name: &Name,
-    options: &Options,
-    registry: &Registry,
-) -> Result<Arc<dyn BatchEngine>, Failure> {
-    let all = registry.batch_engines();
-    let Some(plugin) = all.get(name.as_str()) else {
-        let message = format!("there is no batch engine `{name}` in this binary");
-        let known: Vec<&str> = all.keys().copied().collect();
-        let hint = match known.as_slice() {
-            [] => "it has none".to_owned(),
-            some => format!("there is: {}", some.join(", ")),
-        };
-        return Err(Failure::new(Exit::Usage, message).hint(hint));
-    };
-    let made = plugin.engine(options);
-    made.map_err(|why| Failure::new(Exit::Usage, format!("batch engine `{name}`: {why}")))
 }
 
 /// Nodes that were left out, as deviations of the run.
@@ -217,7 +202,7 @@ fn tasks(out: &[Submission]) -> u32 {
 /// What there is to say, and to ask, when a run on an engine has ended before all was in.
 pub(super) fn failed(on: &On, run: &Path, error: &RunError, runtime: &Runtime) -> Failure {
     let out = out(run).unwrap_or_default();
-    let (shown, name) = (run.display(), on.engine.name());
+    let (shown, name) = (run.display(), on.name.as_str());
     let jobs = named(&out).join(", ");
     let way_on = match out.is_empty() {
         true => format!("go on: vexp attach {shown}"),
@@ -295,7 +280,7 @@ pub(super) fn cancel(run: &Path, registry: &Registry) -> Result<Exit, Failure> {
         render::say("no task of this run waits or runs");
         return Ok(Exit::Fine);
     }
-    let engine = engine(&order.engine, &order.options, registry)?;
+    let (engine, _) = batch_config::again(&order, registry)?;
     let runtime = Runtime::new().or_exit(Exit::Infrastructure)?;
     cancelled(&*engine, &run, &runtime)?;
     render::say(&format!(

@@ -22,7 +22,7 @@ use vexp_engine::run::dispatch::RunRequest;
 use vexp_engine::run::{files, node};
 use vexp_engine::store::Store;
 
-use super::engine;
+use crate::commands::batch_config;
 use crate::commands::run::testbed;
 use crate::error::{Failure, OrExit as _};
 
@@ -40,7 +40,7 @@ pub(in crate::commands) fn run(
         let message = format!("{} is not out on a batch engine", run.display());
         Failure::new(Exit::Usage, message)
     })?;
-    let engine = engine(&order.engine, &order.options, registry)?;
+    let (engine, _) = batch_config::on_a_node(&order, registry)?;
     let here = engine.here().ok_or_else(|| {
         let message = format!("this is no task of {}", order.engine);
         Failure::new(Exit::Usage, message).hint("`vexp task` is started by a batch engine")

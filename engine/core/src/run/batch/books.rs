@@ -44,15 +44,10 @@ pub struct Order {
 }
 
 impl Order {
-    pub(super) fn new(
-        engine: Name,
-        batch: &Batch,
-        images: BTreeMap<Name, ImageFiles>,
-        pace: Pace,
-    ) -> Self {
+    pub(super) fn new(batch: &Batch, images: BTreeMap<Name, ImageFiles>, pace: Pace) -> Self {
         Self {
             format: FORMAT,
-            engine,
+            engine: batch.name.clone(),
             options: batch.options.clone(),
             images,
             store: batch.store.clone(),

@@ -20,7 +20,7 @@ use super::super::dispatch::{RunError, RunRequest, missing, now_rfc3339};
 use super::super::files;
 use super::super::ssh::chain;
 use super::super::worker;
-use super::beats;
+use super::beats::{self, Over};
 use super::books::{self, Jobs, Line, Order, Wanted};
 use super::claims::{Claim, Claims, End, Look};
 use super::guard::Guard;
@@ -343,7 +343,7 @@ impl<'a> Dispatcher<'a> {
     /// Records a block as failed, as an attempt of the dispatcher's own.
     fn give_up(&mut self, block: &Block, attempt: u32, why: &str) -> Result<bool, BatchError> {
         let claim = Claim {
-            array: name(self.batch)?,
+            array: self.batch.name.clone(),
             index: 0,
             restart: 0,
             node: self.batch.host.clone(),
@@ -444,8 +444,17 @@ impl<'a> Dispatcher<'a> {
         let waited = since.elapsed();
         let late = waited >= self.pace.late;
         let cancels = |key: &Key, out: &Out| !had.contains_key(key) && (out.beat.is_none() || late);
+        // The engine may start it anew: requeued, it waits for that.
+        let stopped = |out: &Out| {
+            let over = out.beat.as_ref().and_then(|beat| beat.over.as_ref());
+            matches!(over, Some(Over::Stopped))
+        };
         let new: Vec<Key> = (self.tasks.iter())
-            .filter(|(key, out)| !out.over && !self.cancelled.contains(*key) && cancels(key, out))
+            .filter(|(key, out)| match out.over {
+                true => stopped(out),
+                false => cancels(key, out),
+            })
+            .filter(|(key, _)| !self.cancelled.contains(*key))
             .map(|(key, _)| key.clone())
             .collect();
         if !new.is_empty() {
@@ -494,14 +503,10 @@ const NOTHING: Needs = Needs {
     exclusive: false,
 };
 
-fn name(batch: &Batch) -> Result<Name, BatchError> {
-    Name::new(batch.engine.name()).map_err(|error| BatchError::Books(error.to_string()))
-}
-
 /// Writes down what tasks need, and lets them begin blocks again: whoever has cancelled others has ended them.
 fn prepare(request: &RunRequest<'_>, batch: &Batch, pace: Pace) -> Result<(), BatchError> {
     let run = request.run;
-    Order::new(name(batch)?, batch, request.images.clone(), pace).write(run)?;
+    Order::new(batch, request.images.clone(), pace).write(run)?;
     match std::fs::remove_file(folder(run).join("stop")) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(files::io("remove", &folder(run).join("stop"))(error).into());

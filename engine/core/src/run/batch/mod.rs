@@ -59,6 +59,8 @@ pub(super) fn folder(run: &Path) -> PathBuf {
 
 /// How blocks are run elsewhere.
 pub struct Batch {
+    /// The engine, as `--on` names it.
+    pub name: Name,
     /// The engine.
     pub engine: Arc<dyn BatchEngine>,
     /// What it was made of, so that the run can be attached to again.
