@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use vexp_api::compared;
 use vexp_api::event::{Event, EventSink};
 use vexp_api::ids::Name;
-use vexp_api::plan::{Block, Plan};
+use vexp_api::plan::{Block, Plan, Trial};
 use vexp_api::plugin::{Context, ImageFiles, Lease, MachineRequest, Testbed};
 use vexp_api::record::{Computer, Outcome, TrialRecord};
 use vexp_api::registry::Registry;
@@ -242,7 +242,9 @@ pub(super) async fn run_to_the_end(
                 Err(error) => with_cause(request, chain(&*error)).await,
             },
         };
-        if request.computer.is_some() && is_told_to_stop(request).await {
+        let unrecorded = |trial: &Trial| !files::trial_record(request.run, &trial.id).exists();
+        let is_cut = request.computer.is_some() && missing.trials.iter().any(unrecorded);
+        if is_cut && is_told_to_stop(request).await {
             // Whoever waits for the block sees it, too.
             std::future::pending::<()>().await;
         }
