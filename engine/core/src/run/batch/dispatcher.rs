@@ -127,7 +127,11 @@ impl<'a> Dispatcher<'a> {
         let now = Instant::now();
         let mut new = Self {
             claims: Claims::open(&books::stage(run, stage))?,
-            tails: Tails::open(folder(run).join("events"), folder(run).join("read.json"))?,
+            tails: Tails::open(
+                folder(run).join("events"),
+                folder(run).join("read.json"),
+                &run.join("events.jsonl"),
+            )?,
             jobs: Jobs::read(run)?,
             open,
             ends: Ends::default(),

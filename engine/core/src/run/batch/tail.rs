@@ -1,6 +1,6 @@
 //! What tasks tell: each appends its events to a file of its own, and the dispatcher passes them on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -47,16 +47,25 @@ pub(super) struct Tails {
     /// Where that is written down.
     path: PathBuf,
     read: BTreeMap<String, u64>,
+    /// Ends of trials that the run's log has already: a dispatcher that was killed may have passed on more than it has
+    /// written down.
+    ended: BTreeSet<String>,
 }
 
 impl Tails {
-    pub(super) fn open(folder: PathBuf, path: PathBuf) -> Result<Self, FileError> {
+    /// `log` is the run's own, into which events are passed on.
+    pub(super) fn open(folder: PathBuf, path: PathBuf, log: &Path) -> Result<Self, FileError> {
         files::create_dir(&folder)?;
         let read = match path.exists() {
             true => files::read_json(&path)?,
             false => BTreeMap::new(),
         };
-        Ok(Self { folder, path, read })
+        Ok(Self {
+            folder,
+            path,
+            read,
+            ended: ended(log)?,
+        })
     }
 
     /// Passes on what is new. A last line that is not whole is waited for.
@@ -71,7 +80,9 @@ impl Tails {
             let new = news(&entry.path(), known)?;
             for line in new.split(|byte| *byte == b'\n') {
                 // One that was torn when its task died, and ended by the next.
-                if let Ok(event) = serde_json::from_slice(line) {
+                if let Ok(event) = serde_json::from_slice(line)
+                    && !end_of_trial(&event).is_some_and(|end| self.ended.remove(&end))
+                {
                     events.event(&event);
                 }
             }
@@ -85,6 +96,29 @@ impl Tails {
         }
         Ok(())
     }
+}
+
+/// What tells the end of an attempt at a trial from every other: it has the seconds that it took.
+fn end_of_trial(event: &Event) -> Option<String> {
+    match event {
+        Event::TrialEnded { .. } => serde_json::to_string(event).ok(),
+        _ => None,
+    }
+}
+
+/// The ends of trials in a log.
+fn ended(log: &Path) -> Result<BTreeSet<String>, FileError> {
+    let bytes = match log.exists() {
+        true => std::fs::read(log).map_err(io("read", log))?,
+        false => Vec::new(),
+    };
+    // When it was written, and its checksum, are the log's own.
+    let events = bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok());
+    Ok(events
+        .filter_map(|event: Event| end_of_trial(&event))
+        .collect())
 }
 
 /// Whole lines of a file from a place on.
@@ -115,7 +149,8 @@ mod tests {
     fn a_torn_line_is_waited_for_and_nothing_is_passed_on_twice() {
         let folder = tempfile::tempdir().unwrap();
         let (events, read) = (folder.path().join("events"), folder.path().join("read"));
-        let open = || Tails::open(events.clone(), read.clone()).unwrap();
+        let log = folder.path().join("none.jsonl");
+        let open = || Tails::open(events.clone(), read.clone(), &log).unwrap();
         let notes = Arc::new(Notes::default());
         let said = || notes.0.lock().unwrap().join(" ");
         let mut tails = open();
@@ -140,5 +175,41 @@ mod tests {
         tails.pass_on(&*notes).unwrap();
         tails.pass_on(&*notes).unwrap();
         assert_eq!(said(), "one two three");
+    }
+
+    #[test]
+    fn what_a_killed_dispatcher_has_passed_on_is_not_passed_on_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (events, read) = (folder.path().join("events"), folder.path().join("read"));
+        let log = folder.path().join("events.jsonl");
+        let ended = |seconds: f64| Event::TrialEnded {
+            trial: vexp_api::ids::Name::new("t").unwrap(),
+            outcome: vexp_api::record::Outcome::Measured,
+            seconds,
+            virtual_s: None,
+            summary: "1 Mb/s".to_owned(),
+        };
+        let told = Told::new(events.join("r-1.0.jsonl"));
+        drop(Tails::open(events.clone(), read.clone(), &log).unwrap());
+        told.event(&ended(1.5));
+        told.event(&ended(2.5));
+        // It died before it had written down how far it had read.
+        let mut line = serde_json::to_value(ended(1.5)).unwrap();
+        line["at"] = "2026-01-01T00:00:00.000Z".into();
+        line["check"] = "0123456789abcdef".into();
+        std::fs::write(&log, format!("{line}\n")).unwrap();
+        let mut tails = Tails::open(events, read, &log).unwrap();
+        let seen = Seen::default();
+        tails.pass_on(&seen).unwrap();
+        assert_eq!(*seen.0.lock().unwrap(), [ended(2.5)]);
+    }
+
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<Event>>);
+
+    impl EventSink for Seen {
+        fn event(&self, event: &Event) {
+            self.0.lock().unwrap().push(event.clone());
+        }
     }
 }
