@@ -285,6 +285,7 @@ fn files_that_the_documents_name_are_there() {
     for text in documents() {
         named.extend(
             text.split(['`', '(', ')'])
+                .map(|word| word.split('#').next().unwrap_or(word))
                 .filter(|word| folders.iter().any(|folder| word.starts_with(folder)))
                 .filter(|word| !word.contains([' ', '*', '\n']) && !word.contains("NAME"))
                 .map(str::to_owned),

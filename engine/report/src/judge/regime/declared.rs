@@ -188,9 +188,34 @@ fn is_older(version: &str, than: &str) -> bool {
     numbers(version) < numbers(than)
 }
 
+/// Whether a machine's processor is an emulator's and has virtualization extensions, which testbeds give to those alone whose
+/// hypervisor needs them.
+fn has_emulated_extensions(site: &BTreeMap<String, String>) -> bool {
+    let cpu = site.get("cpu").map_or("", String::as_str);
+    site.get("accelerator").is_some_and(|name| name == "tcg")
+        && ["+svm", "+vmx"].iter().any(|flag| cpu.contains(flag))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn guests_are_emulated_where_an_emulated_processor_has_extensions_for_them() {
+        let site = |accelerator: &str, cpu: &str| {
+            let facts = [("accelerator", accelerator), ("cpu", cpu)];
+            facts
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into()
+        };
+        assert!(has_emulated_extensions(&site(
+            "tcg",
+            "Opteron_G3,+svm,+npt"
+        )));
+        assert!(!has_emulated_extensions(&site("tcg", "Opteron_G3")));
+        assert!(!has_emulated_extensions(&site("kvm", "host")));
+        assert!(!has_emulated_extensions(&BTreeMap::new()));
+    }
 
     #[test]
     fn versions_are_compared_by_their_numbers() {
@@ -204,12 +229,4 @@ mod tests {
             assert_eq!(is_older(version, than), older, "{version} {than}");
         }
     }
-}
-
-/// Whether a machine's processor is an emulator's and has virtualization extensions, which testbeds give to those alone whose
-/// hypervisor needs them.
-fn has_emulated_extensions(site: &BTreeMap<String, String>) -> bool {
-    let cpu = site.get("cpu").map_or("", String::as_str);
-    site.get("accelerator").is_some_and(|name| name == "tcg")
-        && ["+svm", "+vmx"].iter().any(|flag| cpu.contains(flag))
 }
