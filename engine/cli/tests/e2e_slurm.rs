@@ -185,6 +185,31 @@ fn no_node_is_blamed(run: &Path) -> bool {
 
 #[test]
 #[ignore = "starts Slurm: needs root"]
+fn a_task_that_makes_room_for_an_urgent_job_loses_nothing() {
+    let cluster = Cluster::new(&[
+        "PreemptType=preempt/partition_prio",
+        "PreemptMode=REQUEUE",
+        "PartitionName=urgent Nodes=n[1-3] PriorityTier=10 MaxTime=INFINITE State=UP",
+    ]);
+    let user = User::new(Some(&cluster));
+    let run = started(slowly(on(&user, &[])));
+    some_trials(&user);
+    let kept = records(&user.only_run());
+    let node = format!("--nodelist={}", cluster.node_of_a_task());
+    let urgent = ["--partition=urgent", "--exclusive", &node, "--time=1"];
+    let urgent = [&urgent[..], &["--output=/dev/null", "--wrap=sleep 1"]].concat();
+    fine(&said(cluster.client("sbatch").args(urgent)));
+    let ran = ended(run);
+    fine(&ran);
+    assert!(cluster.log().contains("preempted"), "{}", cluster.log());
+    let attempts = whole(&user, &cluster);
+    assert!((BLOCKS..=BLOCKS + 1).contains(&attempts), "{attempts}");
+    let all = records(&user.only_run());
+    assert!(kept.iter().all(|(id, record)| all[id] == *record));
+}
+
+#[test]
+#[ignore = "starts Slurm: needs root"]
 fn a_controller_that_restarts_or_stalls_makes_no_task_twice() {
     let mut cluster = Cluster::new(&[]);
     let user = User::new(Some(&cluster));

@@ -86,6 +86,11 @@ impl Cluster {
         all.iter().find(ours).unwrap().clone()
     }
 
+    /// What the controller has written into its log.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.conf.with_file_name("log").join("slurmctld")).unwrap()
+    }
+
     /// A node on which a task runs.
     pub(crate) fn node_of_a_task(&self) -> String {
         let all = self.squeue("--format=%N", &["--states=running"]);
