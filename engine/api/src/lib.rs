@@ -13,6 +13,7 @@ pub mod environment;
 pub mod event;
 pub mod exit;
 pub mod hold;
+pub mod host;
 pub mod ids;
 pub mod looks;
 pub mod meminfo;

@@ -15,33 +15,33 @@ use vexp_api::shell::LOCALE;
 const LINGERS: Duration = Duration::from_secs(2);
 
 /// A command.
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     /// Program and arguments; no shell.
-    pub(super) argv: Vec<String>,
+    pub(crate) argv: Vec<String>,
     /// Bytes for its standard input.
-    pub(super) stdin: Vec<u8>,
+    pub(crate) stdin: Vec<u8>,
     /// When it is killed.
-    pub(super) deadline: Duration,
+    pub(crate) deadline: Duration,
     /// Variables that are set.
-    pub(super) environment: &'a BTreeMap<String, String>,
+    pub(crate) environment: &'a BTreeMap<String, String>,
     /// Whether a variable of ours, by its name, would change what the command does, and is kept from it.
-    pub(super) hides: fn(&str) -> bool,
+    pub(crate) hides: fn(&str) -> bool,
     /// Whether the command, by what it has said on standard error, won't end soon and is killed now.
-    pub(super) gives_up: fn(&str) -> bool,
+    pub(crate) gives_up: fn(&str) -> bool,
 }
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Exit code; `None` if a signal ended it.
-    pub(super) status: Option<i32>,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(crate) enum NoAnswer {
     #[error("cannot start `{program}`: {source}")]
     Start {
         program: String,
@@ -60,19 +60,19 @@ pub(super) enum NoAnswer {
 
 impl NoAnswer {
     /// As an error of a step.
-    pub(super) fn during(self, step: &str) -> PluginError {
+    pub(crate) fn during(self, step: &str) -> PluginError {
         PluginError::new(step, "controller", self.to_string())
     }
 }
 
 impl Answer {
     /// Whether it ended with status 0.
-    pub(super) fn ok(&self) -> bool {
+    pub(crate) fn ok(&self) -> bool {
         self.status == Some(0)
     }
 
     /// An error of a step, with the command's own words.
-    pub(super) fn failed(&self, step: &str, program: &str) -> PluginError {
+    pub(crate) fn failed(&self, step: &str, program: &str) -> PluginError {
         let said = super::one_line(&self.stderr);
         let how = match self.status {
             Some(code) => format!("ended with status {code}"),
@@ -111,7 +111,7 @@ impl Read {
 ///
 /// # Errors
 /// It can't be started, or it was killed.
-pub(super) async fn run(call: Call<'_>) -> Result<Answer, NoAnswer> {
+pub(crate) async fn run(call: Call<'_>) -> Result<Answer, NoAnswer> {
     let program = call.argv.first().cloned().unwrap_or_default();
     let mut command = tokio::process::Command::new(&program);
     command

@@ -56,11 +56,9 @@ impl Owner {
     /// This process.
     pub fn me() -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        let system = rustix::system::uname();
-        let host = system.nodename().to_string_lossy();
         Self {
             // Nothing in it may end a line of the claim.
-            host: host.split_whitespace().collect(),
+            host: crate::host::name().split_whitespace().collect(),
             boot: boot.unwrap_or_default().trim().to_owned(),
             process: std::process::id(),
         }

@@ -236,10 +236,7 @@ impl Engine {
             restart: of(&names.restart)
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(0),
-            node: of(&names.node).unwrap_or_else(|| {
-                let system = rustix::system::uname();
-                system.nodename().to_string_lossy().into_owned()
-            }),
+            node: of(&names.node).unwrap_or_else(vexp_api::host::name),
         })
     }
 }

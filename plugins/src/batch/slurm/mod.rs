@@ -349,10 +349,7 @@ fn here(variable: impl Fn(&str) -> Option<String>) -> Option<Here> {
     let task = id("SLURM_ARRAY_JOB_ID")
         .zip(number("SLURM_ARRAY_TASK_ID"))
         .map(|(job, index)| TaskId { job, index });
-    let node = variable("SLURMD_NODENAME").unwrap_or_else(|| {
-        let system = rustix::system::uname();
-        system.nodename().to_string_lossy().into_owned()
-    });
+    let node = variable("SLURMD_NODENAME").unwrap_or_else(vexp_api::host::name);
     Some(Here {
         job: task.as_ref().map_or(job, |task| task.job.clone()),
         task,

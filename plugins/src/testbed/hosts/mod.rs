@@ -116,14 +116,7 @@ impl Hosts {
         rack: &far::Rack,
         machine: &Machine,
     ) -> Result<&Arc<dyn Hypervisor>, PluginError> {
-        let plugin = self.hypervisors.get(machine.hypervisor.as_str());
-        plugin.ok_or_else(|| {
-            let what = format!(
-                "there is no hypervisor `{}` in this binary",
-                machine.hypervisor
-            );
-            rack.fail("find the hypervisor's plugin", what)
-        })
+        plugin_of(&self.hypervisors, rack, machine)
     }
 
     /// What the user says of their machines.
@@ -253,11 +246,24 @@ impl Testbed for Hosts {
     }
 }
 
+/// The plugin among `hypervisors` that knows what a machine runs.
+fn plugin_of<'a>(
+    hypervisors: &'a Hypervisors,
+    rack: &far::Rack,
+    machine: &Machine,
+) -> Result<&'a Arc<dyn Hypervisor>, PluginError> {
+    let plugin = hypervisors.get(machine.hypervisor.as_str());
+    plugin.ok_or_else(|| {
+        let what = format!(
+            "there is no hypervisor `{}` in this binary",
+            machine.hypervisor
+        );
+        rack.fail("find the hypervisor's plugin", what)
+    })
+}
+
 /// This computer, for people.
 fn controller() -> String {
-    let name = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
+    let name = vexp_api::host::name();
     format!("{name}, process {}", std::process::id())
 }

@@ -15,7 +15,7 @@ use vexp_api::spec::MeasureUse;
 use super::far::Rack;
 use super::inventory::{Entry, EntryRole, Inventory};
 use super::probe::{self, Seen};
-use super::{CONNECT, Hosts, Hypervisors, allocation, config, state, way};
+use super::{CONNECT, Hosts, Hypervisors, allocation, config, plugin_of, state, way};
 use crate::hypervisor;
 
 /// Programs that the testbed itself runs on each machine.
@@ -510,15 +510,9 @@ async fn platform(
     machine: &Machine,
 ) {
     let node = rack.node();
-    let found = match hypervisors.get(machine.hypervisor.as_str()) {
-        Some(plugin) => plugin.look(&node, machine).await,
-        None => {
-            let what = format!(
-                "there is no hypervisor `{}` in this binary",
-                machine.hypervisor
-            );
-            Err(rack.fail("find the hypervisor's plugin", what))
-        }
+    let found = match plugin_of(hypervisors, rack, machine) {
+        Ok(plugin) => plugin.look(&node, machine).await,
+        Err(error) => Err(error),
     };
     let found = match found {
         Ok(found) => found,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use vexp_api::batch::BatchEngine;
 use vexp_api::exit::Exit;
+use vexp_api::host;
 use vexp_api::ids::Name;
 use vexp_api::plan::Deviation;
 use vexp_api::record::RunRecord;
@@ -136,7 +137,7 @@ impl On {
             store: self.store.clone(),
             local: self.local.clone(),
             detach: self.detach,
-            host: host(),
+            host: host::name(),
         }
     }
 }
@@ -155,12 +156,6 @@ fn local_store() -> Result<Option<PathBuf>, Failure> {
         }
         local => Ok(local),
     }
-}
-
-/// This computer's name.
-fn host() -> String {
-    let system = rustix::system::uname();
-    system.nodename().to_string_lossy().into_owned()
 }
 
 /// Nodes that were left out, as deviations of the run.
@@ -256,7 +251,7 @@ fn wants_to_cancel(out: &[Submission], engine: &str) -> bool {
 
 fn cancelled(engine: &dyn BatchEngine, run: &Path, runtime: &Runtime) -> Result<(), Failure> {
     let progress = Progress::new();
-    let ended = runtime.block_on(cancel::cancel(run, engine, &host(), &progress));
+    let ended = runtime.block_on(cancel::cancel(run, engine, &host::name(), &progress));
     let Cancelled { ended, left } = ended.or_exit(Exit::Infrastructure)?;
     if left > 0 {
         let message = format!(

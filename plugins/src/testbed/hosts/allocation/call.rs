@@ -1,25 +1,19 @@
 //! Runs the commands of a batch engine on this computer. None gets a signal that was meant for vexp.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
 use vexp_api::plugin::PluginError;
-use vexp_api::shell::{LOCALE, tail};
+use vexp_api::shell::LOCALE;
+
+use crate::batch::one_line;
+use crate::batch::program::{self, Answer, Call, NoAnswer};
 
 /// How long a command may take: a controller that is away has its clients wait.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
-/// Characters of a command's words that an error has.
-const WORDS: usize = 1000;
-
-/// What a command said.
-pub(super) struct Said {
-    /// Whether it ended with status 0.
-    pub(super) ok: bool,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
-}
 
 /// Variables of the user's that would change what is listed, or have a question asked.
 fn is_in_the_way(name: &str) -> bool {
@@ -47,19 +41,18 @@ pub(super) fn command(argv: &[String]) -> Command {
 ///
 /// # Errors
 /// It can't be started, or does not end.
-pub(super) async fn run(step: &str, argv: &[String]) -> Result<Said, PluginError> {
-    let failed = |message| PluginError::new(step, "controller", message);
-    let program = argv.first().map_or("", String::as_str);
-    let output = tokio::time::timeout(DEADLINE, command(argv).output()).await;
-    let output = output.map_err(|_| {
-        let seconds = DEADLINE.as_secs();
-        failed(format!("`{program}` did not end within {seconds} s"))
-    })?;
-    let output = output.map_err(|error| cannot_start(step, program, &error))?;
-    Ok(Said {
-        ok: output.status.success(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+pub(super) async fn run(step: &str, argv: &[String]) -> Result<Answer, PluginError> {
+    let call = Call {
+        argv: argv.to_vec(),
+        stdin: Vec::new(),
+        deadline: DEADLINE,
+        environment: &BTreeMap::new(),
+        hides: is_in_the_way,
+        gives_up: |_| false,
+    };
+    program::run(call).await.map_err(|error| match error {
+        NoAnswer::Start { program, source } => cannot_start(step, &program, &source),
+        other => other.during(step),
     })
 }
 
@@ -69,7 +62,7 @@ pub(super) async fn run(step: &str, argv: &[String]) -> Result<Said, PluginError
 /// It can't be started, does not end, or fails.
 pub(super) async fn text(step: &str, argv: &[String]) -> Result<String, PluginError> {
     let said = run(step, argv).await?;
-    if said.ok {
+    if said.ok() {
         return Ok(said.stdout);
     }
     let program = argv.first().map_or("", String::as_str);
@@ -83,13 +76,6 @@ pub(super) fn cannot_start(step: &str, program: &str, error: &std::io::Error) ->
         "cannot start `{program}`: {error}; run vexp where the batch engine's commands are, such as on a login node"
     );
     PluginError::new(step, "controller", message)
-}
-
-/// Lines of an engine as one, for messages.
-pub(super) fn one_line(text: &str) -> String {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let lines: Vec<_> = lines.collect();
-    tail(lines.join("; ").as_bytes(), WORDS)
 }
 
 /// Where a program is on the user's PATH.

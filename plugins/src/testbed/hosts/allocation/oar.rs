@@ -6,6 +6,7 @@ use vexp_api::plugin::PluginError;
 use super::call::{self, argv};
 use super::options::Allocation;
 use super::{ASK, END, LOOK, State};
+use crate::batch::one_line;
 
 /// States in which a job is over, or will be in a moment (oarstat(1)).
 const OVER: [&str; 4] = ["Terminated", "Error", "toError", "Finishing"];
@@ -43,7 +44,7 @@ fn oarsub(allocation: &Allocation, name: &str) -> Vec<String> {
 pub(super) async fn ask(allocation: &Allocation, name: &str) -> Result<String, PluginError> {
     let text = call::text(ASK, &oarsub(allocation, name)).await?;
     submitted(&text).ok_or_else(|| {
-        let message = format!("oarsub has named no job: {}", call::one_line(&text));
+        let message = format!("oarsub has named no job: {}", one_line(&text));
         PluginError::new(ASK, "controller", message)
     })
 }
@@ -83,7 +84,7 @@ fn parse_state(stdout: &str, job: &str) -> Result<State, String> {
     let state = text("state");
     let said = match text("message") {
         "" => state.to_owned(),
-        message => format!("{state} ({})", call::one_line(message)),
+        message => format!("{state} ({})", one_line(message)),
     };
     match state {
         "" => Err(format!("oarstat says no state of job {job}")),

@@ -9,6 +9,7 @@ use vexp_api::plugin::PluginError;
 use super::call::{self, argv};
 use super::options::{Allocation, Word};
 use super::{ASK, END, LOOK, State};
+use crate::batch::one_line;
 
 /// States in which a job is over (squeue(1), JOB STATE CODES).
 const OVER: [&str; 11] = [
@@ -112,7 +113,7 @@ impl Asking {
     }
 
     fn words(&self) -> String {
-        call::one_line(&self.said.join("\n"))
+        one_line(&self.said.join("\n"))
     }
 
     /// Until salloc has ended: its request is granted, or never will be. May be dropped and called again.
@@ -137,8 +138,8 @@ pub(super) async fn state(job: &str) -> Result<State, PluginError> {
     let mut command = argv(["squeue", "--noheader", "--states=all", FORMAT]);
     command.push(format!("--jobs={job}"));
     let said = call::run(LOOK, &command).await?;
-    if !said.ok && !said.stderr.contains("Invalid job id") {
-        let message = format!("`squeue` has failed: {}", call::one_line(&said.stderr));
+    if !said.ok() && !said.stderr.contains("Invalid job id") {
+        let message = format!("`squeue` has failed: {}", one_line(&said.stderr));
         return Err(PluginError::new(LOOK, "controller", message));
     }
     parse_state(&said.stdout).map_err(|message| PluginError::new(LOOK, "controller", message))

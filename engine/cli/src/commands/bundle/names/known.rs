@@ -140,8 +140,7 @@ pub(in crate::commands::bundle) fn on_this_computer(run: &Path) -> Vec<Secret> {
             );
         }
     }
-    let system = rustix::system::uname();
-    let host = system.nodename().to_string_lossy();
+    let host = vexp_api::host::name();
     found.extend(Secret::new(Kind::Host, &host));
     found.extend(
         host.split('.')
